@@ -1,0 +1,1 @@
+//! xenstored: the tree, its watches, transactions, permissions and quotas.

@@ -1,0 +1,4 @@
+//! Xen's public structures, byte for byte, and nothing else: no behaviour, no memory access.
+//!
+//! | module | Xen header |
+//! |---|---|

@@ -1,0 +1,2 @@
+//! The command `pvlab`.
+fn main() {}
