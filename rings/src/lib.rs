@@ -1,15 +1,26 @@
 //! The machine room of pvlab: every byte two domains both see, and every wake-up between them.
 //!
 //! What lives here is what the author of a driver or unikernel would import: Xen's structures
-//! ([`io`]), the ring protocol, grant tables, event channels, the store client ([`store`]) and the
-//! traits a driver needs of its platform. What does not: sockets, processes and anything else that
-//! knows the hypervisor is simulated (that is `rings-host`), and the drivers themselves.
+//! ([`io`]), the ring protocol ([`ring`]), grant tables ([`grant`]), event channels ([`evtchn`]), the
+//! store client ([`store`]), the cost model ([`cost`]) and the traits a driver needs of its platform
+//! ([`Domain`] and its parts). What does not: sockets, processes and anything else that knows the
+//! hypervisor is simulated (that is `rings-host`), and the drivers themselves.
 
+pub mod cost;
+mod domain;
+pub mod evtchn;
+pub mod grant;
 mod id;
 pub mod io;
+pub mod mem;
+mod memory;
+pub mod ring;
 pub mod store;
+pub mod sync;
 
+pub use domain::{Domain, DomainError, Foreign, ForeignCounters, GrantMode, Waiter};
 pub use id::{DomId, Gref, Pfn, Port};
+pub use memory::Memory;
 
 /// Bytes in a page, a frame, and so in one grant (`XEN_PAGE_SIZE`).
 pub const PAGE_SIZE: usize = 4096;

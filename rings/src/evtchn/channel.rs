@@ -1,0 +1,113 @@
+//! Journey 7. One end of an event channel: send, mask, unmask, clear.
+
+use super::{End, EventPage, EventWords};
+use crate::cost::{Charge, Cost};
+use crate::sync::{Ordering, fence};
+use crate::{DomId, Port};
+
+/// What wakes a sleeping domain.
+pub trait Doorbell: Send {
+    /// Wakes the other end; a system call. Must not block, whatever the other end did to it.
+    fn ring(&self);
+}
+
+/// What has happened on this end so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventCounters {
+    /// Doorbells rung: system calls.
+    pub rung: u64,
+    /// Sends that met a pending or masked port, or a dead one.
+    pub merged: u64,
+}
+
+/// One end of an event channel.
+#[derive(Debug)]
+pub struct Channel<B, W = EventPage> {
+    port: Port,
+    remote: DomId,
+    end: End,
+    words: W,
+    doorbell: B,
+    cost: Cost,
+    counters: EventCounters,
+}
+
+impl<B: Doorbell, W: EventWords> Channel<B, W> {
+    /// The end `end` of the channel in `words`; `doorbell` wakes the other end.
+    pub fn new(port: Port, remote: DomId, end: End, words: W, doorbell: B, cost: Cost) -> Self {
+        Self { port, remote, end, words, doorbell, cost, counters: EventCounters::default() }
+    }
+
+    /// Our port number.
+    #[must_use]
+    pub fn port(&self) -> Port {
+        self.port
+    }
+
+    /// The domain at the other end.
+    #[must_use]
+    pub fn remote(&self) -> DomId {
+        self.remote
+    }
+
+    /// Sends an event (`EVTCHNOP_send`). Sending to an end that nobody bound yet, or that is gone,
+    /// succeeds silently, as in Xen.
+    #[inline]
+    pub fn send(&mut self) {
+        self.cost.charge(Charge::Send);
+        let to = self.end.other();
+        if self.words.set_pending(to) {
+            self.counters.merged += 1;
+            return;
+        }
+        // SYNC event is seen: with the fence in `unmask`. Either we see the port unmasked, or its
+        // owner sees it pending.
+        fence(Ordering::SeqCst);
+        if self.words.masked(to) {
+            self.counters.merged += 1;
+            return;
+        }
+        self.counters.rung += 1;
+        self.doorbell.ring();
+    }
+
+    /// Masks our port: from now on nobody rings for it.
+    #[inline]
+    pub fn mask(&self) {
+        self.words.set_mask(self.end, true);
+    }
+
+    /// Unmasks our port; `true` if it is pending, so that one must look and not sleep.
+    #[inline]
+    #[must_use = "an unmasked port that is pending brings no further doorbell"]
+    pub fn unmask(&self) -> bool {
+        self.words.set_mask(self.end, false);
+        // SYNC event is seen: with the fence in `send`.
+        fence(Ordering::SeqCst);
+        self.words.pending(self.end)
+    }
+
+    /// Journey 8. Clears pending, before the ring is looked at: an event that comes afterwards
+    /// belongs to work that may have been missed. Says whether it was set.
+    #[inline]
+    pub fn clear(&self) -> bool {
+        self.words.clear_pending(self.end)
+    }
+
+    /// Whether the other end has closed the channel or died.
+    #[must_use]
+    pub fn closed(&self) -> bool {
+        self.words.closed(self.end)
+    }
+
+    /// What has happened on this end.
+    #[must_use]
+    pub fn counters(&self) -> EventCounters {
+        self.counters
+    }
+
+    /// What wakes the other end.
+    pub fn doorbell(&self) -> &B {
+        &self.doorbell
+    }
+}

@@ -1,0 +1,117 @@
+//! The granter's half: giving access, and taking it back only when nobody uses it.
+
+use std::collections::HashMap;
+
+use super::entry::{Entry, PERMIT_ACCESS, READONLY};
+use super::{GrantMem, HOLD_LINES};
+use crate::sync::{Ordering, fence};
+use crate::{DomId, Gref, Pfn};
+
+/// The grant is in use: the page may not be reused and the gref not be given away. Ask again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("grant {0} is still in use by the other domain")]
+pub struct StillInUse(pub Gref);
+
+/// A domain's own grant table: which grefs are free, and which are on their way back.
+#[derive(Debug)]
+pub struct GrantTable<M> {
+    mem: M,
+    free: Vec<Gref>,
+    /// Withdrawn entries whose batch of copies had not ended yet: the hold words seen then.
+    withdrawn: HashMap<Gref, [u32; HOLD_LINES]>,
+}
+
+impl<M: GrantMem> GrantTable<M> {
+    /// Grefs below this are reserved (`GNTTAB_NR_RESERVED_ENTRIES`): 0 is the console, 1 the store.
+    pub const RESERVED: u32 = 8;
+    /// Tries to swap an entry that the other side keeps changing before we call it in use: a peer
+    /// that flips flags must not keep us here (XSA-295).
+    const SWAP_TRIES: u32 = 5;
+
+    /// An empty table.
+    pub fn new(mem: M) -> Self {
+        let free = (Self::RESERVED..mem.entries()).rev().map(Gref).collect();
+        Self { mem, free, withdrawn: HashMap::new() }
+    }
+
+    /// Lets `domid` read, and unless `readonly` write, `frame`. `None` if all grefs are taken.
+    pub fn grant_access(&mut self, domid: DomId, frame: Pfn, readonly: bool) -> Option<Gref> {
+        let gref = self.free.pop()?;
+        self.grant_at(gref, domid, frame, readonly);
+        Some(gref)
+    }
+
+    /// As [`grant_access`](Self::grant_access), for a gref with a fixed number (console, store).
+    pub fn grant_at(&mut self, gref: Gref, domid: DomId, frame: Pfn, readonly: bool) {
+        let flags = PERMIT_ACCESS | if readonly { READONLY } else { 0 };
+        // grant_table.h: 1. write domid; 2. write frame; 3. barrier; 4. write flags. As one word
+        // they appear together. SYNC grant is visible: with the Acquire loads in CopyEngine and map.
+        self.mem.store(gref, Entry { flags, domid, frame }.to_word(), Ordering::Release);
+    }
+
+    /// Takes access back. Until this says `Ok`, the page must neither be reused nor freed
+    /// (XSA-396): keep it aside and ask again.
+    ///
+    /// # Errors
+    /// If the page is mapped, or a copy that may have seen the grant has not ended.
+    pub fn end_access(&mut self, gref: Gref) -> Result<(), StillInUse> {
+        let seen = match self.withdrawn.get(&gref) {
+            Some(seen) => *seen,
+            None => self.withdraw(gref)?,
+        };
+        if self.copies_ended(&seen) {
+            self.withdrawn.remove(&gref);
+            if gref.0 >= Self::RESERVED {
+                self.free.push(gref);
+            }
+            Ok(())
+        } else {
+            self.withdrawn.insert(gref, seen);
+            Err(StillInUse(gref))
+        }
+    }
+
+    /// Grants given and not taken back.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        (self.mem.entries() - Self::RESERVED) as usize - self.free.len()
+    }
+
+    /// Clears the entry and notes which batches of copies were running then.
+    fn withdraw(&self, gref: Gref) -> Result<[u32; HOLD_LINES], StillInUse> {
+        let mut word = self.mem.load(gref, Ordering::Acquire);
+        for _ in 0..Self::SWAP_TRIES {
+            if Entry::from_word(word).in_use() {
+                break;
+            }
+            match self.mem.compare_exchange(gref, word, 0) {
+                Ok(()) => {
+                    // SYNC copy against end_access: with the fence in Hold::begin.
+                    fence(Ordering::SeqCst);
+                    return Ok(self.running());
+                }
+                Err(now) => word = now,
+            }
+        }
+        Err(StillInUse(gref))
+    }
+
+    /// The hold words, 0 where nothing runs.
+    fn running(&self) -> [u32; HOLD_LINES] {
+        let mut seen = [0; HOLD_LINES];
+        for (line, word) in seen.iter_mut().enumerate().take(self.mem.holds()) {
+            let now = self.mem.load_hold(line, Ordering::Acquire);
+            *word = if now & 1 == 1 { now } else { 0 };
+        }
+        seen
+    }
+
+    /// Whether each batch that ran when the entry was withdrawn has ended since.
+    fn copies_ended(&self, seen: &[u32; HOLD_LINES]) -> bool {
+        // SYNC copies are over: with the Release store in Hold::end.
+        seen.iter()
+            .enumerate()
+            .take(self.mem.holds())
+            .all(|(line, &then)| then == 0 || self.mem.load_hold(line, Ordering::Acquire) != then)
+    }
+}

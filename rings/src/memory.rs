@@ -1,0 +1,151 @@
+//! A domain's own memory: its page pool and its grant table, as the domain itself sees them.
+//!
+//! Control path only: drivers take their frames and grants when they connect and keep them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::grant::{GrantPage, GrantTable, Layout, StillInUse};
+use crate::mem::{Frames, Region};
+use crate::{DomId, Gref, PAGE_SIZE, Pfn};
+
+/// What a domain owns: frames, and grants on them.
+#[derive(Debug)]
+pub struct Memory {
+    region: Region,
+    layout: Layout,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    grants: GrantTable<GrantPage>,
+    /// Free runs of pool frames: first frame and length, sorted, never touching one another.
+    free: Vec<(u32, u32)>,
+}
+
+impl Memory {
+    /// The memory in `region`, laid out as `layout` says; `None` if that does not fit.
+    #[must_use]
+    pub fn new(region: Region, layout: Layout) -> Option<Self> {
+        if region.len() < layout.bytes() || layout.pool_first > layout.frames {
+            return None;
+        }
+        let grants = GrantTable::new(GrantPage::new(&region, &layout)?);
+        let free = vec![(layout.pool_first, layout.frames - layout.pool_first)];
+        Some(Self { region, layout, inner: Mutex::new(Inner { grants, free }) })
+    }
+
+    /// Where the frames with fixed jobs are.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The frame with number `pfn`, for those with fixed jobs.
+    #[must_use]
+    pub fn page(&self, pfn: Pfn) -> Option<Region> {
+        self.region.page(pfn)
+    }
+
+    /// Takes `count` contiguous frames from the pool. `None` if there is no such run.
+    #[must_use]
+    pub fn alloc(&self, count: usize) -> Option<Frames> {
+        let wanted = u32::try_from(count).ok().filter(|&n| n > 0)?;
+        let mut inner = self.lock();
+        let at = inner.free.iter().position(|&(_, len)| len >= wanted)?;
+        let (first, len) = inner.free[at];
+        if len == wanted {
+            inner.free.remove(at);
+        } else {
+            inner.free[at] = (first + wanted, len - wanted);
+        }
+        let region = self.region.part(first as usize * PAGE_SIZE, count * PAGE_SIZE)?;
+        Some(Frames::new(region, Pfn(first)))
+    }
+
+    /// Gives frames back to the pool. All grants on them must have ended.
+    pub fn free(&self, frames: Frames) {
+        let (first, len) = (frames.pfn(0).0, u32::try_from(frames.count()).unwrap_or(0));
+        let mut inner = self.lock();
+        let at = inner.free.partition_point(|&(start, _)| start < first);
+        inner.free.insert(at, (first, len));
+        inner.free.dedup_by(|next, run| {
+            let touches = run.0 + run.1 == next.0;
+            if touches {
+                run.1 += next.1;
+            }
+            touches
+        });
+    }
+
+    /// Frames in the pool that nobody has.
+    #[must_use]
+    pub fn free_frames(&self) -> usize {
+        self.lock().free.iter().map(|&(_, len)| len as usize).sum()
+    }
+
+    /// Lets `domid` read, and unless `readonly` write, the `index`-th of `frames`.
+    #[must_use]
+    pub fn grant_access(
+        &self,
+        domid: DomId,
+        frames: &Frames,
+        index: usize,
+        readonly: bool,
+    ) -> Option<Gref> {
+        self.lock().grants.grant_access(domid, frames.pfn(index), readonly)
+    }
+
+    /// Takes access back.
+    ///
+    /// # Errors
+    /// While the other domain uses the page; it must not be reused then. Ask again later.
+    pub fn end_access(&self, gref: Gref) -> Result<(), StillInUse> {
+        self.lock().grants.end_access(gref)
+    }
+
+    /// Grants given and not taken back.
+    #[must_use]
+    pub fn active_grants(&self) -> usize {
+        self.lock().grants.active()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere leaves these lists whole: each change is a single step.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(frames: u32) -> Memory {
+        let layout = Layout::new(frames, 512);
+        Memory::new(Region::anonymous(layout.bytes()), layout).expect("fits")
+    }
+
+    #[test]
+    fn runs_come_back_together() {
+        let m = memory(64);
+        let all = m.free_frames();
+        let (a, b, c) = (m.alloc(3).unwrap(), m.alloc(17).unwrap(), m.alloc(5).unwrap());
+        assert_eq!(m.free_frames(), all - 25);
+        assert!(m.alloc(64).is_none());
+        m.free(b);
+        m.free(a);
+        m.free(c);
+        assert_eq!(m.free_frames(), all);
+        assert!(m.alloc(all).is_some(), "one run again");
+    }
+
+    #[test]
+    fn grants_count_back_to_zero() {
+        let m = memory(64);
+        let f = m.alloc(2).unwrap();
+        let g = m.grant_access(DomId(0), &f, 1, true).unwrap();
+        assert_eq!(m.active_grants(), 1);
+        m.end_access(g).unwrap();
+        assert_eq!(m.active_grants(), 0);
+    }
+}

@@ -1,0 +1,53 @@
+//! When to wake the peer: the inequality of `RING_PUSH_*_AND_CHECK_NOTIFY`, as a pure function.
+
+/// Whether the event index lies in `(old, new]`, modulo 2^32: the peer asked to be woken when the
+/// producer passes `event`, and this push, from `old` to `new`, passes it.
+#[inline(always)]
+#[must_use]
+pub const fn must_notify(old: u32, new: u32, event: u32) -> bool {
+    new.wrapping_sub(event) < new.wrapping_sub(old)
+}
+
+/// The answer of a push: whether the peer asked to be woken for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "a push that says notify and is not followed by a send leaves the peer asleep"]
+pub enum Notify {
+    /// Send on the event channel.
+    Yes,
+    /// The peer will look by itself.
+    No,
+}
+
+impl Notify {
+    #[inline(always)]
+    pub(super) fn when(must: bool) -> Self {
+        if must { Self::Yes } else { Self::No }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::must_notify;
+
+    #[test]
+    fn exactly_the_events_in_the_window_notify() {
+        const MAX: u32 = u32::MAX;
+        for (old, new, event, expected) in [
+            (0, 1, 1, true),
+            (0, 1, 0, false),
+            (0, 1, 2, false),
+            (0, 32, 1, true),
+            (0, 32, 32, true),
+            (0, 32, 33, false),
+            (5, 5, 5, false),
+            (MAX - 1, 1, MAX, true),
+            (MAX - 1, 1, 0, true),
+            (MAX - 1, 1, 1, true),
+            (MAX - 1, 1, MAX - 1, false),
+            (MAX - 1, 1, 2, false),
+            (MAX, 0, 0, true),
+        ] {
+            assert_eq!(must_notify(old, new, event), expected, "({old}, {new}] and {event}");
+        }
+    }
+}
