@@ -2,6 +2,10 @@
 //!
 //! | module | Xen header |
 //! |---|---|
+//! | [`blkif`] | `io/blkif.h`: requests and responses of a vbd, for x86_64 |
+//! | [`console`] | `io/console.h`: the console's page |
+//! | [`event_channel`] | `event_channel.h`: states and limits |
+//! | [`grant_table`] | `grant_table.h`: entries of version 1, status codes |
 //! | [`netif`] | `io/netif.h`: transmit and receive slots, extras, status codes |
 //! | [`netif_ctrl`] | `io/netif.h`: the control ring, hash words, static grants |
 //!
@@ -24,6 +28,10 @@
 //! LSB and MSB. A cell named `pad` is written as zero and never read; one named `unused` belongs
 //! to a slot that is longer than the structure and keeps whatever was there before.
 
+pub mod blkif;
+pub mod console;
+pub mod event_channel;
+pub mod grant_table;
 pub mod netif;
 pub mod netif_ctrl;
 mod numbered;
