@@ -1,13 +1,14 @@
 //! Journey 12. Copying through grants (`GNTTABOP_copy`): the simulated hypervisor checks the entry,
 //! the domain, the direction and the bounds of each operation, and copies.
 
-use super::{Entry, GntStatus, GrantMem, GrantPage, Hold, check};
+use super::{GntStatus, GrantMem, GrantPage, Hold, check};
+use crate::io::grant_table::GrantEntry;
 use crate::mem::Region;
 use crate::sync::Ordering;
 use crate::{DomId, Gref, PAGE_SIZE};
 
 /// One copy between a granted page and private memory.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct CopyOp {
     /// The page, in the other domain's table.
     pub gref: Gref,
@@ -19,6 +20,12 @@ pub struct CopyOp {
     pub local: u32,
     /// The answer.
     pub status: GntStatus,
+}
+
+impl Default for CopyOp {
+    fn default() -> Self {
+        Self { gref: Gref(0), offset: 0, len: 0, local: 0, status: GntStatus::Okay }
+    }
 }
 
 /// The checks and the copying, for one copier and one granter.
@@ -107,7 +114,7 @@ impl CopyEngine {
             return Err(GntStatus::BadGntref);
         }
         // SYNC grant is visible: with the Release store in GrantTable::grant_at.
-        let entry = Entry::from_word(self.table.load(op.gref, Ordering::Acquire));
+        let entry = GrantEntry::from_u64(self.table.load(op.gref, Ordering::Acquire));
         let frame = check(entry, self.caller, write)?;
         let at = frame.0 as usize * PAGE_SIZE + op.offset as usize;
         if at + op.len as usize > self.memory.len() {

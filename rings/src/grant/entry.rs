@@ -1,79 +1,21 @@
-//! One grant entry, and where the table lies in its domain's memory.
+//! Where the grant table lies in its domain's memory, and who may pass an entry.
 //!
-//! ```text
-//!    0       1       2       3       4       5       6       7     octet
-//!  +-------+-------+-------+-------+-------+-------+-------+-------+
-//!  |     flags     |     domid     |             frame             |   grant_entry_v1
-//!  +-------+-------+-------+-------+-------+-------+-------+-------+
-//! ```
-//!
-//! An entry is read and written as one 64-bit word, so that flags, domid and frame are of one piece
-//! even while the granter rewrites it.
+//! An entry (`io::grant_table`) is read and written as one 64-bit word, so that flags, domid and
+//! frame are of one piece even while the granter rewrites it.
 
-use super::GntStatus;
+use crate::io::grant_table::{ENTRIES_PER_PAGE, GntStatus, GrantEntry, GrantFlags, GrantType};
 use crate::mem::Region;
 use crate::sync::Ordering;
 use crate::{DomId, Gref, PAGE_SIZE, Pfn};
-
-/// Type bits: this entry permits access (`GTF_permit_access`).
-pub(super) const PERMIT_ACCESS: u16 = 1;
-const TYPE_MASK: u16 = 3;
-/// The grant is for reading only (`GTF_readonly`).
-pub(super) const READONLY: u16 = 1 << 2;
-/// Mapped for reading (`GTF_reading`); set and cleared by the mapping side.
-pub(super) const READING: u16 = 1 << 3;
-/// Mapped for writing (`GTF_writing`); set and cleared by the mapping side.
-pub(super) const WRITING: u16 = 1 << 4;
-/// Either of the two: the page is in use.
-pub(super) const IN_USE: u16 = READING | WRITING;
-
-/// A grant entry as a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Entry {
-    /// `GTF_*` bits.
-    pub flags: u16,
-    /// Who may use it.
-    pub domid: DomId,
-    /// Which of the granter's frames.
-    pub frame: Pfn,
-}
-
-impl Entry {
-    /// The entry as it lies in memory, little-endian.
-    #[inline(always)]
-    #[must_use]
-    pub const fn to_word(self) -> u64 {
-        self.flags as u64 | (self.domid.0 as u64) << 16 | (self.frame.0 as u64) << 32
-    }
-
-    /// The entry in a word of memory.
-    #[inline(always)]
-    #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "takes the word apart into its fields")]
-    pub const fn from_word(word: u64) -> Self {
-        Self {
-            flags: word as u16,
-            domid: DomId((word >> 16) as u16),
-            frame: Pfn((word >> 32) as u32),
-        }
-    }
-
-    /// Whether somebody has it mapped.
-    #[inline(always)]
-    #[must_use]
-    pub const fn in_use(self) -> bool {
-        self.flags & IN_USE != 0
-    }
-}
 
 /// May `caller` read, or write, through this entry? Returns the frame it leads to.
 ///
 /// # Errors
 /// `GeneralError` for the wrong type, domain or direction, as Xen answers.
 #[inline(always)]
-pub fn check(entry: Entry, caller: DomId, write: bool) -> Result<Pfn, GntStatus> {
-    let permits = entry.flags & TYPE_MASK == PERMIT_ACCESS;
-    let readonly = entry.flags & READONLY != 0;
+pub fn check(entry: GrantEntry, caller: DomId, write: bool) -> Result<Pfn, GntStatus> {
+    let permits = entry.flags.kind() == GrantType::PermitAccess;
+    let readonly = entry.flags.contains(GrantFlags::READONLY);
     if !permits || entry.domid != caller || (write && readonly) {
         return Err(GntStatus::GeneralError);
     }
@@ -119,7 +61,8 @@ pub struct Layout {
 
 impl Layout {
     /// Entries in one frame.
-    pub const ENTRIES_PER_FRAME: u32 = 512;
+    #[expect(clippy::cast_possible_truncation, reason = "512")]
+    pub const ENTRIES_PER_FRAME: u32 = ENTRIES_PER_PAGE as u32;
 
     /// The layout of a domain with `frames` frames and room for `grefs` grants.
     #[must_use]
@@ -211,24 +154,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_flags_domid_frame_in_this_order() {
-        let e = Entry { flags: 0x0102, domid: DomId(0x0304), frame: Pfn(0x0506_0708) };
-        assert_eq!(e.to_word().to_le_bytes(), [2, 1, 4, 3, 8, 7, 6, 5]);
-        assert_eq!(Entry::from_word(e.to_word()), e);
-    }
-
-    #[test]
     fn only_the_right_type_domain_and_direction_pass() {
-        let rw = Entry { flags: PERMIT_ACCESS, domid: DomId(3), frame: Pfn(9) };
-        let ro = Entry { flags: PERMIT_ACCESS | READONLY, ..rw };
+        let rw = GrantEntry::permit_access(DomId(3), Pfn(9), false);
+        let ro = GrantEntry::permit_access(DomId(3), Pfn(9), true);
+        let of = |kind| GrantEntry { flags: GrantFlags::of(kind), ..rw };
         assert_eq!(check(rw, DomId(3), true), Ok(Pfn(9)));
         assert_eq!(check(ro, DomId(3), false), Ok(Pfn(9)));
         for (entry, caller, write) in [
             (ro, DomId(3), true),
             (rw, DomId(4), false),
-            (Entry { flags: 0, ..rw }, DomId(3), false),
-            (Entry { flags: 2, ..rw }, DomId(3), false),
-            (Entry { flags: 3, ..rw }, DomId(3), false),
+            (of(GrantType::Invalid), DomId(3), false),
+            (of(GrantType::AcceptTransfer), DomId(3), false),
+            (of(GrantType::Transitive), DomId(3), false),
         ] {
             assert_eq!(check(entry, caller, write), Err(GntStatus::GeneralError));
         }

@@ -23,12 +23,11 @@ mod copy;
 mod entry;
 mod hold;
 mod pin;
-mod status;
 mod table;
 
+pub use crate::io::grant_table::GntStatus;
 pub use copy::{CopyEngine, CopyOp};
-pub use entry::{Entry, GrantMem, GrantPage, Layout, check};
+pub use entry::{GrantMem, GrantPage, Layout, check};
 pub use hold::{HOLD_LINES, Hold};
 pub use pin::Pins;
-pub use status::{GntStatus, Misuse};
 pub use table::{GrantTable, StillInUse};

@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 
-use super::entry::{READING, WRITING};
-use super::{Entry, GntStatus, GrantMem, check};
+use super::{GntStatus, GrantMem, check};
+use crate::io::grant_table::{GrantEntry, GrantFlags};
 use crate::sync::Ordering;
 use crate::{DomId, Gref, Pfn};
+
+const IN_USE: GrantFlags = GrantFlags::READING.union(GrantFlags::WRITING);
 
 /// How often each grant of one granter is mapped by us.
 #[derive(Debug, Default)]
@@ -78,14 +80,14 @@ impl Pins {
         let count = if write { &mut pin.writers } else { &mut pin.readers };
         *count = count.checked_sub(1).ok_or(GntStatus::BadHandle)?;
         let (readers, writers) = (pin.readers, pin.writers);
-        let mut keep = 0;
+        let mut keep = GrantFlags::empty();
         if readers > 0 || writers > 0 {
-            keep |= READING;
+            keep |= GrantFlags::READING;
         }
         if writers > 0 {
-            keep |= WRITING;
+            keep |= GrantFlags::WRITING;
         }
-        if keep == 0 {
+        if keep.is_empty() {
             self.pins.remove(&gref);
         }
         clear_bits(mem, gref, keep);
@@ -105,14 +107,14 @@ fn set_bits(
     gref: Gref,
     write: bool,
 ) -> Result<Pfn, GntStatus> {
-    let bits = if write { READING | WRITING } else { READING };
+    let bits = if write { IN_USE } else { GrantFlags::READING };
     // SYNC grant is visible: with the Release store in GrantTable::grant_at.
     let mut word = mem.load(gref, Ordering::Acquire);
     for _ in 0..Pins::SWAP_TRIES {
-        let mut entry = Entry::from_word(word);
+        let mut entry = GrantEntry::from_u64(word);
         let frame = check(entry, caller, write)?;
         entry.flags |= bits;
-        match mem.compare_exchange(gref, word, entry.to_word()) {
+        match mem.compare_exchange(gref, word, entry.to_u64()) {
             Ok(()) => return Ok(frame),
             Err(now) => word = now,
         }
@@ -122,12 +124,12 @@ fn set_bits(
 
 /// Leaves of the in-use bits only `keep`. Gives up on an entry that never holds still: its granter
 /// spoils nothing but its own table.
-fn clear_bits(mem: &impl GrantMem, gref: Gref, keep: u16) {
+fn clear_bits(mem: &impl GrantMem, gref: Gref, keep: GrantFlags) {
     let mut word = mem.load(gref, Ordering::Acquire);
     for _ in 0..Pins::SWAP_TRIES {
-        let mut entry = Entry::from_word(word);
-        entry.flags &= !(READING | WRITING) | keep;
-        match mem.compare_exchange(gref, word, entry.to_word()) {
+        let mut entry = GrantEntry::from_u64(word);
+        entry.flags = entry.flags.difference(IN_USE).union(keep);
+        match mem.compare_exchange(gref, word, entry.to_u64()) {
             Ok(()) => return,
             Err(now) => word = now,
         }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::entry::{Entry, PERMIT_ACCESS, READONLY};
 use super::{GrantMem, HOLD_LINES};
+use crate::io::grant_table::{GrantEntry, NR_RESERVED_ENTRIES};
 use crate::sync::{Ordering, fence};
 use crate::{DomId, Gref, Pfn};
 
@@ -22,15 +22,13 @@ pub struct GrantTable<M> {
 }
 
 impl<M: GrantMem> GrantTable<M> {
-    /// Grefs below this are reserved (`GNTTAB_NR_RESERVED_ENTRIES`): 0 is the console, 1 the store.
-    pub const RESERVED: u32 = 8;
     /// Tries to swap an entry that the other side keeps changing before we call it in use: a peer
     /// that flips flags must not keep us here (XSA-295).
     const SWAP_TRIES: u32 = 5;
 
     /// An empty table.
     pub fn new(mem: M) -> Self {
-        let free = (Self::RESERVED..mem.entries()).rev().map(Gref).collect();
+        let free = (NR_RESERVED_ENTRIES..mem.entries()).rev().map(Gref).collect();
         Self { mem, free, withdrawn: HashMap::new() }
     }
 
@@ -43,10 +41,10 @@ impl<M: GrantMem> GrantTable<M> {
 
     /// As [`grant_access`](Self::grant_access), for a gref with a fixed number (console, store).
     pub fn grant_at(&mut self, gref: Gref, domid: DomId, frame: Pfn, readonly: bool) {
-        let flags = PERMIT_ACCESS | if readonly { READONLY } else { 0 };
         // grant_table.h: 1. write domid; 2. write frame; 3. barrier; 4. write flags. As one word
         // they appear together. SYNC grant is visible: with the Acquire loads in CopyEngine and map.
-        self.mem.store(gref, Entry { flags, domid, frame }.to_word(), Ordering::Release);
+        let entry = GrantEntry::permit_access(domid, frame, readonly);
+        self.mem.store(gref, entry.to_u64(), Ordering::Release);
     }
 
     /// Takes access back. Until this says `Ok`, the page must neither be reused nor freed
@@ -61,7 +59,7 @@ impl<M: GrantMem> GrantTable<M> {
         };
         if self.copies_ended(&seen) {
             self.withdrawn.remove(&gref);
-            if gref.0 >= Self::RESERVED {
+            if gref.0 >= NR_RESERVED_ENTRIES {
                 self.free.push(gref);
             }
             Ok(())
@@ -74,14 +72,14 @@ impl<M: GrantMem> GrantTable<M> {
     /// Grants given and not taken back.
     #[must_use]
     pub fn active(&self) -> usize {
-        (self.mem.entries() - Self::RESERVED) as usize - self.free.len()
+        (self.mem.entries() - NR_RESERVED_ENTRIES) as usize - self.free.len()
     }
 
     /// Clears the entry and notes which batches of copies were running then.
     fn withdraw(&self, gref: Gref) -> Result<[u32; HOLD_LINES], StillInUse> {
         let mut word = self.mem.load(gref, Ordering::Acquire);
         for _ in 0..Self::SWAP_TRIES {
-            if Entry::from_word(word).in_use() {
+            if GrantEntry::from_u64(word).flags.in_use() {
                 break;
             }
             match self.mem.compare_exchange(gref, word, 0) {

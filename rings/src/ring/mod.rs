@@ -27,7 +27,7 @@ pub use back::BackRing;
 pub use front::FrontRing;
 pub use mem::{Index, SringMem};
 pub use notify::{Notify, must_notify};
-pub use sring::{Sring, ring_size};
+pub use sring::Sring;
 
 /// The peer published an index that cannot be: further ahead than the ring is long, further than
 /// there are requests to answer, or backwards.

@@ -3,21 +3,12 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Index, SringMem};
+use crate::io::ring_size;
 use crate::mem::Region;
 use crate::sync::Ordering;
 
 /// Offset of the first slot, after the four indices, `pvt` and the pad.
-const RING_OFFSET: usize = 64;
-
-/// Slots of a ring in `bytes` of shared memory (`__RING_SIZE`): as many as fit after the header,
-/// rounded down to a power of two.
-#[must_use]
-pub const fn ring_size(bytes: usize, slot_bytes: usize) -> u32 {
-    let fit = (bytes - RING_OFFSET) / slot_bytes;
-    #[expect(clippy::cast_possible_truncation, reason = "a ring of 2^32 slots is not a ring")]
-    let fit = fit as u32;
-    1 << (31 - fit.leading_zeros())
-}
+const RING_OFFSET: usize = crate::io::SRING_HEADER;
 
 /// One sring of slots of `SLOT` bytes (the larger of request and response) in shared memory.
 #[derive(Clone, Debug)]
@@ -34,7 +25,8 @@ impl<const SLOT: usize> Sring<SLOT> {
     #[must_use]
     pub fn new(region: Region) -> Self {
         assert!(region.len() >= crate::PAGE_SIZE, "a ring needs a page");
-        let size = ring_size(region.len(), SLOT);
+        let order = (region.len() / crate::PAGE_SIZE).ilog2();
+        let size = u32::try_from(ring_size(SLOT, order)).expect("a ring is a few pages");
         Self { region, size }
     }
 
@@ -92,24 +84,5 @@ const fn offset_of(index: Index) -> usize {
         Index::ReqEvent => 4,
         Index::RspProd => 8,
         Index::RspEvent => 12,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_those_of_ring_h() {
-        for (slot, sizes) in [
-            (12, [256, 512, 1024, 2048, 4096]),
-            (8, [256, 512, 1024, 2048, 4096]),
-            (16, [128, 256, 512, 1024, 2048]),
-            (112, [32, 64, 128, 256, 512]),
-        ] {
-            for (order, expected) in sizes.into_iter().enumerate() {
-                assert_eq!(ring_size(4096 << order, slot), expected, "slot {slot}, order {order}");
-            }
-        }
     }
 }
