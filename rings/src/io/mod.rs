@@ -2,3 +2,6 @@
 //!
 //! | module | Xen header |
 //! |---|---|
+//! | [`xs_wire`] | io/xs_wire.h |
+
+pub mod xs_wire;
