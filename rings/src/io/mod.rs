@@ -8,6 +8,7 @@
 //! | [`grant_table`] | `grant_table.h`: entries of version 1, status codes |
 //! | [`netif`] | `io/netif.h`: transmit and receive slots, extras, status codes |
 //! | [`netif_ctrl`] | `io/netif.h`: the control ring, hash words, static grants |
+//! | [`xs_wire`] | `io/xs_wire.h`: messages of the store, its ring |
 //!
 //! # How to read an octet ruler
 //!
@@ -35,6 +36,7 @@ pub mod grant_table;
 pub mod netif;
 pub mod netif_ctrl;
 mod numbered;
+pub mod xs_wire;
 
 use crate::PAGE_SIZE;
 
