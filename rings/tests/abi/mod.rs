@@ -7,6 +7,7 @@
 mod blk;
 mod net;
 mod rest;
+mod xs;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -86,6 +87,7 @@ pub(crate) fn ours(headers: Headers) -> Table {
     net::put(&mut table);
     blk::put(&mut table);
     rest::put(&mut table, headers);
+    xs::put(&mut table);
     table
 }
 

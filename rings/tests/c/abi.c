@@ -5,6 +5,7 @@
  *
  * Not here: any number of our own. Every value comes out of a header.
  */
+#include <errno.h> /* before xs_wire.h, whose error names need it */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -269,6 +270,63 @@ static void event_channel(void)
 	NUMBER(EVTCHN_2L_NR_CHANNELS);
 }
 
+static void xs_wire(void)
+{
+	size_t i;
+
+	SIZE(xsd_sockmsg);
+	AT(xsd_sockmsg, type);
+	AT(xsd_sockmsg, req_id);
+	AT(xsd_sockmsg, tx_id);
+	AT(xsd_sockmsg, len);
+	SIZE(xenstore_domain_interface);
+	AT(xenstore_domain_interface, req);
+	AT(xenstore_domain_interface, rsp);
+	AT(xenstore_domain_interface, req_cons);
+	AT(xenstore_domain_interface, req_prod);
+	AT(xenstore_domain_interface, rsp_cons);
+	AT(xenstore_domain_interface, rsp_prod);
+	AT(xenstore_domain_interface, server_features);
+	AT(xenstore_domain_interface, connection);
+	AT(xenstore_domain_interface, error);
+	NUMBER(XS_CONTROL);
+	NUMBER(XS_DIRECTORY);
+	NUMBER(XS_READ);
+	NUMBER(XS_GET_PERMS);
+	NUMBER(XS_WATCH);
+	NUMBER(XS_UNWATCH);
+	NUMBER(XS_TRANSACTION_START);
+	NUMBER(XS_TRANSACTION_END);
+	NUMBER(XS_INTRODUCE);
+	NUMBER(XS_RELEASE);
+	NUMBER(XS_GET_DOMAIN_PATH);
+	NUMBER(XS_WRITE);
+	NUMBER(XS_MKDIR);
+	NUMBER(XS_RM);
+	NUMBER(XS_SET_PERMS);
+	NUMBER(XS_WATCH_EVENT);
+	NUMBER(XS_ERROR);
+	NUMBER(XS_IS_DOMAIN_INTRODUCED);
+	NUMBER(XS_RESUME);
+	NUMBER(XS_SET_TARGET);
+	NUMBER(XS_RESET_WATCHES);
+	NUMBER(XS_DIRECTORY_PART);
+	NUMBER(XENSTORE_RING_SIZE);
+	NUMBER(XENSTORE_PAYLOAD_MAX);
+	NUMBER(XENSTORE_ABS_PATH_MAX);
+	NUMBER(XENSTORE_REL_PATH_MAX);
+	NUMBER(XENSTORE_SERVER_FEATURE_RECONNECTION);
+	NUMBER(XENSTORE_SERVER_FEATURE_ERROR);
+	NUMBER(XENSTORE_CONNECTED);
+	NUMBER(XENSTORE_RECONNECT);
+	NUMBER(XENSTORE_ERROR_NONE);
+	NUMBER(XENSTORE_ERROR_COMM);
+	NUMBER(XENSTORE_ERROR_RINGIDX);
+	NUMBER(XENSTORE_ERROR_PROTO);
+	for (i = 0; i < sizeof(xsd_errors) / sizeof(xsd_errors[0]); i++)
+		printf("xsd_errors[%zu] = %s\n", i, xsd_errors[i].errstring);
+}
+
 int main(void)
 {
 	netif();
@@ -277,5 +335,6 @@ int main(void)
 	console();
 	grant_table();
 	event_channel();
+	xs_wire();
 	return 0;
 }
