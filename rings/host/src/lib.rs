@@ -1,3 +1,27 @@
 //! What plays the hypervisor and the toolstack: the only package that knows the lab is simulated.
+//!
+//! Two halves meet over a Unix socket whose messages are documented in [`proto`]. The *host* half
+//! ([`Host`]) creates memory, event channels and doorbells, runs the store, writes the
+//! configuration of devices and notices death. The *domain* half ([`HostDomain`]) is what a driver
+//! process links: it implements the traits of `rings` by asking the host. Drivers live elsewhere
+//! and know neither.
 
+mod domain;
+mod foreign;
+mod mapping;
+pub mod proto;
+mod rundir;
+mod server;
+mod stats;
 pub mod store;
+mod sys;
+mod transport;
+mod waiter;
+
+pub use domain::{Connect, ConnectError, HostDomain, watch_host};
+pub use foreign::HostForeign;
+pub use rundir::{RunDir, RunDirError};
+pub use server::{Death, DomainInfo, Host, HostConfig, HostError};
+pub use stats::{Block, BlockKind, Segment, SegmentError};
+pub use transport::UnixTransport;
+pub use waiter::{EpollWaiter, EventDoorbell};

@@ -5,7 +5,7 @@ use super::{GntStatus, GrantMem, GrantPage, Hold, check};
 use crate::io::grant_table::GrantEntry;
 use crate::mem::Region;
 use crate::sync::Ordering;
-use crate::{DomId, Gref, PAGE_SIZE};
+use crate::{DomId, Gref, PAGE_SIZE, Pfn};
 
 /// One copy between a granted page and private memory.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,12 @@ impl CopyEngine {
         &self.table
     }
 
+    /// Whether the granter has this frame at all.
+    #[must_use]
+    pub fn in_memory(&self, frame: Pfn) -> bool {
+        (frame.0 as usize) < self.memory.len() / PAGE_SIZE
+    }
+
     /// Which hold word is ours.
     #[must_use]
     pub fn hold_line(&self) -> usize {
@@ -63,15 +69,16 @@ impl CopyEngine {
         let mut bytes = 0;
         for op in ops {
             op.status = match self.locate(op, false) {
-                Ok(at) => match arena.get_mut(op.local as usize..op.local as usize + op.len as usize)
-                {
-                    Some(to) => {
-                        self.memory.copy_out(at, to);
-                        bytes += u64::from(op.len);
-                        GntStatus::Okay
+                Ok(at) => {
+                    match arena.get_mut(op.local as usize..op.local as usize + op.len as usize) {
+                        Some(to) => {
+                            self.memory.copy_out(at, to);
+                            bytes += u64::from(op.len);
+                            GntStatus::Okay
+                        }
+                        None => GntStatus::BadCopyArg,
                     }
-                    None => GntStatus::BadCopyArg,
-                },
+                }
                 Err(status) => status,
             };
         }

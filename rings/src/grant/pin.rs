@@ -70,12 +70,7 @@ impl Pins {
     ///
     /// # Errors
     /// `BadHandle` if there is no such pin.
-    pub fn unpin(
-        &mut self,
-        mem: &impl GrantMem,
-        gref: Gref,
-        write: bool,
-    ) -> Result<(), GntStatus> {
+    pub fn unpin(&mut self, mem: &impl GrantMem, gref: Gref, write: bool) -> Result<(), GntStatus> {
         let pin = self.pins.get_mut(&gref).ok_or(GntStatus::BadHandle)?;
         let count = if write { &mut pin.writers } else { &mut pin.readers };
         *count = count.checked_sub(1).ok_or(GntStatus::BadHandle)?;
@@ -101,12 +96,7 @@ impl Pins {
     }
 }
 
-fn set_bits(
-    mem: &impl GrantMem,
-    caller: DomId,
-    gref: Gref,
-    write: bool,
-) -> Result<Pfn, GntStatus> {
+fn set_bits(mem: &impl GrantMem, caller: DomId, gref: Gref, write: bool) -> Result<Pfn, GntStatus> {
     let bits = if write { IN_USE } else { GrantFlags::READING };
     // SYNC grant is visible: with the Release store in GrantTable::grant_at.
     let mut word = mem.load(gref, Ordering::Acquire);

@@ -1,0 +1,365 @@
+//! The domain half: what a driver process asks of its host.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use rings::cost::{Cost, CostNs};
+use rings::evtchn::{Channel, End, EventPage};
+use rings::grant::{CopyEngine, GrantPage, Hold, Layout, Pins};
+use rings::store::XsClient;
+use rings::{DomId, Domain, DomainError, GrantMode, Memory, PAGE_SIZE, Port};
+
+use crate::foreign::{HostForeign, Peer};
+use crate::mapping;
+use crate::proto::{ANY, Kind, Message, VERSION};
+use crate::sys::{self, Received};
+use crate::transport::UnixTransport;
+use crate::waiter::{EpollWaiter, EventDoorbell};
+
+/// How to register.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// The lab's run directory.
+    pub dir: PathBuf,
+    /// The number wanted; `None` for the next free guest.
+    pub domid: Option<DomId>,
+    /// Frames of the page pool; 0 for the host's default.
+    pub pool_frames: u32,
+    /// What the domain is called in listings, at most 31 bytes.
+    pub name: String,
+    /// The cost model.
+    pub cost: CostNs,
+}
+
+/// Why a process could not become a domain.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// There is no host.
+    #[error("no lab in {dir}: {why}; start one with: pvlab host --dir {dir}")]
+    NoHost {
+        /// The directory.
+        dir: String,
+        /// What the system said.
+        why: io::Error,
+    },
+    /// The host said no.
+    #[error("the host refuses domain {domid}: {why}")]
+    Refused {
+        /// The number asked for.
+        domid: String,
+        /// Its reason.
+        why: &'static str,
+    },
+    /// Something else.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+}
+
+/// This process as a domain of a lab. Clones are the same domain.
+#[derive(Clone, Debug)]
+pub struct HostDomain(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    domid: DomId,
+    dir: PathBuf,
+    host: Mutex<HostSocket>,
+    memory: Memory,
+    cost: Cost,
+    first_store: Mutex<Option<OwnedFd>>,
+    peers: Mutex<HashMap<DomId, Weak<Peer>>>,
+}
+
+#[derive(Debug)]
+struct HostSocket {
+    socket: OwnedFd,
+    seq: u32,
+}
+
+impl HostSocket {
+    /// Asks, and waits for the answer.
+    fn call(&mut self, mut message: Message) -> Result<(Message, Vec<OwnedFd>), DomainError> {
+        self.seq = self.seq.wrapping_add(1);
+        message.seq = self.seq;
+        let gone = |e: Errno| DomainError::HostGone(e.to_string());
+        sys::send(self.socket.as_fd(), &message, &[]).map_err(gone)?;
+        match sys::receive(self.socket.as_fd()).map_err(gone)? {
+            Received::Message(answer, fds) if answer.seq == self.seq => match answer.status {
+                0 => Ok((answer, fds)),
+                errno => Err(refused(&message, errno)),
+            },
+            Received::Message(..) | Received::Malformed => {
+                Err(DomainError::HostGone("it answers something else".into()))
+            }
+            Received::Closed => Err(DomainError::HostGone("it closed the connection".into())),
+        }
+    }
+}
+
+fn refused(message: &Message, errno: u32) -> DomainError {
+    let kind = Kind::from_number(message.kind).map_or("?".into(), |k| format!("{k:?}"));
+    let what = format!("{kind}({}, {})", message.arg[0], message.arg[1]);
+    DomainError::Refused { what, errno: errno_name(errno) }
+}
+
+fn errno_name(errno: u32) -> &'static str {
+    match i32::try_from(errno).map(Errno::from_raw) {
+        Ok(Errno::EINVAL) => "EINVAL",
+        Ok(Errno::ENOSPC) => "ENOSPC",
+        Ok(Errno::EPERM) => "EPERM",
+        Ok(Errno::EBUSY) => "EBUSY",
+        Ok(Errno::ENOENT) => "ENOENT",
+        Ok(Errno::ENOMEM) => "ENOMEM",
+        Ok(Errno::EPROTO) => "EPROTO",
+        _ => "error",
+    }
+}
+
+impl HostDomain {
+    /// Registers this process as a domain of the lab in `connect.dir`.
+    ///
+    /// # Errors
+    /// If there is no lab, or it refuses.
+    pub fn connect(connect_to: &Connect) -> Result<Self, ConnectError> {
+        let dir = connect_to.dir.display().to_string();
+        let socket = open_host_socket(&connect_to.dir)
+            .map_err(|e| ConnectError::NoHost { dir, why: e.into() })?;
+        let mut host = HostSocket { socket, seq: 0 };
+        let domid = connect_to.domid.map_or(ANY, |d| d.0.into());
+        let mut hello = Message::request(Kind::Hello, &[VERSION, domid, connect_to.pool_frames, 0]);
+        hello.set_name(&connect_to.name);
+        let (answer, fds) = host.call(hello).map_err(|e| explain(e, domid))?;
+        let welcome = Welcome::parse(&answer, fds)?;
+        let region = mapping::map(&welcome.memory, welcome.layout.bytes())
+            .map_err(DomainError::from)?;
+        let memory = Memory::new(region, welcome.layout)
+            .ok_or_else(|| DomainError::HostGone("its memory has no room for its layout".into()))?;
+        Ok(Self(Arc::new(Inner {
+            domid: welcome.domid,
+            dir: connect_to.dir.clone(),
+            host: Mutex::new(host),
+            memory,
+            cost: Cost::new(connect_to.cost),
+            first_store: Mutex::new(Some(welcome.store)),
+            peers: Mutex::new(HashMap::new()),
+        })))
+    }
+
+    /// The lab's run directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// A block of our own in the statistics segment: its number.
+    ///
+    /// # Errors
+    /// `ENOSPC` when all blocks are taken.
+    pub fn stats_block(&self, kind: u32, worker: u32) -> Result<usize, DomainError> {
+        let (answer, _) = self.call(Message::request(Kind::Stats, &[kind, worker]))?;
+        Ok(answer.arg[0] as usize)
+    }
+
+    /// Tells the host that this process leaves in good order.
+    pub fn goodbye(&self, status: u32) {
+        // If the host is gone there is nobody to tell.
+        let _ = self.call(Message::request(Kind::Goodbye, &[status]));
+    }
+
+    fn call(&self, message: Message) -> Result<(Message, Vec<OwnedFd>), DomainError> {
+        self.0.host.lock().unwrap_or_else(PoisonError::into_inner).call(message)
+    }
+
+    fn channel(
+        &self,
+        kind: Kind,
+        remote: DomId,
+        remote_port: Port,
+    ) -> Result<Channel<EventDoorbell>, DomainError> {
+        let request = Message::request(kind, &[remote.0.into(), remote_port.0]);
+        let (answer, fds) = self.call(request)?;
+        let [page, own, other] = <[OwnedFd; 3]>::try_from(fds)
+            .map_err(|_| DomainError::HostGone("a port without its descriptors".into()))?;
+        let words = EventPage::new(mapping::map(&page, PAGE_SIZE)?);
+        let end = if kind == Kind::AllocUnbound { End::A } else { End::B };
+        let doorbell = EventDoorbell::new(own, other);
+        let cost = self.0.cost.clone();
+        Ok(Channel::new(Port(answer.arg[0]), remote, end, words, doorbell, cost))
+    }
+
+    /// The part of a peer's state that all our queues share.
+    fn peer(&self, remote: DomId, memory: OwnedFd) -> Arc<Peer> {
+        let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = peers.get(&remote).and_then(Weak::upgrade) {
+            return peer;
+        }
+        let peer = Arc::new(Peer { memory, pins: Mutex::new(Pins::default()) });
+        peers.insert(remote, Arc::downgrade(&peer));
+        peer
+    }
+}
+
+/// Makes a refusal of HELLO readable.
+fn explain(error: DomainError, domid: u32) -> ConnectError {
+    let domid = if domid == ANY { "(any)".into() } else { domid.to_string() };
+    match error {
+        DomainError::Refused { errno: "EBUSY", .. } => {
+            ConnectError::Refused { domid, why: "it is running already" }
+        }
+        DomainError::Refused { errno: "EPROTO", .. } => {
+            ConnectError::Refused { domid, why: "it speaks another version of the messages" }
+        }
+        DomainError::Refused { errno: "ENOSPC", .. } => {
+            ConnectError::Refused { domid, why: "all the domains it is configured for run already" }
+        }
+        other => other.into(),
+    }
+}
+
+fn open_host_socket(dir: &Path) -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    connect(fd.as_raw_fd(), &UnixAddr::new(&dir.join("host.sock"))?)?;
+    Ok(fd)
+}
+
+/// The answer to HELLO, checked.
+struct Welcome {
+    domid: DomId,
+    layout: Layout,
+    memory: OwnedFd,
+    store: OwnedFd,
+}
+
+impl Welcome {
+    fn parse(answer: &Message, fds: Vec<OwnedFd>) -> Result<Self, DomainError> {
+        let bad = || DomainError::HostGone("a welcome that is not one".into());
+        let [memory, store] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| bad())?;
+        let a = &answer.arg;
+        let domid = DomId(u16::try_from(a[0]).map_err(|_| bad())?);
+        let layout = Layout {
+            frames: a[1],
+            grant_first: a[2],
+            grant_frames: a[3],
+            hold: a[4],
+            console: a[5],
+            store: a[6],
+            pool_first: a[7],
+        };
+        Ok(Self { domid, layout, memory, store })
+    }
+}
+
+/// Gives a hold word back when its copier is gone.
+#[derive(Debug)]
+pub(crate) struct Released {
+    domain: HostDomain,
+    remote: DomId,
+    line: u32,
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        let args = [self.remote.0.into(), self.line];
+        let _ = self.domain.call(Message::request(Kind::Release, &args));
+    }
+}
+
+impl Domain for HostDomain {
+    type Doorbell = EventDoorbell;
+    type Waiter = EpollWaiter;
+    type Foreign = HostForeign;
+    type Transport = UnixTransport;
+
+    fn domid(&self) -> DomId {
+        self.0.domid
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
+    fn cost(&self) -> &Cost {
+        &self.0.cost
+    }
+
+    fn alloc_unbound(&self, remote: DomId) -> Result<Channel<EventDoorbell>, DomainError> {
+        self.channel(Kind::AllocUnbound, remote, Port(0))
+    }
+
+    fn bind_interdomain(
+        &self,
+        remote: DomId,
+        remote_port: Port,
+    ) -> Result<Channel<EventDoorbell>, DomainError> {
+        self.channel(Kind::BindInterdomain, remote, remote_port)
+    }
+
+    fn close(&self, port: Port) {
+        // A host that is gone has closed everything.
+        let _ = self.call(Message::request(Kind::Close, &[port.0]));
+    }
+
+    fn foreign(&self, remote: DomId, mode: GrantMode) -> Result<HostForeign, DomainError> {
+        let request = Message::request(Kind::Foreign, &[remote.0.into()]);
+        let (answer, fds) = self.call(request)?;
+        let bad = || DomainError::HostGone("foreign memory that is not one".into());
+        let [memory] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| bad())?;
+        let a = &answer.arg;
+        let (line, frames) = (a[0], a[1]);
+        let released = Released { domain: self.clone(), remote, line };
+        let layout =
+            Layout { grant_first: a[2], grant_frames: a[3], hold: a[4], ..Layout::new(frames, 1) };
+        let region = mapping::map(&memory, layout.bytes())?;
+        let table = GrantPage::new(&region, &layout).ok_or_else(bad)?;
+        let hold = Hold::attach(line as usize, &table);
+        let engine = CopyEngine::new(self.domid(), region, table, hold);
+        let peer = self.peer(remote, memory);
+        Ok(HostForeign::new(self.domid(), mode, peer, engine, self.0.cost.clone(), released))
+    }
+
+    fn waiter(&self) -> Result<EpollWaiter, DomainError> {
+        EpollWaiter::new().map_err(|e| DomainError::Os(e.into()))
+    }
+
+    fn store(&self) -> Result<XsClient<UnixTransport>, DomainError> {
+        let first = self.0.first_store.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let fd = match first {
+            Some(fd) => fd,
+            None => {
+                let (_, fds) = self.call(Message::request(Kind::Store, &[]))?;
+                fds.into_iter()
+                    .next()
+                    .ok_or_else(|| DomainError::HostGone("a store without a socket".into()))?
+            }
+        };
+        Ok(XsClient::new(UnixTransport::from(fd)))
+    }
+}
+
+/// Calls `on_death` from a thread of its own when the host's process ends.
+///
+/// # Errors
+/// If the thread or the descriptor cannot be made.
+pub fn watch_host(
+    domain: &HostDomain,
+    on_death: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let socket = {
+        let host = domain.0.host.lock().unwrap_or_else(PoisonError::into_inner);
+        host.socket.try_clone()?
+    };
+    std::thread::Builder::new().name("host-watch".into()).spawn(move || {
+        // No events asked for: only the hang-up, which cannot be switched off, ends the poll.
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+        while !matches!(poll(&mut fds, PollTimeout::NONE), Ok(n) if n > 0) {}
+        on_death();
+    })?;
+    Ok(())
+}

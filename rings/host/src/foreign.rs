@@ -1,0 +1,182 @@
+//! A backend's access to one frontend's grants: copy, map, persistent.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rings::cost::{Charge, Cost};
+use rings::grant::{CopyEngine, CopyOp, GntStatus, GrantPage, Pins};
+use rings::mem::Region;
+use rings::{DomId, Foreign, ForeignCounters, GrantMode, Gref};
+
+use crate::domain::Released;
+use crate::mapping::map_frame;
+
+/// What all queues that serve the same frontend share: its memory, and what of it is pinned.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) memory: OwnedFd,
+    pub(crate) pins: Mutex<Pins>,
+}
+
+/// Access to one frontend's grants, for one queue.
+#[derive(Debug)]
+pub struct HostForeign {
+    caller: DomId,
+    mode: GrantMode,
+    peer: Arc<Peer>,
+    engine: CopyEngine,
+    cost: Cost,
+    counters: ForeignCounters,
+    /// Pages mapped for good, in persistent mode.
+    kept: HashMap<(Gref, bool), Mapping>,
+    /// Gives the hold word back to the host.
+    _released: Released,
+}
+
+/// A mapped page. Dropping it unmaps it, and unpins the grant.
+#[derive(Debug)]
+pub struct Mapping {
+    region: Region,
+    gref: Gref,
+    write: bool,
+    peer: Arc<Peer>,
+    table: GrantPage,
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let mut pins = self.peer.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        // We made this pin, so it is there.
+        let _ = pins.unpin(&self.table, self.gref, self.write);
+    }
+}
+
+impl HostForeign {
+    pub(crate) fn new(
+        caller: DomId,
+        mode: GrantMode,
+        peer: Arc<Peer>,
+        engine: CopyEngine,
+        cost: Cost,
+        released: Released,
+    ) -> Self {
+        let counters = ForeignCounters::default();
+        let kept = HashMap::new();
+        Self { caller, mode, peer, engine, cost, counters, kept, _released: released }
+    }
+
+    fn map_page(&mut self, gref: Gref, write: bool) -> Result<Mapping, GntStatus> {
+        self.cost.charge(Charge::Map(1));
+        let table = self.engine.table().clone();
+        let frame = {
+            let mut pins = self.peer.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            pins.pin(&table, self.caller, gref, write)?
+        };
+        match self.engine.in_memory(frame).then(|| map_frame(&self.peer.memory, frame, write)) {
+            Some(Ok(region)) => {
+                self.counters.maps += 1;
+                Ok(Mapping { region, gref, write, peer: Arc::clone(&self.peer), table })
+            }
+            outcome => {
+                let mut pins = self.peer.pins.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = pins.unpin(&table, gref, write);
+                Err(if outcome.is_none() { GntStatus::BadPage } else { GntStatus::NoSpace })
+            }
+        }
+    }
+
+    /// Does `op` through a mapping of its page: one made for it, or one that is kept.
+    fn through_map(
+        &mut self,
+        op: &CopyOp,
+        write: bool,
+        copy: impl FnOnce(&Region, usize),
+    ) -> Result<(), GntStatus> {
+        if usize::from(op.offset) + usize::from(op.len) > rings::PAGE_SIZE {
+            return Err(GntStatus::BadCopyArg);
+        }
+        if self.mode == GrantMode::Persistent {
+            if !self.kept.contains_key(&(op.gref, write)) {
+                let mapping = self.map_page(op.gref, write)?;
+                self.kept.insert((op.gref, write), mapping);
+            }
+            copy(&self.kept[&(op.gref, write)].region, op.offset.into());
+        } else {
+            let mapping = self.map_page(op.gref, write)?;
+            copy(&mapping.region, op.offset.into());
+            drop(mapping);
+            self.cost.charge(Charge::Map(1));
+            self.counters.unmaps += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Foreign for HostForeign {
+    type Mapping = Mapping;
+
+    #[inline]
+    fn copy_from(&mut self, ops: &mut [CopyOp], arena: &mut [u8]) -> u64 {
+        if self.mode == GrantMode::Copy {
+            self.charge_copy(ops.len());
+            let bytes = self.engine.copy_from(ops, arena);
+            self.counters.bytes += bytes;
+            return bytes;
+        }
+        let mut bytes = 0;
+        for op in ops {
+            let range = op.local as usize..op.local as usize + usize::from(op.len);
+            op.status = match arena.get_mut(range) {
+                Some(to) => self.through_map(op, false, |page, at| page.copy_out(at, to)),
+                None => Err(GntStatus::BadCopyArg),
+            }
+            .map_or_else(|status| status, |()| GntStatus::Okay);
+            bytes += if op.status == GntStatus::Okay { u64::from(op.len) } else { 0 };
+        }
+        self.counters.bytes += bytes;
+        bytes
+    }
+
+    #[inline]
+    fn copy_to(&mut self, ops: &mut [CopyOp], arena: &[u8]) -> u64 {
+        if self.mode == GrantMode::Copy {
+            self.charge_copy(ops.len());
+            let bytes = self.engine.copy_to(ops, arena);
+            self.counters.bytes += bytes;
+            return bytes;
+        }
+        let mut bytes = 0;
+        for op in ops {
+            let range = op.local as usize..op.local as usize + usize::from(op.len);
+            op.status = match arena.get(range) {
+                Some(from) => self.through_map(op, true, |page, at| page.copy_in(at, from)),
+                None => Err(GntStatus::BadCopyArg),
+            }
+            .map_or_else(|status| status, |()| GntStatus::Okay);
+            bytes += if op.status == GntStatus::Okay { u64::from(op.len) } else { 0 };
+        }
+        self.counters.bytes += bytes;
+        bytes
+    }
+
+    fn map(&mut self, gref: Gref) -> Result<Mapping, GntStatus> {
+        self.map_page(gref, true)
+    }
+
+    fn region<'a>(&self, mapping: &'a Mapping) -> &'a Region {
+        &mapping.region
+    }
+
+    fn counters(&self) -> ForeignCounters {
+        self.counters
+    }
+}
+
+impl HostForeign {
+    #[inline(always)]
+    fn charge_copy(&mut self, ops: usize) {
+        self.counters.copies += ops as u64;
+        self.cost.charge(Charge::Copy(u32::try_from(ops).unwrap_or(u32::MAX)));
+    }
+}

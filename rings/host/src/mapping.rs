@@ -1,0 +1,58 @@
+//! Memory of a domain as a process sees it: sealed memfds, and mappings of them.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::ftruncate;
+use rings::mem::Region;
+use rings::{PAGE_SIZE, Pfn};
+
+/// Creates shared memory of `bytes`, zeroed, sealed against growing and shrinking, so that nobody
+/// who has it can make another process fault.
+pub(crate) fn sealed_memfd(name: &str, bytes: usize) -> io::Result<OwnedFd> {
+    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let fd = memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    ftruncate(&fd, i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?)?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(fd)
+}
+
+/// Whether this is memory that cannot shrink under us.
+fn check_sealed(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let seals = SealFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GET_SEALS)?);
+    if seals.contains(SealFlag::F_SEAL_SHRINK) {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "shared memory without a shrink seal"))
+    }
+}
+
+/// Maps the first `bytes` of a memfd for reading and writing.
+pub(crate) fn map(fd: &OwnedFd, bytes: usize) -> io::Result<Region> {
+    check_sealed(fd.as_fd())?;
+    region(MmapOptions::new().len(bytes).map_raw(fd)?, bytes)
+}
+
+/// Maps one frame of a domain's memory: a real mmap, as `GNTTABOP_map_grant_ref` is a real change
+/// of page tables. Where the grant is for reading only, so is the mapping.
+pub(crate) fn map_frame(fd: &OwnedFd, frame: Pfn, write: bool) -> io::Result<Region> {
+    let mut options = MmapOptions::new();
+    options.offset(u64::from(frame.0) * PAGE_SIZE as u64).len(PAGE_SIZE);
+    let mapping = if write { options.map_raw(fd)? } else { options.map_raw_read_only(fd)? };
+    region(mapping, PAGE_SIZE)
+}
+
+fn region(mapping: MmapRaw, bytes: usize) -> io::Result<Region> {
+    let base = NonNull::new(mapping.as_mut_ptr()).ok_or(io::ErrorKind::OutOfMemory)?;
+    // SAFETY: `mapping` covers `bytes` bytes at `base`, page-aligned, unmapped when the Arc goes;
+    // the file is sealed against shrinking, so they stay backed. A read-only mapping is handed out
+    // by `map_frame` alone, whose callers only read through it.
+    Ok(unsafe { Region::new(base, bytes, Arc::new(mapping)) })
+}

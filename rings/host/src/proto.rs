@@ -1,0 +1,159 @@
+//! What a process asks of the host, byte by byte.
+//!
+//! The socket is `DIR/host.sock`, `AF_UNIX`, `SOCK_SEQPACKET`: one message is one packet of exactly
+//! 64 bytes, all fields `u32` in the byte order of the machine. A request is answered by one message
+//! with the same `kind` and `seq`; `status` is 0 or an errno number. File descriptors travel beside
+//! the answer (`SCM_RIGHTS`), in the order given here. `rings/host/include/pvlab.h` says the same in
+//! C.
+//!
+//! ```text
+//!   0        4        8        12                                                     63   octet
+//! +--------+--------+--------+--------+-------- - - - --------+--------+--------+--------+
+//! |  kind  |  seq   | status | arg[0] | arg[1]                 | arg[10]| arg[11]| arg[12]|
+//! +--------+--------+--------+--------+-------- - - - --------+--------+--------+--------+
+//! ```
+//!
+//! | kind | request | answer | descriptors |
+//! |---|---|---|---|
+//! | 1 `HELLO` | version (1), domid or `ANY`, pool frames or 0, grefs or 0, arg[4..12] name, NUL-padded | domid, frames, first and number of grant frames, hold frame, console frame, store frame, first pool frame | memory, store connection |
+//! | 2 `ALLOC_UNBOUND` | domid that may bind | port | event page, own doorbell, other end's doorbell |
+//! | 3 `BIND_INTERDOMAIN` | domid, its port | port | event page, own doorbell, other end's doorbell |
+//! | 4 `CLOSE` | port | | |
+//! | 5 `FOREIGN` | domid of a frontend | hold line, frames, first and number of grant frames, hold frame | its memory |
+//! | 6 `RELEASE` | domid, hold line | | |
+//! | 7 `STORE` | | | another store connection |
+//! | 8 `STATS` | kind (1 front, 2 back, 3 other), worker | block number in the statistics segment | |
+//! | 9 `GOODBYE` | exit status | | |
+//!
+//! The first message must be `HELLO`. A connection that ends without `GOODBYE` is a death. What the
+//! words in the event page mean is said in `rings::evtchn::EventPage`, the layout of memory in
+//! `rings::grant::Layout`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of this message set.
+pub const VERSION: u32 = 1;
+/// As a domid: the next free guest number.
+pub const ANY: u32 = u32::MAX;
+/// Most descriptors in one message.
+pub const MAX_FDS: usize = 3;
+
+/// Kinds of message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Kind {
+    /// Register as a domain.
+    Hello = 1,
+    /// Make a port.
+    AllocUnbound = 2,
+    /// Bind to another domain's port.
+    BindInterdomain = 3,
+    /// Close a port.
+    Close = 4,
+    /// Get the memory of a frontend one serves.
+    Foreign = 5,
+    /// Give it back.
+    Release = 6,
+    /// Get another store connection.
+    Store = 7,
+    /// Get a block in the statistics segment.
+    Stats = 8,
+    /// Leave in good order.
+    Goodbye = 9,
+}
+
+impl Kind {
+    /// The kind with this number.
+    #[must_use]
+    pub fn from_number(n: u32) -> Option<Self> {
+        [
+            Self::Hello,
+            Self::AllocUnbound,
+            Self::BindInterdomain,
+            Self::Close,
+            Self::Foreign,
+            Self::Release,
+            Self::Store,
+            Self::Stats,
+            Self::Goodbye,
+        ]
+        .into_iter()
+        .find(|&kind| kind as u32 == n)
+    }
+}
+
+/// One message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Message {
+    /// Which request, see the table.
+    pub kind: u32,
+    /// Chosen by the asker, echoed in the answer.
+    pub seq: u32,
+    /// In an answer: 0 or an errno.
+    pub status: u32,
+    /// See the table.
+    pub arg: [u32; 13],
+}
+
+const _: () = assert!(size_of::<Message>() == 64);
+
+impl Message {
+    /// A request.
+    #[must_use]
+    pub fn request(kind: Kind, args: &[u32]) -> Self {
+        let mut message = Self { kind: kind as u32, ..Self::default() };
+        message.arg[..args.len()].copy_from_slice(args);
+        message
+    }
+
+    /// The answer to this message.
+    #[must_use]
+    pub fn answer(&self, args: &[u32]) -> Self {
+        let mut message = Self { kind: self.kind, seq: self.seq, ..Self::default() };
+        message.arg[..args.len()].copy_from_slice(args);
+        message
+    }
+
+    /// The refusal of this message.
+    #[must_use]
+    pub fn refusal(&self, errno: nix::errno::Errno) -> Self {
+        let status = (errno as i32).unsigned_abs();
+        Self { kind: self.kind, seq: self.seq, status, ..Self::default() }
+    }
+
+    /// Puts a name into arg[4..12], cut to 31 bytes.
+    pub fn set_name(&mut self, name: &str) {
+        let mut bytes = [0_u8; 32];
+        let len = name.len().min(31);
+        bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+        for (word, four) in self.arg[4..12].iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_ne_bytes([four[0], four[1], four[2], four[3]]);
+        }
+    }
+
+    /// The name in arg[4..12], with anything unprintable replaced: it ends up in terminals.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let bytes = self.arg[4..12].iter().flat_map(|word| word.to_ne_bytes());
+        bytes
+            .take_while(|&b| b != 0)
+            .map(|b| if b.is_ascii_graphic() { char::from(b) } else { '?' })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_survives_and_a_nasty_one_is_tamed() {
+        let mut m = Message::request(Kind::Hello, &[VERSION, ANY]);
+        m.set_name("netfront");
+        assert_eq!(m.name(), "netfront");
+        m.set_name("a\x1b[31m-and-far-more-than-thirty-one-bytes");
+        assert_eq!(m.name().len(), 31);
+        assert!(m.name().starts_with("a?[31m"));
+    }
+}

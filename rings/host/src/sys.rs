@@ -1,0 +1,90 @@
+//! System calls that nix has no safe wrapper for, wrapped here: descriptors out of messages, pidfd.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::proto::{MAX_FDS, Message};
+
+/// Sends one message with descriptors beside it.
+///
+/// # Errors
+/// As sendmsg(2); `EPIPE` when the other end is gone.
+pub(crate) fn send(socket: BorrowedFd<'_>, message: &Message, fds: &[RawFd]) -> nix::Result<()> {
+    let data = [IoSlice::new(message.as_bytes())];
+    let rights = [ControlMessage::ScmRights(fds)];
+    let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    loop {
+        match sendmsg::<()>(socket.as_raw_fd(), &data, control, flags, None) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(|_| ()),
+        }
+    }
+}
+
+/// What [`receive`] got.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// A message and the descriptors beside it.
+    Message(Message, Vec<OwnedFd>),
+    /// The other end is closed.
+    Closed,
+    /// A packet that is not a message.
+    Malformed,
+}
+
+/// Receives one message. Descriptors are closed on exec.
+///
+/// # Errors
+/// As recvmsg(2); `EAGAIN` on a non-blocking socket with nothing to read.
+pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Received> {
+    let mut bytes = [0_u8; size_of::<Message>() + 1];
+    let mut control = nix::cmsg_space!([RawFd; MAX_FDS]);
+    let (len, fds) = {
+        let mut data = [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let got = loop {
+            match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut control), flags) {
+                Err(Errno::EINTR) => {}
+                other => break other?,
+            }
+        };
+        let mut fds = Vec::new();
+        for message in got.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(raw) = message {
+                // SAFETY: the kernel has just installed these descriptors for this message and
+                // nobody else knows their numbers.
+                fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+        }
+        (got.bytes, fds)
+    };
+    if len == 0 {
+        return Ok(Received::Closed);
+    }
+    match Message::read_from_bytes(&bytes[..len]) {
+        Ok(message) => Ok(Received::Message(message, fds)),
+        Err(_) => Ok(Received::Malformed),
+    }
+}
+
+/// A descriptor that becomes readable when the process dies.
+///
+/// # Errors
+/// As pidfd_open(2).
+pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = RawFd::try_from(fd).map_err(|_| io::ErrorKind::Other)?;
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just returned this descriptor to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,92 @@
+//! Doorbells, and sleeping on them.
+//!
+//! A doorbell is an eventfd the host made. Sleepers watch it edge-triggered and never read it, so
+//! a wake-up is one write and one epoll_wait.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use rings::evtchn::{Channel, Doorbell};
+use rings::{DomainError, Waiter};
+
+/// The two doorbells of one channel: the one we ring, and the one that wakes us.
+#[derive(Debug)]
+pub struct EventDoorbell {
+    own: OwnedFd,
+    other: OwnedFd,
+}
+
+impl EventDoorbell {
+    pub(crate) fn new(own: OwnedFd, other: OwnedFd) -> Self {
+        Self { own, other }
+    }
+}
+
+impl Doorbell for EventDoorbell {
+    fn ring(&self) {
+        // Non-blocking: the only failure is a counter that the other end itself has filled up.
+        let _ = nix::unistd::write(&self.other, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Sleeps on doorbells with epoll.
+#[derive(Debug)]
+pub struct EpollWaiter {
+    epoll: Epoll,
+    kick: Arc<EventFd>,
+    sleeps: u64,
+}
+
+impl EpollWaiter {
+    pub(crate) fn new() -> nix::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let kick = Arc::new(EventFd::from_flags(flags)?);
+        epoll.add(kick.as_ref(), edge())?;
+        Ok(Self { epoll, kick, sleeps: 0 })
+    }
+}
+
+fn edge() -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)
+}
+
+impl Waiter<EventDoorbell> for EpollWaiter {
+    fn add(&mut self, channel: &Channel<EventDoorbell>) -> Result<(), DomainError> {
+        let own = channel.doorbell().own.as_fd();
+        self.epoll.add(own, edge()).map_err(|e| DomainError::Os(e.into()))
+    }
+
+    fn remove(&mut self, channel: &Channel<EventDoorbell>) {
+        // Not being there is as good as being removed.
+        let _ = self.epoll.delete(channel.doorbell().own.as_fd());
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        self.sleeps += 1;
+        // Rounded up: a sleep of less than a millisecond must not become a busy loop.
+        let millis = timeout.as_micros().div_ceil(1000);
+        let timeout = EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX);
+        let mut events = [EpollEvent::empty(); 16];
+        match self.epoll.wait(&mut events, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            // Cannot happen to a live epoll; if it does, looking again at once is the safe answer.
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+
+    fn kicker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let kick = Arc::clone(&self.kick);
+        Arc::new(move || {
+            let _ = kick.write(1);
+        })
+    }
+
+    fn sleeps(&self) -> u64 {
+        self.sleeps
+    }
+}
