@@ -9,6 +9,7 @@
 pub mod cost;
 mod domain;
 pub mod evtchn;
+pub mod frame;
 pub mod grant;
 mod id;
 pub mod io;

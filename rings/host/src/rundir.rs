@@ -1,0 +1,239 @@
+//! The run directory: where the processes of one lab find each other, and what is left when they
+//! are all gone.
+//!
+//! ```text
+//! DIR/            0700
+//!   lock          held (flock) by the host as long as it lives; its pid is inside
+//!   host.sock     the messages of `proto`
+//!   xenstored.sock  the store, for domain 0 and for Xen's own tools (XENSTORED_PATH)
+//!   stats         names the statistics segment in /dev/shm
+//! ```
+//! A directory whose lock nobody holds is stale: whoever notices first (a child that sees its host
+//! die, the next start) removes it, and the segment it names.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+
+const LOCK: &str = "lock";
+/// The link file of the statistics segment.
+pub(crate) const STATS: &str = "stats";
+/// Everything a lab puts into its directory.
+const FILES: [&str; 4] = ["host.sock", "xenstored.sock", STATS, LOCK];
+
+/// Why there is no run directory.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// Another host lives in it.
+    #[error("{dir} is in use by the lab of process {pid}; end that lab or give another --dir")]
+    InUse {
+        /// The directory.
+        dir: String,
+        /// Who holds the lock, as far as the lock file says.
+        pid: String,
+    },
+    /// It is not ours.
+    #[error("{dir} belongs to another user (uid {uid}); give another --dir")]
+    NotOurs {
+        /// The directory.
+        dir: String,
+        /// Its owner.
+        uid: u32,
+    },
+    /// The system said no.
+    #[error("cannot use {dir} as run directory: {why}; give another --dir")]
+    Io {
+        /// The directory.
+        dir: String,
+        /// The reason.
+        why: io::Error,
+    },
+}
+
+/// A run directory that is ours. Dropping it removes what the lab put there.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    /// Whether we made the directory, and so remove it.
+    made: bool,
+    _lock: Flock<File>,
+}
+
+impl RunDir {
+    /// Takes `dir`, or a fresh directory of this process if there is none given, and sweeps away
+    /// what dead labs left.
+    ///
+    /// # Errors
+    /// If it is in use, not ours, or cannot be made.
+    pub fn take(dir: Option<&Path>) -> Result<Self, RunDirError> {
+        let base = base();
+        sweep_all(&base);
+        match dir {
+            Some(dir) => Self::take_at(dir),
+            None => {
+                make(&base)?;
+                Self::take_at(&base.join(std::process::id().to_string()))
+            }
+        }
+    }
+
+    fn take_at(dir: &Path) -> Result<Self, RunDirError> {
+        let made = make(dir)?;
+        let lock = match try_lock(dir) {
+            Ok(lock) => lock,
+            Err(Errno::EWOULDBLOCK) => {
+                let pid = fs::read_to_string(dir.join(LOCK)).unwrap_or_default();
+                let pid = if pid.is_empty() { "?".to_owned() } else { pid };
+                return Err(RunDirError::InUse { dir: dir.display().to_string(), pid });
+            }
+            Err(errno) => return Err(cannot(dir, errno.into())),
+        };
+        // A former host may have died here: what it left is not ours to trip over.
+        remove_segment(dir);
+        for file in &FILES[..3] {
+            let _ = fs::remove_file(dir.join(file));
+        }
+        write_pid(&lock).map_err(|e| cannot(dir, e))?;
+        Ok(Self { path: dir.to_owned(), made, _lock: lock })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes a lab's files from `dir` if no host holds it any more. For children whose host died.
+    pub fn sweep(dir: &Path) {
+        if let Ok(_lock) = try_lock(dir) {
+            clear(dir);
+            // Only a directory of our making, under the base, is removed with its files.
+            if dir.parent() == Some(&base()) {
+                let _ = fs::remove_dir(dir);
+            }
+        }
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        clear(&self.path);
+        if self.made {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+/// Where directories without a name of their own go.
+fn base() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| Path::new(dir).is_dir()) {
+        Some(dir) => Path::new(&dir).join("pvlab"),
+        None => std::env::temp_dir().join(format!("pvlab-{}", geteuid())),
+    }
+}
+
+/// All run directories without a name of their own: those of labs that run now, once swept.
+pub(crate) fn labs() -> Vec<PathBuf> {
+    let base = base();
+    sweep_all(&base);
+    let Ok(entries) = fs::read_dir(&base) else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
+fn sweep_all(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for entry in entries.flatten() {
+        RunDir::sweep(&entry.path());
+    }
+}
+
+/// Makes a directory for us alone; says whether it was made now.
+fn make(dir: &Path) -> Result<bool, RunDirError> {
+    let made = match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => true,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(e) => return Err(cannot(dir, e)),
+    };
+    let meta = fs::metadata(dir).map_err(|e| cannot(dir, e))?;
+    if !meta.is_dir() {
+        return Err(cannot(dir, Errno::ENOTDIR.into()));
+    }
+    if meta.uid() != geteuid().as_raw() {
+        return Err(RunDirError::NotOurs { dir: dir.display().to_string(), uid: meta.uid() });
+    }
+    if meta.permissions().mode() & 0o777 != 0o700 {
+        let ours = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(dir, ours).map_err(|e| cannot(dir, e))?;
+    }
+    Ok(made)
+}
+
+fn try_lock(dir: &Path) -> Result<Flock<File>, Errno> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(dir.join(LOCK))
+        .map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
+}
+
+fn write_pid(mut lock: &File) -> io::Result<()> {
+    lock.set_len(0)?;
+    write!(lock, "{}", std::process::id())
+}
+
+fn clear(dir: &Path) {
+    remove_segment(dir);
+    for file in FILES {
+        let _ = fs::remove_file(dir.join(file));
+    }
+}
+
+/// Removes the segment that the link file names, if the name is one of ours: the file may hold
+/// anything.
+fn remove_segment(dir: &Path) {
+    let Ok(name) = fs::read_to_string(dir.join(STATS)) else { return };
+    let name = name.trim_start_matches('/');
+    if name.starts_with("pvlab-") && !name.contains('/') {
+        let _ = fs::remove_file(Path::new("/dev/shm").join(name));
+    }
+}
+
+fn cannot(dir: &Path, why: io::Error) -> RunDirError {
+    RunDirError::Io { dir: dir.display().to_string(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_taken_once_and_removed_whole() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("lab");
+        let first = RunDir::take(Some(&dir)).unwrap();
+        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(matches!(RunDir::take(Some(&dir)), Err(RunDirError::InUse { .. })));
+        drop(first);
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn a_foreign_name_in_the_link_file_is_left_alone() {
+        let tmp = tempfile::tempdir().unwrap();
+        let victim = tmp.path().join("victim");
+        fs::write(&victim, "x").unwrap();
+        fs::write(tmp.path().join(STATS), format!("/../..{}", victim.display())).unwrap();
+        RunDir::sweep(tmp.path());
+        assert!(victim.exists());
+        assert!(!tmp.path().join(STATS).exists());
+    }
+}

@@ -88,3 +88,9 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: the kernel has just returned this descriptor to us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Takes over a descriptor that accept4(2) has just returned.
+pub(crate) fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: called with the fresh result of accept4 alone; nobody else knows the number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}

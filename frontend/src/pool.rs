@@ -1,0 +1,171 @@
+//! Journey 3, 4. Pages to send from: granted once, used again, the most recently used first; and
+//! the private truth about which of them are in flight (the *shadow*).
+//!
+//! There are single pages for ordinary frames and runs of contiguous pages for large ones, so that
+//! TCP fills a large frame as one slice. A page's number is its request id.
+
+use rings::mem::Frames;
+use rings::{Domain, DomainError, DomId, Gref, Memory, PAGE_SIZE};
+
+use crate::error::Misbehaviour;
+
+/// Single pages: as many as the ring has slots.
+const SINGLES: usize = 256;
+/// Runs of pages: as many of the largest frames as the ring has room for, and one to build the next.
+const RUNS: usize = 16;
+/// Pages of a run: the largest frame, wherever it starts in its first page.
+const RUN_PAGES: usize = 17;
+
+/// Pages to send from.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    frames: Frames,
+    grefs: Vec<Gref>,
+    /// The shadow: pages that a published request names. Never read back from the ring.
+    in_flight: Vec<bool>,
+    free_singles: Vec<u16>,
+    free_runs: Vec<u16>,
+    /// For each run, how many of its pages are in flight.
+    run_pages: [u16; RUNS],
+    in_flight_count: usize,
+}
+
+/// A buffer taken from the pool: a single page or a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Buffer {
+    /// Its first page.
+    pub(crate) page: u16,
+}
+
+impl Pool {
+    /// Pages of this pool.
+    pub(crate) const PAGES: usize = SINGLES + RUNS * RUN_PAGES;
+
+    /// Takes the pages from the domain's memory and grants them to the backend, for reading only.
+    pub(crate) fn new<D: Domain>(domain: &D, backend: DomId) -> Result<Self, DomainError> {
+        let memory = domain.memory();
+        let none = |what: &str| DomainError::Refused { what: what.into(), errno: "ENOSPC" };
+        let frames = memory.alloc(Self::PAGES).ok_or_else(|| none("pages to send from"))?;
+        let grefs: Option<Vec<Gref>> = (0..Self::PAGES)
+            .map(|page| memory.grant_access(backend, &frames, page, true))
+            .collect();
+        let grefs = grefs.ok_or_else(|| none("grants for pages to send from"))?;
+        Ok(Self {
+            frames,
+            grefs,
+            in_flight: vec![false; Self::PAGES],
+            free_singles: (0..SINGLES).rev().map(id).collect(),
+            free_runs: (0..RUNS).rev().map(|run| id(SINGLES + run * RUN_PAGES)).collect(),
+            run_pages: [0; RUNS],
+            in_flight_count: 0,
+        })
+    }
+
+    /// Whether the next frame, of whatever length, has a buffer.
+    #[inline(always)]
+    pub(crate) fn has_room(&self) -> bool {
+        !self.free_singles.is_empty() && !self.free_runs.is_empty()
+    }
+
+    /// Whether the next frame of at most a page has a buffer.
+    #[inline(always)]
+    pub(crate) fn has_single(&self) -> bool {
+        !self.free_singles.is_empty()
+    }
+
+    /// Takes a buffer for `len` bytes.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, len: usize) -> Option<Buffer> {
+        let free = if len <= PAGE_SIZE { &mut self.free_singles } else { &mut self.free_runs };
+        free.pop().map(|page| Buffer { page })
+    }
+
+    /// Gives a buffer back that was never published.
+    pub(crate) fn untake(&mut self, buffer: Buffer) {
+        self.free(buffer.page);
+    }
+
+    /// Lends the bytes of a buffer, to be filled.
+    #[inline(always)]
+    pub(crate) fn fill<R>(
+        &mut self,
+        buffer: Buffer,
+        offset: usize,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
+        self.frames.lend(usize::from(buffer.page) * PAGE_SIZE + offset, len, fill)
+    }
+
+    /// The pages that will be taken next are about to be written.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, count: usize, offset: impl Fn(u16) -> usize) {
+        let soon = self.free_singles.len().saturating_sub(count);
+        for &page in &self.free_singles[soon..] {
+            self.frames.region().prefetch_write(usize::from(page) * PAGE_SIZE + offset(page));
+        }
+    }
+
+    /// Notes that `page` is in flight. Returns its gref.
+    #[inline(always)]
+    pub(crate) fn start(&mut self, page: u16) -> Gref {
+        let at = usize::from(page);
+        debug_assert!(!self.in_flight[at]);
+        self.in_flight[at] = true;
+        self.in_flight_count += 1;
+        if at >= SINGLES {
+            self.run_pages[(at - SINGLES) / RUN_PAGES] += 1;
+        }
+        self.grefs[at]
+    }
+
+    /// The backend says it is done with `page`: believed only of one in flight.
+    #[inline(always)]
+    pub(crate) fn finish(&mut self, page: u16) -> Result<(), Misbehaviour> {
+        let at = usize::from(page);
+        let state = self.in_flight.get_mut(at).ok_or(Misbehaviour::TxIdRange(page))?;
+        if !std::mem::take(state) {
+            return Err(Misbehaviour::TxIdIdle(page));
+        }
+        self.in_flight_count -= 1;
+        if at < SINGLES {
+            self.free_singles.push(page);
+            return Ok(());
+        }
+        let run = (at - SINGLES) / RUN_PAGES;
+        self.run_pages[run] -= 1;
+        // The first of a run's pages may be answered last: the run is free when all are.
+        if self.run_pages[run] == 0 {
+            self.free_runs.push(id(SINGLES + run * RUN_PAGES));
+        }
+        Ok(())
+    }
+
+    fn free(&mut self, page: u16) {
+        if usize::from(page) < SINGLES {
+            self.free_singles.push(page);
+        } else {
+            self.free_runs.push(page);
+        }
+    }
+
+    /// Pages in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight_count
+    }
+
+    /// Takes all grants back and returns the pages. Those the backend still uses are kept out of
+    /// the pool for good (XSA-396); says how many grants that are.
+    pub(crate) fn close(self, memory: &Memory) -> usize {
+        let kept = self.grefs.iter().filter(|&&gref| memory.end_access(gref).is_err()).count();
+        if kept == 0 {
+            memory.free(self.frames);
+        }
+        kept
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a pool has 528 pages")]
+fn id(page: usize) -> u16 {
+    page as u16
+}

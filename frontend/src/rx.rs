@@ -1,0 +1,224 @@
+//! Journey 16, 18. Frames in: posting buffers, and assembling what the backend put into them.
+//!
+//! Slot i of the ring always carries page i: a response must stand in the slot of its request
+//! anyway, so nothing has to be remembered.
+
+use rings::frame::{Csum, Meta};
+use rings::io::netif::{
+    Extra, ExtraInfo, NR_SLOTS_MIN, RX_RING_SIZE, RX_SLOT, RxFlags, RxRequest, RxResponse,
+};
+use rings::mem::Frames;
+use rings::ring::{FrontRing, Notify, Sring};
+use rings::{Domain, DomId, DomainError, Gref, Memory, PAGE_SIZE};
+
+use crate::error::Misbehaviour;
+use crate::stats::Stats;
+use crate::tx::settle;
+
+/// Largest frame a backend can deliver: 18 full pages, though netif.h says 65,535 bytes.
+const FRAME_BYTES: usize = NR_SLOTS_MIN * PAGE_SIZE;
+
+/// The receiving half of a queue.
+#[derive(Debug)]
+pub(crate) struct Rx {
+    ring: FrontRing<Sring<RX_SLOT>, RxRequest, RxResponse>,
+    /// The ring's page; goes back when the queue closes.
+    pub(crate) page: Frames,
+    buffers: Frames,
+    grefs: Vec<Gref>,
+    /// The frame being assembled: private memory, so that what is checked stays what it was.
+    frame: Vec<u8>,
+    /// Buffers posted since the last push.
+    posted: u32,
+    always_notify: bool,
+}
+
+impl Rx {
+    /// Takes the buffers from the domain's memory and grants them to the backend.
+    pub(crate) fn new<D: Domain>(
+        domain: &D,
+        backend: DomId,
+        page: Frames,
+        base: u32,
+        always_notify: bool,
+    ) -> Result<Self, DomainError> {
+        let memory = domain.memory();
+        let none = |what: &str| DomainError::Refused { what: what.into(), errno: "ENOSPC" };
+        let buffers =
+            memory.alloc(RX_RING_SIZE).ok_or_else(|| none("pages to receive into"))?;
+        let grefs: Option<Vec<Gref>> = (0..RX_RING_SIZE)
+            .map(|slot| memory.grant_access(backend, &buffers, slot, false))
+            .collect();
+        let grefs = grefs.ok_or_else(|| none("grants for pages to receive into"))?;
+        let sring = Sring::new(page.region().clone());
+        sring.init(base);
+        let ring = FrontRing::attach(sring, base);
+        let frame = vec![0; FRAME_BYTES];
+        let mut rx = Self { ring, page, buffers, grefs, frame, posted: 0, always_notify };
+        rx.refill();
+        // Before the backend is there nobody can be woken.
+        let _ = rx.ring.push_requests();
+        rx.posted = 0;
+        Ok(rx)
+    }
+
+    /// Journey 16. Posts every free buffer; visible with the next [`push`](Self::push).
+    #[inline]
+    fn refill(&mut self) {
+        for _ in 0..self.ring.free_requests() {
+            let id = slot_of(self.ring.next_request());
+            let gref = self.grefs[usize::from(id)].0;
+            self.ring.put_request(RxRequest { id, pad: 0, gref });
+            self.posted += 1;
+        }
+    }
+
+    /// Publishes the buffers that became free since the last time.
+    #[inline]
+    pub(crate) fn push(&mut self, stats: &mut Stats) -> Notify {
+        self.refill();
+        if self.posted == 0 {
+            return Notify::No;
+        }
+        let notify = self.ring.push_requests();
+        stats.pushes += 1;
+        stats.pushed += u64::from(self.posted);
+        self.posted = 0;
+        settle(notify, self.always_notify, stats)
+    }
+
+    /// Buffers that are free and not posted yet.
+    #[inline(always)]
+    pub(crate) fn unposted(&self) -> u32 {
+        self.ring.free_requests()
+    }
+
+    /// Whether there are responses.
+    #[inline(always)]
+    pub(crate) fn poll(&mut self) -> Result<bool, Misbehaviour> {
+        Ok(self.ring.unconsumed_responses() > 0 || self.ring.poll_responses()? > 0)
+    }
+
+    /// Journey 18. The next whole frame, copied out of its pages: its length and what came with it.
+    /// The bytes are in [`frame`](Self::frame). Frames with an error are counted and skipped.
+    #[inline]
+    pub(crate) fn next(&mut self, stats: &mut Stats) -> Result<Option<(usize, Meta)>, Misbehaviour> {
+        while self.poll()? {
+            if let Some(frame) = self.assemble(stats)? {
+                return Ok(Some(frame));
+            }
+            stats.rx_errors += 1;
+        }
+        Ok(None)
+    }
+
+    /// The bytes of the frame that `next` found.
+    #[inline(always)]
+    pub(crate) fn frame(&mut self, len: usize) -> &mut [u8] {
+        &mut self.frame[..len]
+    }
+
+    /// One frame; `None` if the backend says it failed.
+    #[inline(always)]
+    fn assemble(&mut self, stats: &mut Stats) -> Result<Option<(usize, Meta)>, Misbehaviour> {
+        let (mut index, mut response) = self.take::<RxResponse>()?;
+        let flags = response.flags();
+        let gso = if flags.contains(RxFlags::EXTRA_INFO) { self.extras()? } else { 0 };
+        let (mut len, mut good) = (0, true);
+        for _ in 0..NR_SLOTS_MIN {
+            good &= self.append(index, response, &mut len)?;
+            if !response.flags().contains(RxFlags::MORE_DATA) {
+                if !good || len == 0 {
+                    return Ok(None);
+                }
+                stats.rx_frames += 1;
+                stats.rx_bytes += len as u64;
+                stats.rx_gso += u64::from(gso > 0);
+                stats.copied += len as u64;
+                return Ok(Some((len, Meta { csum: csum_of(flags), gso })));
+            }
+            (index, response) = self.take()?;
+        }
+        Err(Misbehaviour::RxSlots(NR_SLOTS_MIN))
+    }
+
+    /// Copies one slot's bytes behind those that are there; `false` if the slot carries an error.
+    #[inline(always)]
+    fn append(
+        &mut self,
+        index: u32,
+        response: RxResponse,
+        len: &mut usize,
+    ) -> Result<bool, Misbehaviour> {
+        let slot = slot_of(index);
+        if response.id != slot {
+            return Err(Misbehaviour::RxId(response.id, slot));
+        }
+        let Ok(here) = usize::try_from(response.status) else { return Ok(false) };
+        if usize::from(response.offset) + here > PAGE_SIZE {
+            return Err(Misbehaviour::RxBounds(response.offset, response.status));
+        }
+        let at = usize::from(slot) * PAGE_SIZE + usize::from(response.offset);
+        self.buffers.region().copy_out(at, &mut self.frame[*len..*len + here]);
+        *len += here;
+        Ok(true)
+    }
+
+    /// The extra infos behind a first slot: one of each type at most, so at most as many as types.
+    /// Their buffers are unused and go back with the rest. Returns the GSO size, 0 without one.
+    fn extras(&mut self) -> Result<u16, Misbehaviour> {
+        let mut gso = 0;
+        for _ in 0..rings::io::netif::EXTRA_TYPE_MAX {
+            let (_, info) = self.take::<ExtraInfo>()?;
+            match info.decode() {
+                Ok(Extra::Gso { size, .. }) => gso = size,
+                Ok(_) => {}
+                Err(_) => return Err(Misbehaviour::RxExtra(info.kind)),
+            }
+            if !info.more() {
+                return Ok(gso);
+            }
+        }
+        Err(Misbehaviour::RxExtra(rings::io::netif::EXTRA_TYPE_MAX))
+    }
+
+    /// The next response of a frame that has begun.
+    #[inline(always)]
+    fn take<T: zerocopy::FromBytes>(&mut self) -> Result<(u32, T), Misbehaviour> {
+        self.ring.take::<T>().ok_or(Misbehaviour::RxCut)
+    }
+
+    /// Asks to be woken by the next response; `true` if there is one already.
+    pub(crate) fn final_check(&mut self) -> Result<bool, Misbehaviour> {
+        Ok(self.ring.final_check_for_responses()?)
+    }
+
+    /// Takes all grants back and returns the pages, as `Pool::close` does.
+    pub(crate) fn close(self, memory: &Memory) -> (usize, Frames) {
+        let kept = self.grefs.iter().filter(|&&gref| memory.end_access(gref).is_err()).count();
+        if kept == 0 {
+            memory.free(self.buffers);
+        }
+        (kept, self.page)
+    }
+}
+
+/// The slot, and so the buffer and the id, of an index.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "masked to the ring's 256 slots")]
+fn slot_of(index: u32) -> u16 {
+    (index & (RX_RING_SIZE as u32 - 1)) as u16
+}
+
+/// What the flags of a first response say of the checksum. Bits 0 and 1 mean the opposite of what
+/// they mean on the tx ring.
+#[inline(always)]
+fn csum_of(flags: RxFlags) -> Csum {
+    if flags.contains(RxFlags::CSUM_BLANK) {
+        Csum::Blank
+    } else if flags.contains(RxFlags::DATA_VALIDATED) {
+        Csum::Validated
+    } else {
+        Csum::None
+    }
+}

@@ -1,0 +1,238 @@
+//! Journey 1 - 7, 15. Frames out: from the application's bytes to requests on the ring, and the
+//! pages back.
+
+use rings::frame::Headers;
+use rings::io::netif::{self, Extra, GsoType, TX_SLOT, TxFlags, TxRequest, TxResponse};
+use rings::mem::Frames;
+use rings::ring::{FrontRing, Notify, Sring};
+
+use crate::error::Misbehaviour;
+use crate::pool::{Buffer, Pool};
+use crate::slots::slots;
+use crate::stats::Stats;
+
+/// Slots kept free so that the next frame, of whatever length, fits: 18 for data, one for the
+/// extra.
+const FRAME_SLOTS: u32 = 19;
+/// Buffers whose cache lines are asked for ahead of their use: two batches of the usual size.
+const PREFETCH: usize = 64;
+/// Frames shorter than this start at different cache lines of their pages. Pages begin at
+/// multiples of 4096, and so would all frames begin in the same few cache sets.
+const STAGGER_BELOW: usize = 2048;
+
+/// The sending half of a queue.
+#[derive(Debug)]
+pub(crate) struct Tx {
+    ring: FrontRing<Sring<TX_SLOT>, TxRequest, TxResponse>,
+    /// The ring's page; goes back when the queue closes.
+    pub(crate) page: Frames,
+    pub(crate) pool: Pool,
+    /// Slots in flight that carry an extra info: their responses have no id.
+    extras: u32,
+    /// Frames put since the last push.
+    put: u32,
+    /// Checksums may be left to others.
+    csum: bool,
+    always_notify: bool,
+    /// Buffers at the top of the free list whose lines have been asked for.
+    prefetched: usize,
+}
+
+impl Tx {
+    pub(crate) fn new(
+        page: Frames,
+        pool: Pool,
+        base: u32,
+        csum: bool,
+        always_notify: bool,
+    ) -> Self {
+        let sring = Sring::new(page.region().clone());
+        sring.init(base);
+        let ring = FrontRing::attach(sring, base);
+        Self { ring, page, pool, extras: 0, put: 0, csum, always_notify, prefetched: 0 }
+    }
+
+    /// Whether a frame of any length can be sent now.
+    #[inline(always)]
+    pub(crate) fn has_room(&self) -> bool {
+        self.ring.free_requests() >= FRAME_SLOTS && self.pool.has_room()
+    }
+
+    /// Whether a frame of at most a page can be sent now.
+    #[inline(always)]
+    pub(crate) fn has_single(&self) -> bool {
+        self.ring.free_requests() >= 2 && self.pool.has_single()
+    }
+
+    /// Journey 1. Sends a frame of `len` bytes, which `fill` writes in place. It becomes visible
+    /// with the next [`push`](Self::push). `None` if there is no room, or no such frame.
+    #[inline]
+    pub(crate) fn xmit<R>(
+        &mut self,
+        len: usize,
+        gso: u16,
+        stats: &mut Stats,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
+        if len == 0 || len > usize::from(netif::MAX_TX_SIZE) {
+            return None;
+        }
+        let room = if len <= rings::PAGE_SIZE { self.has_single() } else { self.has_room() };
+        if !room {
+            return None;
+        }
+        let buffer = self.pool.take(len)?;
+        let offset = offset_in_page(buffer.page, len);
+        let csum = self.csum;
+        let (result, flags) = self.pool.fill(buffer, offset, len, |bytes| {
+            let result = fill(bytes);
+            (result, flag(bytes, csum))
+        });
+        self.put_slots(buffer, len, offset, flags, gso, stats);
+        stats.tx_frames += 1;
+        stats.tx_bytes += len as u64;
+        Some(result)
+    }
+
+    /// Journey 4, 5. One request for each slot of the frame, the GSO extra behind the first.
+    #[inline(always)]
+    fn put_slots(
+        &mut self,
+        buffer: Buffer,
+        len: usize,
+        offset: usize,
+        flags: TxFlags,
+        gso: u16,
+        stats: &mut Stats,
+    ) {
+        for slot in slots(len, offset) {
+            let first = slot.page == 0;
+            let mut flags = if first { flags } else { TxFlags::empty() };
+            flags.set(TxFlags::MORE_DATA, slot.more);
+            flags.set(TxFlags::EXTRA_INFO, first && gso > 0);
+            #[expect(clippy::cast_possible_truncation, reason = "at most 17 pages")]
+            let page = buffer.page + slot.page as u16;
+            let gref = self.pool.start(page).0;
+            self.ring.put_request(TxRequest {
+                gref,
+                offset: slot.offset,
+                flags: flags.bits(),
+                id: page,
+                size: slot.size,
+            });
+            stats.tx_slots += 1;
+            if first && gso > 0 {
+                let extra = Extra::Gso { size: gso, kind: GsoType::Tcpv4, features: 0 };
+                self.ring.put(extra.encode(false));
+                self.extras += 1;
+                stats.tx_gso += 1;
+                stats.tx_slots += 1;
+            }
+        }
+        self.put += 1;
+    }
+
+    /// Frames put and not yet published.
+    #[inline(always)]
+    pub(crate) fn unpushed(&self) -> u32 {
+        self.put
+    }
+
+    /// Journey 6. Publishes what was put.
+    #[inline]
+    pub(crate) fn push(&mut self, stats: &mut Stats) -> Notify {
+        if self.put == 0 {
+            return Notify::No;
+        }
+        let before = self.ring.outstanding();
+        let notify = self.ring.push_requests();
+        stats.pushes += 1;
+        stats.pushed += u64::from(self.ring.outstanding() - before);
+        self.put = 0;
+        settle(notify, self.always_notify, stats)
+    }
+
+    /// Journey 15. Takes the backend's answers, and with them the pages back.
+    #[inline]
+    pub(crate) fn reap(&mut self, stats: &mut Stats) -> Result<u32, Misbehaviour> {
+        let waiting = self.ring.poll_responses()?;
+        for _ in 0..waiting {
+            let Some((_, response)) = self.ring.take_response() else { break };
+            self.finish(response, stats)?;
+        }
+        if waiting > 0 {
+            self.prefetched = 0;
+        }
+        Ok(waiting)
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, response: TxResponse, stats: &mut Stats) -> Result<(), Misbehaviour> {
+        match response.status {
+            netif::RSP_OKAY => self.pool.finish(response.id),
+            // The answer to an extra: its id means nothing and is not looked at.
+            netif::RSP_NULL => {
+                self.extras = self.extras.checked_sub(1).ok_or(Misbehaviour::TxNull)?;
+                Ok(())
+            }
+            netif::RSP_ERROR | netif::RSP_DROPPED => {
+                stats.tx_errors += 1;
+                self.pool.finish(response.id)
+            }
+            status => Err(Misbehaviour::TxStatus(response.id, status)),
+        }
+    }
+
+    /// Asks for the cache lines of the buffers that come next. The backend's CPU has them; asking
+    /// early lets the waits overlap.
+    #[inline(always)]
+    pub(crate) fn prefetch(&mut self, len: usize) {
+        if self.prefetched == 0 {
+            self.pool.prefetch(PREFETCH, |page| offset_in_page(page, len));
+            self.prefetched = PREFETCH;
+        }
+    }
+
+    /// Asks to be woken by the next answer; `true` if there is one already.
+    pub(crate) fn final_check(&mut self) -> Result<bool, Misbehaviour> {
+        Ok(self.ring.final_check_for_responses()?)
+    }
+
+    /// Requests the backend has not answered.
+    pub(crate) fn outstanding(&self) -> u32 {
+        self.ring.outstanding()
+    }
+}
+
+/// Where in its first page a frame starts. Bytes.
+#[inline(always)]
+fn offset_in_page(page: u16, len: usize) -> usize {
+    if len < STAGGER_BELOW { usize::from(page % 32) * 64 } else { 0 }
+}
+
+/// The flags of a frame: a TCP or UDP packet whose checksum we leave to others carries the sum of
+/// its pseudo header, as Linux sends it; anything else (ARP, ICMP) never has the flag.
+#[inline(always)]
+fn flag(frame: &mut [u8], csum: bool) -> TxFlags {
+    if !csum {
+        return TxFlags::empty();
+    }
+    match Headers::find(frame) {
+        Some(headers) => {
+            crate::device::seed_checksum(frame, &headers);
+            TxFlags::CSUM_BLANK | TxFlags::DATA_VALIDATED
+        }
+        None => TxFlags::empty(),
+    }
+}
+
+/// Counts a push's outcome; with `always` every push notifies.
+#[inline(always)]
+pub(crate) fn settle(notify: Notify, always: bool, stats: &mut Stats) -> Notify {
+    let notify = if always { Notify::Yes } else { notify };
+    match notify {
+        Notify::Yes => stats.notifies += 1,
+        Notify::No => stats.suppressed += 1,
+    }
+    notify
+}

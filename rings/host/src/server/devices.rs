@@ -1,0 +1,209 @@
+//! The toolstack: what it writes into the store for each domain and device, and its own copy of it.
+//!
+//! Keys, values, permissions and their order are those of libxl on Xen 4.17. The hotplug script is
+//! played here too: it reports `connected` as soon as the backend waits for it.
+
+use rings::DomId;
+use rings::store::{Perm, XenbusState, keys};
+
+use crate::store::Xenstored;
+
+/// One device, as the toolstack configured it. Neither end can change this copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Device {
+    kind: &'static str,
+    front: DomId,
+    back: DomId,
+    handle: u32,
+}
+
+impl Device {
+    fn front_dir(&self) -> String {
+        format!("/local/domain/{}/device/{}/{}", self.front, self.kind, self.handle)
+    }
+
+    fn back_dir(&self) -> String {
+        let Self { kind, front, back, handle } = self;
+        format!("/local/domain/{back}/backend/{kind}/{front}/{handle}")
+    }
+
+    fn libxl_dir(&self) -> String {
+        format!("/libxl/{}/device/{}/{}", self.front, self.kind, self.handle)
+    }
+}
+
+/// All devices of the lab.
+pub(super) struct Devices {
+    devices: Vec<Device>,
+    mtu: usize,
+}
+
+impl Devices {
+    pub(super) fn new(xs: &mut Xenstored, mtu: usize) -> Self {
+        for path in ["/tool", "/tool/xenstored", "/local", "/local/domain"] {
+            xs.toolstack().mkdir(path);
+        }
+        Self { devices: Vec::new(), mtu }
+    }
+
+    /// Whether `back` is the backend of one of `front`'s devices.
+    pub(super) fn serves(&self, back: DomId, front: DomId) -> bool {
+        self.devices.iter().any(|d| d.back == back && d.front == front)
+    }
+
+    /// A domain begins: its home, and for a guest its vif.
+    pub(super) fn introduce(&mut self, xs: &mut Xenstored, domid: DomId) {
+        home(xs, domid);
+        xs.introduce(domid);
+        if domid == DomId::DOM0 {
+            // The backend may come after its frontends.
+            for device in &self.devices {
+                backend_nodes(xs, device, self.mtu);
+            }
+            return;
+        }
+        let device = Device { kind: "vif", front: domid, back: DomId::DOM0, handle: 0 };
+        frontend_nodes(xs, &device, self.mtu);
+        backend_nodes(xs, &device, self.mtu);
+        libxl_nodes(xs, &device);
+        self.devices.push(device);
+    }
+
+    /// A domain is gone. A guest's own nodes go first, as `xl destroy` removes them, and its
+    /// backends see it; a backend's nodes go at once, and its frontends see that.
+    pub(super) fn gone(&mut self, xs: &mut Xenstored, domid: DomId) {
+        let mut t = xs.toolstack();
+        for device in self.devices.iter().filter(|d| d.front == domid) {
+            t.write(&format!("{}/{}", device.back_dir(), keys::ONLINE), "0");
+        }
+        if domid != DomId::DOM0 {
+            t.rm(&format!("/local/domain/{domid}"));
+            t.rm(&format!("/libxl/{domid}"));
+        }
+        for device in self.devices.iter().filter(|d| d.back == domid) {
+            t.rm(&device.back_dir());
+        }
+        let back_is_here = |d: &Device| t.exists(&d.back_dir());
+        self.devices.retain(|d| d.front != domid || back_is_here(d));
+    }
+
+    /// Something below a backend directory changed: plays the hotplug script, and removes a device
+    /// whose both ends are done.
+    pub(super) fn backend_changed(&mut self, xs: &mut Xenstored) {
+        let mut t = xs.toolstack();
+        self.devices.retain(|device| {
+            let dir = device.back_dir();
+            let state = t.read(&format!("{dir}/{}", keys::STATE));
+            let state = state.map_or(XenbusState::Unknown, |s| XenbusState::from_text(&s));
+            let hotplug = format!("{dir}/{}", keys::HOTPLUG_STATUS);
+            if state == XenbusState::InitWait && t.read(&hotplug).is_some_and(|s| s.is_empty()) {
+                t.write(&hotplug, "connected");
+            }
+            let front_gone = !t.exists(&device.front_dir());
+            let done = front_gone && matches!(state, XenbusState::Closed | XenbusState::Unknown);
+            if done {
+                t.rm(&dir);
+                t.rm_if_empty(&format!("/local/domain/{}/backend/vif/{}", device.back, device.front));
+            }
+            !done
+        });
+    }
+}
+
+/// `/local/domain/<domid>`: the guest may read it; what it may write are the nodes that are its
+/// own.
+fn home(xs: &mut Xenstored, domid: DomId) {
+    let mut t = xs.toolstack();
+    let home = format!("/local/domain/{domid}");
+    let perms: &[Perm] = &[Perm::owner(DomId::DOM0), Perm::read(domid)];
+    let perms = if domid == DomId::DOM0 { &perms[..1] } else { perms };
+    t.mkdir(&home);
+    t.set_perms(&home, perms);
+    let name = if domid == DomId::DOM0 { "Domain-0".into() } else { format!("guest{domid}") };
+    t.write(&format!("{home}/domid"), &domid.to_string());
+    t.write(&format!("{home}/name"), &name);
+    if domid == DomId::DOM0 {
+        t.mkdir(&format!("{home}/backend"));
+        t.mkdir(&format!("{home}/backend/vif"));
+        return;
+    }
+    t.mkdir(&format!("{home}/device"));
+    t.mkdir(&format!("{home}/device/vif"));
+    for own in ["data", "drivers", "feature", "attr", "error"] {
+        let path = format!("{home}/{own}");
+        t.mkdir(&path);
+        t.set_perms(&path, &[Perm::owner(domid)]);
+    }
+}
+
+fn frontend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
+    let mut t = xs.toolstack();
+    let dir = device.front_dir();
+    let perms = [Perm::owner(device.front), Perm::read(device.back)];
+    t.rm(&dir);
+    t.mkdir(&dir);
+    t.set_perms(&dir, &perms);
+    for (key, value) in [
+        (keys::BACKEND, device.back_dir()),
+        (keys::BACKEND_ID, device.back.to_string()),
+        (keys::STATE, XenbusState::Initialising.number().to_string()),
+        (keys::HANDLE, device.handle.to_string()),
+        (keys::MAC, mac(device)),
+        (keys::TRUSTED, "1".into()),
+    ] {
+        let path = format!("{dir}/{key}");
+        t.write(&path, &value);
+        t.set_perms(&path, &perms);
+    }
+    let path = format!("{dir}/{}", keys::MTU);
+    t.write(&path, &mtu.to_string());
+    t.set_perms(&path, &[Perm::owner(device.back), Perm::read(device.front)]);
+}
+
+fn backend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
+    let mut t = xs.toolstack();
+    let dir = device.back_dir();
+    t.rm(&dir);
+    t.mkdir(&dir);
+    t.set_perms(&dir, &[Perm::owner(device.back), Perm::read(device.front)]);
+    for (key, value) in trusted(device) {
+        t.write(&format!("{dir}/{key}"), &value);
+    }
+    if mtu != 1500 {
+        t.write(&format!("{dir}/{}", keys::MTU), &mtu.to_string());
+    }
+}
+
+/// The toolstack's own copy, which neither end can write.
+fn libxl_nodes(xs: &mut Xenstored, device: &Device) {
+    let mut t = xs.toolstack();
+    let dir = device.libxl_dir();
+    t.rm(&dir);
+    t.write(&format!("{dir}/{}", keys::FRONTEND), &device.front_dir());
+    t.write(&format!("{dir}/{}", keys::BACKEND), &device.back_dir());
+    for (key, value) in trusted(device).into_iter().skip(1) {
+        t.write(&format!("{dir}/{key}"), &value);
+    }
+}
+
+/// What the toolstack writes for the backend, in libxl's order.
+fn trusted(device: &Device) -> [(&'static str, String); 10] {
+    [
+        (keys::FRONTEND, device.front_dir()),
+        (keys::FRONTEND_ID, device.front.to_string()),
+        (keys::ONLINE, "1".into()),
+        (keys::STATE, XenbusState::Initialising.number().to_string()),
+        ("script", "vif-pvlab".into()),
+        (keys::MAC, mac(device)),
+        ("bridge", "pvlab0".into()),
+        (keys::HANDLE, device.handle.to_string()),
+        ("type", "vif".into()),
+        (keys::HOTPLUG_STATUS, String::new()),
+    ]
+}
+
+/// Addresses in Xen's own range, one for each guest.
+fn mac(device: &Device) -> String {
+    let [high, low] = device.front.0.to_be_bytes();
+    format!("00:16:3e:{:02x}:{high:02x}:{low:02x}", device.handle)
+}

@@ -1,0 +1,317 @@
+//! The host's loop: sockets, deaths, time.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen, socket,
+};
+use rings::DomId;
+
+use super::registry::Registry;
+use super::{Death, HostConfig};
+use crate::stats::Segment;
+use crate::store::ConnId;
+use crate::sys::{self, Received};
+
+/// Between two looks for stalled domains.
+const TICK: Duration = Duration::from_millis(250);
+
+/// A running loop.
+pub(super) struct Started {
+    pub(super) thread: JoinHandle<()>,
+    pub(super) stop: Arc<EventFd>,
+    pub(super) news: Receiver<Death>,
+}
+
+/// What a readable descriptor is.
+enum Source {
+    Stop,
+    HostListener(OwnedFd),
+    StoreListener(UnixListener),
+    /// A process, and once it has said HELLO the domain that it is.
+    Process { socket: OwnedFd, pid: i32, domid: Option<DomId> },
+    /// Becomes readable when the process of this domain ends.
+    Life { _pidfd: OwnedFd, domid: DomId },
+    Store { socket: UnixStream, conn: ConnId, writing: bool },
+}
+
+/// Opens the sockets and starts the thread.
+pub(super) fn start(config: HostConfig, dir: &Path, segment: Segment) -> io::Result<Started> {
+    let (tell, news) = channel();
+    let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+    let host = listen_seqpacket(&dir.join("host.sock"))?;
+    let store = UnixListener::bind(dir.join("xenstored.sock"))?;
+    store.set_nonblocking(true)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let seen = Arc::clone(&stop);
+    let thread = std::thread::Builder::new().name("host".into()).spawn(move || {
+        let registry = Registry::new(config, segment, tell);
+        let mut events = Events::new(epoll, registry);
+        if let Err(error) = events.listen(seen.as_ref(), host, store).and_then(|()| events.run()) {
+            tracing::error!(%error, "the host ends");
+        }
+    })?;
+    Ok(Started { thread, stop, news })
+}
+
+fn listen_seqpacket(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&fd, Backlog::new(64)?)?;
+    Ok(fd)
+}
+
+struct Events {
+    epoll: Epoll,
+    sources: HashMap<u64, Source>,
+    stores: HashMap<ConnId, u64>,
+    next: u64,
+    registry: Registry,
+    /// The toolstack's own connection, on which its watches fire.
+    toolstack: ConnId,
+}
+
+impl Events {
+    fn new(epoll: Epoll, mut registry: Registry) -> Self {
+        let toolstack = registry.xs.connect(DomId::DOM0);
+        registry.xs.watch(toolstack, "/local/domain/0/backend", "toolstack");
+        let (sources, stores) = (HashMap::new(), HashMap::new());
+        Self { epoll, sources, stores, next: 0, registry, toolstack }
+    }
+
+    fn listen(&mut self, stop: &EventFd, host: OwnedFd, store: UnixListener) -> io::Result<()> {
+        let token = self.token();
+        self.epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+        self.sources.insert(token, Source::Stop);
+        let token = self.token();
+        self.epoll.add(&host, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+        self.sources.insert(token, Source::HostListener(host));
+        let token = self.token();
+        self.epoll.add(&store, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+        self.sources.insert(token, Source::StoreListener(store));
+        Ok(())
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Serves until told to stop.
+    fn run(&mut self) -> io::Result<()> {
+        let mut due = Instant::now() + TICK;
+        let mut ready = [EpollEvent::empty(); 64];
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            let timeout = EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO);
+            let count = match self.epoll.wait(&mut ready, timeout) {
+                Err(Errno::EINTR) => 0,
+                other => other?,
+            };
+            for event in &ready[..count] {
+                if !self.serve(event.data()) {
+                    return Ok(());
+                }
+            }
+            if Instant::now() >= due {
+                due = Instant::now() + TICK;
+                self.registry.tick(Instant::now());
+            }
+            self.toolstack_events();
+            self.flush_stores();
+        }
+    }
+
+    /// Serves one source; `false` to stop.
+    fn serve(&mut self, token: u64) -> bool {
+        // Taken out for the time of the call, so that the source and the rest can both be used.
+        let Some(source) = self.sources.remove(&token) else { return true };
+        let keep = match source {
+            Source::Stop => return false,
+            Source::HostListener(fd) => {
+                self.accept_process(&fd);
+                Some(Source::HostListener(fd))
+            }
+            Source::StoreListener(listener) => {
+                self.accept_store(&listener);
+                Some(Source::StoreListener(listener))
+            }
+            Source::Process { socket, pid, domid } => self.serve_process(socket, pid, domid),
+            Source::Life { domid, .. } => {
+                self.registry.gone(domid);
+                None
+            }
+            Source::Store { socket, conn, writing } => self.serve_store(socket, conn, writing),
+        };
+        if let Some(source) = keep {
+            self.sources.insert(token, source);
+        }
+        true
+    }
+
+    fn accept_process(&mut self, listener: &OwnedFd) {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let Some(socket) = accept(listener, flags) else { return };
+        // Only our own user can reach a socket in a directory of mode 0700.
+        let Ok(pid) = getsockopt(&socket, PeerCredentials).map(|c| c.pid()) else { return };
+        let token = self.token();
+        if self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, token)).is_ok() {
+            self.sources.insert(token, Source::Process { socket, pid, domid: None });
+        }
+    }
+
+    fn accept_store(&mut self, listener: &UnixListener) {
+        if let Ok((socket, _)) = listener.accept() {
+            self.add_store(DomId::DOM0, socket);
+        }
+    }
+
+    fn add_store(&mut self, domid: DomId, socket: UnixStream) {
+        let token = self.token();
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
+        if socket.set_nonblocking(true).is_ok() && self.epoll.add(&socket, event).is_ok() {
+            let conn = self.registry.xs.connect(domid);
+            self.stores.insert(conn, token);
+            self.sources.insert(token, Source::Store { socket, conn, writing: false });
+        }
+    }
+
+    fn serve_process(
+        &mut self,
+        socket: OwnedFd,
+        pid: i32,
+        mut domid: Option<DomId>,
+    ) -> Option<Source> {
+        match sys::receive(socket.as_fd()) {
+            Ok(Received::Message(message, _)) => {
+                let before = domid;
+                let answer = self.registry.request(&mut domid, pid, &message);
+                if let (None, Some(domid)) = (before, domid) {
+                    self.watch_life(pid, domid);
+                }
+                if let Some((owner, stream)) = answer.store {
+                    self.add_store(owner, stream);
+                }
+                // A process that does not read its answers is not waited for.
+                let _ = sys::send(socket.as_fd(), &answer.message, &answer.fds);
+                drop(answer.passed);
+                Some(Source::Process { socket, pid, domid })
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Some(Source::Process { socket, pid, domid }),
+            // The connection is the domain: whoever closes it, or speaks something else, is gone.
+            Ok(Received::Closed | Received::Malformed) | Err(_) => {
+                if let Some(domid) = domid {
+                    self.registry.gone(domid);
+                }
+                None
+            }
+        }
+    }
+
+    fn watch_life(&mut self, pid: i32, domid: DomId) {
+        let Ok(pidfd) = sys::pidfd_open(pid) else { return };
+        let token = self.token();
+        if self.epoll.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, token)).is_ok() {
+            self.sources.insert(token, Source::Life { _pidfd: pidfd, domid });
+        }
+    }
+
+    fn serve_store(&mut self, socket: UnixStream, conn: ConnId, writing: bool) -> Option<Source> {
+        let mut buf = [0; 4096];
+        if self.registry.xs.wants_input(conn) {
+            match (&socket).read(&mut buf) {
+                Ok(0) => return self.drop_store(conn),
+                Ok(len) => self.registry.xs.input(conn, &buf[..len]),
+                Err(e) if retry(&e) => {}
+                Err(_) => return self.drop_store(conn),
+            }
+        }
+        Some(Source::Store { socket, conn, writing })
+    }
+
+    fn drop_store(&mut self, conn: ConnId) -> Option<Source> {
+        self.stores.remove(&conn);
+        self.registry.xs.disconnect(conn);
+        None
+    }
+
+    /// The watches of the toolstack fired: all it wants to know is that something changed.
+    fn toolstack_events(&mut self) {
+        let pending = self.registry.xs.output(self.toolstack).len();
+        if pending > 0 {
+            self.registry.xs.wrote(self.toolstack, pending);
+            let Registry { devices, xs, .. } = &mut self.registry;
+            devices.backend_changed(xs);
+            // What it did fires its own watch; that is not news to it.
+            let own = self.registry.xs.output(self.toolstack).len();
+            self.registry.xs.wrote(self.toolstack, own);
+        }
+    }
+
+    /// Sends what the store has to say, as far as the sockets take it.
+    fn flush_stores(&mut self) {
+        let ready: Vec<ConnId> = self.registry.xs.ready().collect();
+        for conn in ready {
+            let Some(&token) = self.stores.get(&conn) else { continue };
+            let Some(Source::Store { socket, conn, writing }) = self.sources.remove(&token) else {
+                continue;
+            };
+            if let Some(source) = self.flush(token, socket, conn, writing) {
+                self.sources.insert(token, source);
+            }
+        }
+    }
+
+    fn flush(
+        &mut self,
+        token: u64,
+        socket: UnixStream,
+        conn: ConnId,
+        writing: bool,
+    ) -> Option<Source> {
+        loop {
+            let output = self.registry.xs.output(conn);
+            if output.is_empty() {
+                break;
+            }
+            match (&socket).write(output) {
+                Ok(len) if len > 0 => self.registry.xs.wrote(conn, len),
+                Err(e) if retry(&e) => break,
+                Ok(_) | Err(_) => return self.drop_store(conn),
+            }
+        }
+        let waits = !self.registry.xs.output(conn).is_empty();
+        if !waits && self.registry.xs.is_dead(conn) {
+            return self.drop_store(conn);
+        }
+        if waits != writing {
+            let out = if waits { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+            let mut event = EpollEvent::new(EpollFlags::EPOLLIN | out, token);
+            let _ = self.epoll.modify(&socket, &mut event);
+        }
+        Some(Source::Store { socket, conn, writing: waits })
+    }
+}
+
+fn accept(listener: &OwnedFd, flags: SockFlag) -> Option<OwnedFd> {
+    let fd = accept4(listener.as_raw_fd(), flags).ok()?;
+    Some(sys::own(fd))
+}
+
+fn retry(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+

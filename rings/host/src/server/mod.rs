@@ -1,0 +1,146 @@
+//! The host half: one thread that plays hypervisor, toolstack and xenstored for a lab.
+//!
+//! | module | what |
+//! |---|---|
+//! | `events` | the loop: sockets, deaths, time |
+//! | `registry` | who is a domain, and what each may ask (`proto`) |
+//! | `ports` | event channels |
+//! | `devices` | the toolstack's configuration, in the store and in its own copy |
+//! | `stall` | who has stopped |
+//!
+//! Nothing of the data path passes through here.
+
+mod devices;
+mod events;
+mod ports;
+mod registry;
+mod stall;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rings::DomId;
+
+use crate::rundir::{RunDir, RunDirError};
+use crate::stats::{Segment, SegmentError};
+
+/// What kind of lab to be host of.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// The run directory; `None` for a fresh one.
+    pub dir: Option<PathBuf>,
+    /// Guests that may register: domains 1 to this, each with one vif served by domain 0.
+    pub guests: u16,
+    /// MTU the toolstack writes for each vif. Bytes.
+    pub mtu: usize,
+    /// Frames of a guest's page pool.
+    pub pool_frames: u32,
+    /// A domain that makes no progress for so long is called stalled.
+    pub stall_timeout: Duration,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            guests: 1,
+            mtu: 1500,
+            pool_frames: 4096,
+            stall_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// No run directory.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// No statistics.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The system said no.
+    #[error("cannot start the host: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A domain, as the host knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DomainInfo {
+    /// Its number.
+    pub domid: DomId,
+    /// What it calls itself.
+    pub name: String,
+    /// Its process.
+    pub pid: i32,
+}
+
+/// Something that happened to a domain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Death {
+    /// It registered: not a death, but the beginning of what can end in one.
+    Born(DomainInfo),
+    /// Its process ended; with the status it said goodbye with, or `None` if it did not.
+    Gone(DomainInfo, Option<u32>),
+    /// It has made no progress for the stall time-out.
+    Stalled(DomainInfo),
+}
+
+/// A running host. Dropping it ends the lab and removes what it left.
+#[derive(Debug)]
+pub struct Host {
+    thread: Option<JoinHandle<()>>,
+    stop: std::sync::Arc<nix::sys::eventfd::EventFd>,
+    news: Receiver<Death>,
+    segment: Segment,
+    dir: RunDir,
+}
+
+impl Host {
+    /// Becomes the host of a lab.
+    ///
+    /// # Errors
+    /// If the run directory, the statistics segment or the sockets cannot be had.
+    pub fn start(config: HostConfig) -> Result<Self, HostError> {
+        let dir = RunDir::take(config.dir.as_deref())?;
+        let segment = Segment::create(dir.path())?;
+        let started = events::start(config, dir.path(), segment.clone())?;
+        let events::Started { thread, stop, news } = started;
+        Ok(Self { thread: Some(thread), stop, news, segment, dir })
+    }
+
+    /// The run directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The statistics of the lab.
+    #[must_use]
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// The next thing that happens to a domain, if it does so within `timeout`.
+    #[must_use]
+    pub fn news(&self, timeout: Duration) -> Option<Death> {
+        match self.news.recv_timeout(timeout) {
+            Ok(news) => Some(news),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.stop.write(1);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed; there is nothing to add here.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Event channels: who may bind what, and what each end gets.
+//!
+//! Semantics of event_channel.h: bind succeeds only on an unbound port reserved for the caller, and
+//! leaves the caller's end pending; closing makes the other end unbound again, for the same domain.
+//! Port numbers only grow (XSA-338), so a number is never somebody else's.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use eventfd::{EfdFlags, EventFD};
+use nix::errno::Errno;
+use rings::evtchn::{End, EventPage, EventWords};
+use rings::{DomId, PAGE_SIZE, Port};
+
+use crate::mapping::{map, sealed_memfd};
+
+/// Ports a domain may have at a time (`max_event_channels` of xl).
+const MAX_PORTS: usize = 1023;
+
+/// What two ends share. The host keeps the doorbells, so that it can ring them itself.
+struct Shared {
+    page: OwnedFd,
+    words: EventPage,
+    bell_a: EventFD,
+    bell_b: EventFD,
+}
+
+impl Shared {
+    fn new() -> io::Result<Self> {
+        let page = sealed_memfd("pvlab-evtchn", PAGE_SIZE)?;
+        let words = EventPage::new(map(&page, PAGE_SIZE)?);
+        let bell = || EventFD::new(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        Ok(Self { page, words, bell_a: bell()?, bell_b: bell()? })
+    }
+
+    fn bell(&self, end: End) -> &EventFD {
+        match end {
+            End::A => &self.bell_a,
+            End::B => &self.bell_b,
+        }
+    }
+
+    /// What an end is given: event page, its own doorbell, the other end's.
+    fn fds(&self, end: End) -> [RawFd; 3] {
+        [
+            self.page.as_raw_fd(),
+            self.bell(end).as_raw_fd(),
+            self.bell(end.other()).as_raw_fd(),
+        ]
+    }
+}
+
+/// One domain's end.
+struct PortState {
+    end: End,
+    remote: DomId,
+    /// The other end's port, while there is one.
+    bound: Option<Port>,
+    shared: Rc<Shared>,
+}
+
+/// All ports of all domains.
+#[derive(Default)]
+pub(super) struct Ports {
+    ports: BTreeMap<(DomId, Port), PortState>,
+    next: BTreeMap<DomId, u32>,
+}
+
+/// A port and the descriptors its owner is given.
+pub(super) type Opened = (Port, [RawFd; 3]);
+
+impl Ports {
+    /// `EVTCHNOP_alloc_unbound`: a port of `owner` that `remote` may bind.
+    pub(super) fn alloc_unbound(&mut self, owner: DomId, remote: DomId) -> Result<Opened, Errno> {
+        let port = self.number(owner)?;
+        let shared = Rc::new(Shared::new().map_err(|_| Errno::ENOMEM)?);
+        let fds = shared.fds(End::A);
+        self.ports.insert((owner, port), PortState { end: End::A, remote, bound: None, shared });
+        Ok((port, fds))
+    }
+
+    /// `EVTCHNOP_bind_interdomain`: a port of `owner`, joined to `remote_port` of `remote`.
+    pub(super) fn bind_interdomain(
+        &mut self,
+        owner: DomId,
+        remote: DomId,
+        remote_port: Port,
+    ) -> Result<Opened, Errno> {
+        let port = self.number(owner)?;
+        let other = self.ports.get_mut(&(remote, remote_port)).ok_or(Errno::EINVAL)?;
+        if other.bound.is_some() || other.remote != owner {
+            return Err(Errno::EINVAL);
+        }
+        other.bound = Some(port);
+        let end = other.end.other();
+        let shared = Rc::clone(&other.shared);
+        shared.words.set_closed(other.end, false);
+        shared.words.set_mask(end, false);
+        shared.words.set_pending(end);
+        let _ = shared.bell(end).write(1);
+        let fds = shared.fds(end);
+        self.ports.insert((owner, port), PortState { end, remote, bound: Some(remote_port), shared });
+        Ok((port, fds))
+    }
+
+    /// `EVTCHNOP_close`.
+    pub(super) fn close(&mut self, owner: DomId, port: Port) -> Result<(), Errno> {
+        let closed = self.ports.remove(&(owner, port)).ok_or(Errno::EINVAL)?;
+        if let Some(other_port) = closed.bound
+            && let Some(other) = self.ports.get_mut(&(closed.remote, other_port))
+        {
+            other.bound = None;
+            closed.shared.words.set_closed(other.end, true);
+            closed.shared.words.set_pending(other.end);
+            let _ = closed.shared.bell(other.end).write(1);
+        }
+        Ok(())
+    }
+
+    /// Closes all ports of a domain that is gone, and those that others kept for it.
+    pub(super) fn close_all(&mut self, owner: DomId) {
+        let mine: Vec<Port> = self.of(owner).collect();
+        for port in mine {
+            let _ = self.close(owner, port);
+        }
+        self.next.remove(&owner);
+    }
+
+    /// Ports of a domain.
+    fn of(&self, owner: DomId) -> impl Iterator<Item = Port> + '_ {
+        self.ports.range((owner, Port(0))..=(owner, Port(u32::MAX))).map(|((_, port), _)| *port)
+    }
+
+    fn number(&mut self, owner: DomId) -> Result<Port, Errno> {
+        if self.of(owner).count() >= MAX_PORTS {
+            return Err(Errno::ENOSPC);
+        }
+        let next = self.next.entry(owner).or_insert(1);
+        let port = Port(*next);
+        *next = next.checked_add(1).ok_or(Errno::ENOSPC)?;
+        Ok(port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRONT: DomId = DomId(1);
+    const BACK: DomId = DomId(0);
+
+    #[test]
+    fn only_the_named_domain_may_bind_and_only_once() {
+        let mut ports = Ports::default();
+        let (port, _) = ports.alloc_unbound(FRONT, BACK).unwrap();
+        assert_eq!(ports.bind_interdomain(DomId(2), FRONT, port).err(), Some(Errno::EINVAL));
+        assert_eq!(ports.bind_interdomain(BACK, FRONT, Port(99)).err(), Some(Errno::EINVAL));
+        ports.bind_interdomain(BACK, FRONT, port).unwrap();
+        assert_eq!(ports.bind_interdomain(BACK, FRONT, port).err(), Some(Errno::EINVAL));
+    }
+
+    #[test]
+    fn binding_leaves_the_binder_pending_and_closing_frees_the_other_end() {
+        let mut ports = Ports::default();
+        let (port, _) = ports.alloc_unbound(FRONT, BACK).unwrap();
+        let (bound, _) = ports.bind_interdomain(BACK, FRONT, port).unwrap();
+        let words = ports.ports[&(FRONT, port)].shared.words.clone();
+        assert!(words.pending(End::B) && !words.pending(End::A));
+        ports.close(BACK, bound).unwrap();
+        assert!(words.closed(End::A), "the front is told");
+        let (again, _) = ports.bind_interdomain(BACK, FRONT, port).unwrap();
+        assert_ne!(again, bound, "a number is never used twice");
+        assert!(!words.closed(End::A));
+    }
+
+    #[test]
+    fn there_is_an_end_to_ports() {
+        let mut ports = Ports::default();
+        let mut shared = Vec::new();
+        for _ in 0..3 {
+            shared.push(ports.alloc_unbound(FRONT, BACK).unwrap());
+        }
+        ports.close_all(FRONT);
+        assert_eq!(ports.of(FRONT).count(), 0);
+    }
+}

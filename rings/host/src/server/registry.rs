@@ -1,0 +1,274 @@
+//! Who is a domain, and what each may ask.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use rings::grant::{GrantMem, GrantPage, HOLD_LINES, Layout};
+use rings::sync::Ordering;
+use rings::{DomId, Port};
+
+use super::devices::Devices;
+use super::ports::Ports;
+use super::stall::Stall;
+use super::{Death, DomainInfo, HostConfig};
+use crate::mapping::{map, sealed_memfd};
+use crate::proto::{ANY, Kind, Message, VERSION};
+use crate::stats::{BLOCKS, Segment};
+use crate::store::Xenstored;
+
+/// Grants a domain's table has room for.
+const GREFS: u32 = 8192;
+/// Largest page pool a domain may ask for: 256 MiB.
+const MAX_POOL: u32 = 65_536;
+
+/// One domain.
+struct Dom {
+    info: DomainInfo,
+    memory: OwnedFd,
+    layout: Layout,
+    /// Who holds which hold word in this domain's memory.
+    holds: [Option<DomId>; HOLD_LINES],
+    goodbye: Option<u32>,
+}
+
+/// What an answer carries: the message, descriptors of ours to pass, and descriptors made for the
+/// asker, which are closed here once they are sent.
+pub(super) struct Answer {
+    pub(super) message: Message,
+    pub(super) fds: Vec<RawFd>,
+    /// Kept open until sent.
+    pub(super) passed: Vec<OwnedFd>,
+    /// A new store connection for the loop to serve.
+    pub(super) store: Option<(DomId, UnixStream)>,
+}
+
+impl From<Message> for Answer {
+    fn from(message: Message) -> Self {
+        Self { message, fds: Vec::new(), passed: Vec::new(), store: None }
+    }
+}
+
+/// Everything the host knows.
+pub(super) struct Registry {
+    config: HostConfig,
+    domains: BTreeMap<DomId, Dom>,
+    ports: Ports,
+    pub(super) devices: Devices,
+    pub(super) xs: Xenstored,
+    stall: Stall,
+    segment: Segment,
+    news: Sender<Death>,
+}
+
+impl Registry {
+    pub(super) fn new(config: HostConfig, segment: Segment, news: Sender<Death>) -> Self {
+        let mut xs = Xenstored::new();
+        let devices = Devices::new(&mut xs, config.mtu);
+        Self {
+            config,
+            domains: BTreeMap::new(),
+            ports: Ports::default(),
+            devices,
+            xs,
+            stall: Stall::default(),
+            segment,
+            news,
+        }
+    }
+
+    /// Answers one request. `who` is the domain that asks, once it has said HELLO; a successful
+    /// HELLO sets it.
+    pub(super) fn request(&mut self, who: &mut Option<DomId>, pid: i32, m: &Message) -> Answer {
+        let outcome = match (Kind::from_number(m.kind), *who) {
+            (Some(Kind::Hello), None) => self.hello(who, pid, m),
+            (Some(Kind::Hello), Some(_)) | (_, None) | (None, _) => Err(Errno::EPROTO),
+            (Some(kind), Some(domid)) => self.of_domain(kind, domid, m),
+        };
+        outcome.unwrap_or_else(|errno| m.refusal(errno).into())
+    }
+
+    fn of_domain(&mut self, kind: Kind, domid: DomId, m: &Message) -> Result<Answer, Errno> {
+        match kind {
+            Kind::Hello => Err(Errno::EPROTO),
+            Kind::AllocUnbound => {
+                let (port, fds) = self.ports.alloc_unbound(domid, domid_of(m.arg[0])?)?;
+                Ok(Answer { fds: fds.to_vec(), ..m.answer(&[port.0]).into() })
+            }
+            Kind::BindInterdomain => {
+                let (remote, port) = (domid_of(m.arg[0])?, Port(m.arg[1]));
+                let (port, fds) = self.ports.bind_interdomain(domid, remote, port)?;
+                Ok(Answer { fds: fds.to_vec(), ..m.answer(&[port.0]).into() })
+            }
+            Kind::Close => {
+                self.ports.close(domid, Port(m.arg[0]))?;
+                Ok(m.answer(&[]).into())
+            }
+            Kind::Foreign => self.foreign(domid, m),
+            Kind::Release => self.release(domid, m),
+            Kind::Store => {
+                let (ours, theirs) = UnixStream::pair().map_err(|_| Errno::EMFILE)?;
+                let mut answer = Answer::from(m.answer(&[]));
+                answer.fds.push(theirs.as_raw_fd());
+                answer.passed.push(theirs.into());
+                answer.store = Some((domid, ours));
+                Ok(answer)
+            }
+            Kind::Stats => self.stats(domid, m),
+            Kind::Goodbye => {
+                let dom = self.domains.get_mut(&domid).ok_or(Errno::EPROTO)?;
+                dom.goodbye = Some(m.arg[0]);
+                Ok(m.answer(&[]).into())
+            }
+        }
+    }
+
+    fn hello(&mut self, who: &mut Option<DomId>, pid: i32, m: &Message) -> Result<Answer, Errno> {
+        if m.arg[0] != VERSION {
+            return Err(Errno::EPROTO);
+        }
+        let domid = self.choose(m.arg[1])?;
+        let pool = if m.arg[2] == 0 { self.config.pool_frames } else { m.arg[2] };
+        if pool > MAX_POOL {
+            return Err(Errno::EINVAL);
+        }
+        let fixed = Layout::new(0, GREFS).pool_first;
+        let layout = Layout::new(fixed + pool, GREFS);
+        let memory = sealed_memfd("pvlab-memory", layout.bytes()).map_err(|_| Errno::ENOMEM)?;
+        let (ours, theirs) = UnixStream::pair().map_err(|_| Errno::EMFILE)?;
+
+        let mut answer = Answer::from(m.answer(&[
+            domid.0.into(),
+            layout.frames,
+            layout.grant_first,
+            layout.grant_frames,
+            layout.hold,
+            layout.console,
+            layout.store,
+            layout.pool_first,
+        ]));
+        answer.fds = vec![memory.as_raw_fd(), theirs.as_raw_fd()];
+        answer.passed.push(theirs.into());
+        answer.store = Some((domid, ours));
+
+        let info = DomainInfo { domid, name: m.name(), pid };
+        tracing::info!(%domid, name = info.name, pid, "domain registered");
+        let dom =
+            Dom { info: info.clone(), memory, layout, holds: [None; HOLD_LINES], goodbye: None };
+        self.domains.insert(domid, dom);
+        self.devices.introduce(&mut self.xs, domid);
+        // Nobody listens when the lab is just ending.
+        let _ = self.news.send(Death::Born(info));
+        *who = Some(domid);
+        Ok(answer)
+    }
+
+    fn choose(&self, wanted: u32) -> Result<DomId, Errno> {
+        if wanted == ANY {
+            let free = (1..=self.config.guests).map(DomId);
+            return free.into_iter().find(|d| !self.domains.contains_key(d)).ok_or(Errno::ENOSPC);
+        }
+        let domid = domid_of(wanted)?;
+        if domid.0 > self.config.guests {
+            return Err(Errno::ENOSPC);
+        }
+        if self.domains.contains_key(&domid) { Err(Errno::EBUSY) } else { Ok(domid) }
+    }
+
+    /// A backend gets a frontend's memory only if our own copy of the configuration says that it
+    /// serves one of its devices: the store's copy can be written by others (XSA-175).
+    fn foreign(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
+        let remote = domid_of(m.arg[0])?;
+        if !self.devices.serves(domid, remote) {
+            return Err(Errno::EPERM);
+        }
+        let dom = self.domains.get_mut(&remote).ok_or(Errno::ENOENT)?;
+        let line = dom.holds.iter().position(Option::is_none).ok_or(Errno::ENOSPC)?;
+        dom.holds[line] = Some(domid);
+        let line = u32::try_from(line).map_err(|_| Errno::ENOSPC)?;
+        let l = &dom.layout;
+        let args = [line, l.frames, l.grant_first, l.grant_frames, l.hold];
+        Ok(Answer { fds: vec![dom.memory.as_raw_fd()], ..m.answer(&args).into() })
+    }
+
+    fn release(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
+        let remote = domid_of(m.arg[0])?;
+        // A frontend that is gone has taken its hold words along.
+        if let Some(dom) = self.domains.get_mut(&remote) {
+            let hold = dom.holds.get_mut(m.arg[1] as usize).ok_or(Errno::EINVAL)?;
+            if *hold != Some(domid) {
+                return Err(Errno::EINVAL);
+            }
+            *hold = None;
+        }
+        Ok(m.answer(&[]).into())
+    }
+
+    fn stats(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
+        let free = (1..BLOCKS).find_map(|n| {
+            self.segment.block(n).filter(|b| b.owner().is_none()).map(|block| (n, block))
+        });
+        let (number, block) = free.ok_or(Errno::ENOSPC)?;
+        let pid = self.domains.get(&domid).map_or(0, |d| d.info.pid);
+        block.assign(domid, pid.unsigned_abs(), m.arg[0], m.arg[1]);
+        Ok(m.answer(&[u32::try_from(number).map_err(|_| Errno::ENOSPC)?]).into())
+    }
+
+    /// A domain's process has ended: takes back what it had, and tells the others.
+    pub(super) fn gone(&mut self, domid: DomId) {
+        let Some(dom) = self.domains.remove(&domid) else { return };
+        match dom.goodbye {
+            Some(status) => tracing::info!(%domid, status, "domain left"),
+            None => tracing::warn!(%domid, name = dom.info.name, pid = dom.info.pid, "domain died"),
+        }
+        self.stall.forget(domid);
+        self.ports.close_all(domid);
+        for other in self.domains.values_mut() {
+            other.end_holds_of(domid);
+        }
+        self.xs.domain_gone(domid);
+        self.devices.gone(&mut self.xs, domid);
+        let _ = self.news.send(Death::Gone(dom.info, dom.goodbye));
+    }
+
+    /// Time has passed: looks for domains that have stopped.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for dom in self.domains.values() {
+            let (info, timeout) = (&dom.info, self.config.stall_timeout);
+            if self.stall.look(info.domid, info.pid, &self.segment, timeout, now) {
+                tracing::warn!(domid = %info.domid, name = info.name, "domain stalled");
+                let _ = self.news.send(Death::Stalled(info.clone()));
+            }
+        }
+    }
+}
+
+impl Dom {
+    /// Ends the batches of copies that a dead copier was in, so that grants can be taken back.
+    fn end_holds_of(&mut self, copier: DomId) {
+        if !self.holds.contains(&Some(copier)) {
+            return;
+        }
+        let table = map(&self.memory, self.layout.bytes())
+            .ok()
+            .and_then(|region| GrantPage::new(&region, &self.layout));
+        for (line, hold) in self.holds.iter_mut().enumerate() {
+            if *hold != Some(copier) {
+                continue;
+            }
+            *hold = None;
+            if let Some(table) = &table {
+                let seq = table.load_hold(line, Ordering::Acquire);
+                table.store_hold(line, seq.wrapping_add(seq & 1), Ordering::Release);
+            }
+        }
+    }
+}
+
+fn domid_of(number: u32) -> Result<DomId, Errno> {
+    let domid = u16::try_from(number).map_err(|_| Errno::EINVAL)?;
+    if domid < DomId::FIRST_RESERVED { Ok(DomId(domid)) } else { Err(Errno::EINVAL) }
+}
