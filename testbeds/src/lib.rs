@@ -1,0 +1,6 @@
+//! What the command `pvlab` is made of. The binary only starts it; domains, workloads and the host's part of a run
+//! live in modules of their own.
+
+pub mod config;
+pub mod payload;
+pub mod units;
