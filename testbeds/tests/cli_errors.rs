@@ -143,6 +143,10 @@ fn a_file_that_is_not_to_be_had_is_one_line_and_exit_1() {
         let parts = [path, why, "name a file that can be read"];
         assert_one_line(path, &pvlab(&["net", "--file", path]), 1, &parts);
     }
+    for (path, why) in [("/nonexistent/file", "no such directory"), ("/", "a directory")] {
+        let parts = [path, why, "name a file in a directory that exists"];
+        assert_one_line(path, &pvlab(&["net", "--out", path]), 1, &parts);
+    }
 }
 
 #[test]

@@ -77,6 +77,7 @@ pub(super) fn net(typed: &NetArgs, notes: &mut Vec<String>) -> Result<NetConfig,
     config.gso = typed.device.gso.unwrap_or_else(|| config.default_gso());
     rules::check(typed, &config)?;
     file(&mut config, &typed.run.length)?;
+    out(config.out.as_deref())?;
     if typed.device.gso.is_none() && !config.run.quiet {
         notes.extend(gso_note(&config));
     }
@@ -137,6 +138,18 @@ fn file(config: &mut NetConfig, typed: &LengthArgs) -> Result<(), Refusal> {
     }
     if typed.time.is_none() && typed.num.is_none() {
         config.run.amount = Amount::Count(found.len());
+    }
+    Ok(())
+}
+
+/// A file can be made where it shall be; that it may is seen when it is made.
+fn out(path: Option<&Path>) -> Result<(), Refusal> {
+    let Some(path) = path else { return Ok(()) };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if path.is_dir() || dir.is_some_and(|dir| !dir.is_dir()) {
+        let remedy = "name a file in a directory that exists";
+        let why = if path.is_dir() { "a directory" } else { "no such directory" };
+        return Err(Refusal::Unusable(format!("--out {}: {why}; {remedy}", path.display())));
     }
     Ok(())
 }
