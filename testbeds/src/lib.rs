@@ -4,5 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod payload;
+pub mod report;
+pub mod results;
 pub mod run;
 pub mod units;
