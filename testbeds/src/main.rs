@@ -1,2 +1,24 @@
-//! The command `pvlab`.
-fn main() {}
+//! The command `pvlab`: reads the command line, starts what it asks for, turns the outcome into an exit status.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use testbeds::{cli, run};
+
+fn main() -> ExitCode {
+    let parsed = match cli::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(refusal) => return refusal.tell(),
+    };
+    // Not eprintln!, which panics where stderr is closed.
+    for note in &parsed.notes {
+        let _ = writeln!(io::stderr(), "note: {note}");
+    }
+    match run::start(&parsed.task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

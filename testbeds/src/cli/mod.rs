@@ -1,0 +1,164 @@
+//! The command line: what can be typed, what it means, and one clear line for what cannot be. The outcome is a
+//! [`Task`] of plain, checked data; nothing here does the work.
+
+mod net_options;
+mod refusal;
+mod resolve;
+mod rules;
+mod run_options;
+mod tools;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{HostConfig, NetConfig, RunConfig};
+use net_options::{NET_EXAMPLES, NetArgs};
+pub use refusal::Refusal;
+use run_options::RunArgs;
+use tools::{HOST_EXAMPLES, HostArgs};
+pub use tools::{LsArgs, StoreArgs, StoreVerb};
+
+/// Where the results go as JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JsonTo {
+    /// To stdout, and nothing else there.
+    Stdout,
+    /// To a file, beside the text on stdout.
+    File(PathBuf),
+}
+
+/// What the user asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task {
+    /// The tour.
+    Tour {
+        /// No progress on stderr.
+        quiet: bool,
+    },
+    /// One network run.
+    Net(NetConfig, Option<JsonTo>),
+    /// The host alone.
+    Host(HostConfig),
+    /// A backend domain of the host in `dir` (which is set).
+    Netback(RunConfig),
+    /// A frontend domain of the host in `run.dir` (which is set).
+    Netfront(NetConfig),
+    /// The running labs.
+    Ls(LsArgs),
+    /// One store operation.
+    Store(StoreArgs),
+}
+
+/// A task, and what the user should know about how it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// What to do.
+    pub task: Task,
+    /// One line each, for stderr: options that were set to something else than their usual default.
+    pub notes: Vec<String>,
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// A [`Refusal`]: help that was asked for, a bad argument, or a file that cannot be read.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusal> {
+    let matches = command().try_get_matches_from(args)?;
+    let typed = Typed::from_arg_matches(&matches)?;
+    let mut notes = Vec::new();
+    let task = typed.resolve(&mut notes)?;
+    Ok(Parsed { task, notes })
+}
+
+fn command() -> clap::Command {
+    Typed::command().max_term_width(100)
+}
+
+#[derive(Parser)]
+#[command(name = "pvlab", version, about = ABOUT, after_help = EXAMPLES)]
+#[command(
+    override_usage = "pvlab [COMMAND] [OPTIONS]      with no command: the tour, under 20 seconds"
+)]
+#[command(disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+#[command(args_override_self = true)]
+struct Typed {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// No progress on stderr
+    #[arg(long)]
+    quiet: bool,
+}
+
+const ABOUT: &str =
+    "pvlab: a laboratory for paravirtual I/O. Xen's split drivers as ordinary processes.";
+
+const EXAMPLES: &str = "\
+Examples:
+  pvlab                                  see what this machine does; writes ./pvlab-out/
+  pvlab net --mode stream -n 128M        one run: TCP, every byte checked
+  pvlab net --mode pktgen -l 64          64-byte frames, as many as go through
+  pvlab net --help                       all options of a run";
+
+#[derive(Subcommand)]
+enum Command {
+    /// One run of netfront and netback
+    #[command(after_help = NET_EXAMPLES, args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab net [OPTIONS]")]
+    Net(NetCommand),
+    /// The host alone: memory, event channels, store; domains join it by hand
+    #[command(after_help = HOST_EXAMPLES, args_override_self = true)]
+    #[command(override_usage = "pvlab host --dir DIR [OPTIONS]")]
+    Host(HostArgs),
+    /// The backend domain of a host started by hand
+    #[command(args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab netback --dir DIR [OPTIONS]")]
+    Netback(Box<RunArgs>),
+    /// A frontend domain of a host started by hand
+    #[command(args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab netfront --dir DIR [OPTIONS]")]
+    Netfront(Box<NetArgs>),
+    /// Running labs: domains, rings, and who holds what
+    #[command(args_override_self = true, override_usage = "pvlab ls [OPTIONS]")]
+    Ls(LsArgs),
+    /// The store of a running lab
+    #[command(arg_required_else_help = false)]
+    Store(StoreArgs),
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Output")]
+struct NetCommand {
+    #[command(flatten)]
+    net: Box<NetArgs>,
+    /// Results as JSON: into FILE, or alone on stdout
+    #[arg(short = 'J', value_name = "FILE", num_args = 0..=1, value_parser = values::path)]
+    json: Option<Option<PathBuf>>,
+}
+
+impl Typed {
+    fn resolve(self, notes: &mut Vec<String>) -> Result<Task, Refusal> {
+        Ok(match self.command {
+            None => Task::Tour { quiet: self.quiet },
+            Some(Command::Net(NetCommand { net, json })) => {
+                let json = json.map(|file| file.map_or(JsonTo::Stdout, JsonTo::File));
+                Task::Net(resolve::net(&net, notes)?, json)
+            }
+            Some(Command::Host(host)) => Task::Host(host.resolve()),
+            Some(Command::Netback(run)) => {
+                let run = resolve::run(&run);
+                resolve::needs_dir("netback", run.dir.as_deref())?;
+                Task::Netback(run)
+            }
+            Some(Command::Netfront(net)) => {
+                let config = resolve::net(&net, notes)?;
+                resolve::needs_dir("netfront", config.run.dir.as_deref())?;
+                Task::Netfront(config)
+            }
+            Some(Command::Ls(ls)) => Task::Ls(ls),
+            Some(Command::Store(store)) => Task::Store(store),
+        })
+    }
+}

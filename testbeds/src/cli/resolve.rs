@@ -1,0 +1,170 @@
+//! From what was typed to what it means: defaults filled in, one spelling for one thing, files looked at.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::net_options::{DeviceArgs, NetArgs, TrafficArgs};
+use super::refusal::Refusal;
+use super::rules;
+use super::run_options::{LengthArgs, MechanismArgs, PlaceArgs, RunArgs};
+use crate::config::{
+    Amount, Mode, NetConfig, NetPath, RunConfig, WireKind, default_vifs, default_wire,
+};
+
+/// Puts the value an option was given in the place of the default.
+fn set<T: Clone>(place: &mut T, given: Option<&T>) {
+    if let Some(value) = given {
+        *place = value.clone();
+    }
+}
+
+/// A process started by hand has to know which host it belongs to.
+pub(super) fn needs_dir(command: &str, dir: Option<&Path>) -> Result<(), Refusal> {
+    let why =
+        format!("{command} belongs to a host; use the DIR of a running 'pvlab host --dir DIR'");
+    dir.map(|_| ()).ok_or_else(|| Refusal::of_option("--dir", &why))
+}
+
+pub(super) fn run(typed: &RunArgs) -> RunConfig {
+    let mut config = RunConfig::default();
+    length(&mut config, &typed.length);
+    mechanisms(&mut config, &typed.mechanisms);
+    place(&mut config, &typed.place);
+    config.quiet = typed.output.quiet;
+    config
+}
+
+fn length(config: &mut RunConfig, typed: &LengthArgs) {
+    set(&mut config.amount, typed.time.map(Amount::Seconds).as_ref());
+    set(&mut config.amount, typed.num.map(Amount::Count).as_ref());
+    config.interval = typed.interval.filter(|seconds| *seconds > 0.0);
+    set(&mut config.warmup, typed.warmup.as_ref());
+    set(&mut config.verify, typed.verify.map(|switch| switch.is_on()).as_ref());
+    set(&mut config.seed, typed.seed.as_ref());
+}
+
+fn mechanisms(config: &mut RunConfig, typed: &MechanismArgs) {
+    set(&mut config.batch, typed.batch.as_ref());
+    set(&mut config.wait, typed.wait.as_ref());
+    set(&mut config.spin_us, typed.spin.as_ref());
+    set(&mut config.notify, typed.notify.as_ref());
+    set(&mut config.grant, typed.grant.as_ref());
+    set(&mut config.cost, typed.cost.as_ref());
+    set(&mut config.think_ns, typed.think.as_ref());
+    set(&mut config.index_base, typed.index_base.as_ref());
+}
+
+fn place(config: &mut RunConfig, typed: &PlaceArgs) {
+    if let Some((front, back)) = &typed.affinity {
+        config.front_cpus.clone_from(front);
+        config.back_cpus.clone_from(back);
+    }
+    if let Some((front, back)) = typed.nice {
+        config.nice_front = front;
+        config.nice_back = back;
+    }
+    set(&mut config.stall_timeout, typed.stall_timeout.as_ref());
+    config.dir.clone_from(&typed.dir);
+}
+
+/// A whole network run. What the user should know about it goes to `notes`.
+pub(super) fn net(typed: &NetArgs, notes: &mut Vec<String>) -> Result<NetConfig, Refusal> {
+    let mut config = NetConfig::of_mode(typed.traffic.mode.unwrap_or(Mode::Stream));
+    config.run = run(&typed.run);
+    traffic(&mut config, &typed.traffic);
+    device(&mut config, &typed.device);
+    config.len = typed.traffic.len.unwrap_or_else(|| config.default_len());
+    config.gso = typed.device.gso.unwrap_or_else(|| config.default_gso());
+    rules::check(typed, &config)?;
+    file(&mut config, &typed.run.length)?;
+    out(config.out.as_deref())?;
+    if typed.device.gso.is_none() && !config.run.quiet {
+        notes.extend(gso_note(&config));
+    }
+    Ok(config)
+}
+
+fn traffic(config: &mut NetConfig, typed: &TrafficArgs) {
+    config.reverse |= typed.reverse;
+    set(&mut config.parallel, typed.parallel.as_ref());
+    if let Some((req, resp)) = typed.rr {
+        config.rr_req = req;
+        config.rr_resp = resp;
+    }
+    set(&mut config.window, typed.window.as_ref());
+    config.file.clone_from(&typed.file);
+    config.out.clone_from(&typed.out);
+}
+
+fn device(config: &mut NetConfig, typed: &DeviceArgs) {
+    if let Some(csum) = typed.csum {
+        config.csum_tx = csum.tx();
+        config.csum_rx = csum.rx();
+    }
+    set(&mut config.sg, typed.sg.map(|switch| switch.is_on()).as_ref());
+    set(&mut config.mtu, typed.mtu.as_ref());
+    set(&mut config.ip, typed.ip.as_ref());
+    set(&mut config.queues, typed.queues.as_ref());
+    set(&mut config.drop, typed.drop.as_ref());
+    set(&mut config.copies, typed.copies.as_ref());
+    config.path = typed.path.unwrap_or_else(|| implied_path(config.mode, typed.wire));
+    config.wire = typed.wire.unwrap_or_else(|| default_wire(config.mode, config.path));
+    config.vifs = typed.vifs.unwrap_or_else(|| default_vifs(config.path));
+}
+
+/// A wire that leaves one path only need not be told the path.
+fn implied_path(mode: Mode, wire: Option<WireKind>) -> NetPath {
+    match wire {
+        Some(WireKind::Bridge) => NetPath::Bridge,
+        Some(WireKind::Reflect) if mode != Mode::Pktgen => NetPath::Loopback,
+        _ => NetPath::Backend,
+    }
+}
+
+/// A file can be read, has something in it, and ends the run unless `-t` or `-n` does.
+fn file(config: &mut NetConfig, typed: &LengthArgs) -> Result<(), Refusal> {
+    let Some(path) = &config.file else { return Ok(()) };
+    let unusable = |why: &str| {
+        let remedy = "name a file that can be read";
+        Refusal::Unusable(format!("--file {}: {why}; {remedy}", path.display()))
+    };
+    let opened = File::open(path).and_then(|file| file.metadata());
+    let found = opened.map_err(|error| unusable(system_reason(&error.to_string())))?;
+    if !found.is_file() {
+        return Err(unusable("not a regular file"));
+    }
+    if found.len() == 0 {
+        return Err(unusable("empty"));
+    }
+    if typed.time.is_none() && typed.num.is_none() {
+        config.run.amount = Amount::Count(found.len());
+    }
+    Ok(())
+}
+
+/// A file can be made where it shall be; that it may is seen when it is made.
+fn out(path: Option<&Path>) -> Result<(), Refusal> {
+    let Some(path) = path else { return Ok(()) };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if path.is_dir() || dir.is_some_and(|dir| !dir.is_dir()) {
+        let remedy = "name a file in a directory that exists";
+        let why = if path.is_dir() { "a directory" } else { "no such directory" };
+        return Err(Refusal::Unusable(format!("--out {}: {why}; {remedy}", path.display())));
+    }
+    Ok(())
+}
+
+/// The system's words without its number for them.
+fn system_reason(message: &str) -> &str {
+    message.split(" (os error").next().unwrap_or(message)
+}
+
+/// Said where segmentation offload would be on, were it not for another switch.
+fn gso_note(config: &NetConfig) -> Option<String> {
+    if matches!(config.mode, Mode::Udp | Mode::Pktgen) {
+        return None;
+    }
+    let why = config.gso_obstacle()?;
+    let reason = why.split(';').next().unwrap_or(why);
+    Some(format!("--gso is off: {reason}"))
+}

@@ -1,0 +1,174 @@
+//! Which network options go together. A combination that cannot be is refused, and the line names the switch to
+//! change; what one option allows on its own is in `values`.
+
+use super::net_options::{NetArgs, TrafficArgs};
+use super::refusal::Refusal;
+use crate::config::{Mode, NetConfig, NetPath, WireKind, word};
+use crate::units::format_size;
+
+/// Bytes of the largest frame that one slot carries: a page.
+const SLOT: usize = 4096;
+/// Bytes that the sequence number and the sending time take in a datagram.
+const UDP_LEAST: usize = 16;
+/// Bytes of the smallest and the largest Ethernet frame, FCS apart.
+const FRAME: (usize, usize) = (60, 65_535);
+
+type Verdict = Result<(), Refusal>;
+
+/// Refuses what was typed if its parts cannot be together in `config`, which was made of it.
+pub(super) fn check(typed: &NetArgs, config: &NetConfig) -> Verdict {
+    options_of_other_modes(&typed.traffic, config.mode)?;
+    files(&typed.traffic, config)?;
+    length(&typed.traffic, config)?;
+    device(typed, config)?;
+    path(config)?;
+    bridge(config)
+}
+
+fn options_of_other_modes(typed: &TrafficArgs, mode: Mode) -> Verdict {
+    let round_trips = matches!(mode, Mode::Rr | Mode::Crr);
+    let tcp = !matches!(mode, Mode::Udp | Mode::Pktgen);
+    let name = word(&mode);
+    if typed.mode == Some(Mode::Maerts) && typed.reverse {
+        return Err(Refusal::of_option("-R", "maerts is reversed already; drop one of the two"));
+    }
+    if typed.reverse && round_trips {
+        let why = format!("{name} goes both ways; drop -R or use --mode stream");
+        return Err(Refusal::of_option("-R", &why));
+    }
+    if let Some((req, resp)) = typed.rr
+        && !round_trips
+    {
+        let why = format!("{name} has no requests; use --mode rr, or -l for its sizes");
+        return Err(Refusal::of("-r", format!("{req},{resp}"), &why));
+    }
+    if let Some(len) = typed.len
+        && round_trips
+    {
+        let why = format!("{name} has two sizes; use -r REQ,RESP");
+        return Err(Refusal::of("-l", format_size(len as u64), &why));
+    }
+    if let Some(parallel) = typed.parallel
+        && parallel > 1
+        && mode == Mode::Pktgen
+    {
+        let why = "pktgen has no connections; drop -P or use --queues";
+        return Err(Refusal::of("-P", parallel, why));
+    }
+    if let Some(window) = typed.window
+        && !tcp
+    {
+        let why = format!("{name} has no TCP window; drop --window or use --mode stream");
+        return Err(Refusal::of("--window", format_size(window as u64), &why));
+    }
+    Ok(())
+}
+
+fn files(typed: &TrafficArgs, config: &NetConfig) -> Verdict {
+    for (option, path) in [("--file", &typed.file), ("--out", &typed.out)] {
+        if let Some(path) = path
+            && config.mode != Mode::Stream
+        {
+            let why = format!("{} carries no file; use --mode stream", word(&config.mode));
+            return Err(Refusal::of(option, path.display(), &why));
+        }
+    }
+    let Some(out) = &typed.out else { return Ok(()) };
+    let mixed = "several streams would be mixed in one file";
+    let why = if !config.run.verify {
+        "what arrives is only looked at where it is checked; use --verify on".to_owned()
+    } else if config.parallel > 1 {
+        format!("{mixed}; use -P 1")
+    } else if config.vifs > 1 && config.path != NetPath::Bridge {
+        format!("{mixed}; use --vifs 1")
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::of("--out", out.display(), &why))
+}
+
+fn length(typed: &TrafficArgs, config: &NetConfig) -> Verdict {
+    let Some(len) = typed.len else { return Ok(()) };
+    let refused = |why: String| Err(Refusal::of("-l", format_size(len as u64), &why));
+    let room = config.udp_room();
+    match config.mode {
+        Mode::Udp if len > room => refused(format!(
+            "does not fit MTU {} over IPv{}; use up to {room} or a larger --mtu",
+            config.mtu, config.ip
+        )),
+        Mode::Udp if len < UDP_LEAST => refused(format!(
+            "too short for the sequence number and the time; use {UDP_LEAST} or more"
+        )),
+        Mode::Pktgen if len < FRAME.0 || len > FRAME.1 => refused(format!(
+            "not the length of an Ethernet frame without FCS; use {} to {}",
+            FRAME.0, FRAME.1
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn device(typed: &NetArgs, config: &NetConfig) -> Verdict {
+    if config.ip == 6 && config.mtu < 1280 && config.mode != Mode::Pktgen {
+        let why = "IPv6 needs 1280 bytes; use --mtu 1280 or more, or --ip 4";
+        return Err(Refusal::of("--mtu", config.mtu, why));
+    }
+    if let Some(gso) = typed.device.gso
+        && gso > 0
+    {
+        let shown = format_size(gso.into());
+        if let Some(why) = config.gso_obstacle() {
+            return Err(Refusal::of("--gso", shown, why));
+        }
+        if gso as usize <= config.mtu {
+            let why = format!("not above the MTU, {}; use --gso off or a larger size", config.mtu);
+            return Err(Refusal::of("--gso", shown, &why));
+        }
+    }
+    if !config.sg && config.frame_room() > SLOT {
+        let change = if config.mode == Mode::Pktgen { "-l 4096" } else { "--mtu 4082" };
+        let why = format!("a frame of {} bytes needs several slots", config.frame_room());
+        return Err(Refusal::of("--sg", "off", &format!("{why}; use --sg on or {change} at most")));
+    }
+    Ok(())
+}
+
+/// Who can be at the other end through which wire.
+fn path(config: &NetConfig) -> Verdict {
+    let pktgen = config.mode == Mode::Pktgen;
+    let fits = match (config.path, config.wire) {
+        (NetPath::Backend, WireKind::Sink | WireKind::Reflect) => pktgen,
+        (NetPath::Backend, WireKind::Stack) | (NetPath::Loopback, WireKind::Reflect) => !pktgen,
+        (NetPath::Bridge, WireKind::Bridge) => true,
+        _ => false,
+    };
+    let wire = word(&config.wire);
+    if !fits {
+        let why = match (config.path, pktgen) {
+            (NetPath::Bridge, _) => {
+                "--path bridge needs a bridge; drop --wire or use --wire bridge"
+            }
+            (NetPath::Loopback, true) => {
+                "pktgen has no end to come back to; use --wire reflect alone"
+            }
+            (NetPath::Loopback, false) => {
+                "--path loopback needs its frames back; use --wire reflect"
+            }
+            (NetPath::Backend, true) => "pktgen has no TCP/IP stack; use --wire sink or reflect",
+            (NetPath::Backend, false) => "--path backend needs a TCP/IP stack; use --wire stack",
+        };
+        return Err(Refusal::of("--wire", wire, why));
+    }
+    if config.reverse && config.wire == WireKind::Reflect && pktgen {
+        let why = "frames made by the backend cannot be sent back; drop -R or use --wire sink";
+        return Err(Refusal::of("--wire", wire, why));
+    }
+    Ok(())
+}
+
+fn bridge(config: &NetConfig) -> Verdict {
+    if config.path == NetPath::Bridge && config.vifs < 2 {
+        let why = "a bridge joins two frontends; use --vifs 2 or more, or --path backend";
+        return Err(Refusal::of("--vifs", config.vifs, why));
+    }
+    Ok(())
+}

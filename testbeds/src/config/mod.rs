@@ -1,0 +1,16 @@
+//! What a run is to do, resolved and checked: plain data that travels to the domains and into the results. How it is
+//! typed and refused is `cli`'s business; nothing here does any work.
+
+mod args;
+mod cpus;
+mod net;
+mod run;
+
+pub use cpus::{allowed_cpus, default_cpus, format_cpus, parse_cpus};
+pub use net::{Mode, NetConfig, NetPath, WireKind, default_vifs, default_wire};
+pub use run::{Amount, CostNs, GrantMode, HostConfig, NotifyPolicy, RunConfig, WaitPolicy};
+
+/// The word an enum's variant goes by on the command line and in JSON.
+pub(crate) fn word<T: clap::ValueEnum>(value: &T) -> String {
+    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+}

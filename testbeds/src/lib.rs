@@ -1,0 +1,10 @@
+//! What the command `pvlab` is made of. The binary only starts it; domains, workloads and the host's part of a run
+//! live in modules of their own.
+
+pub mod cli;
+pub mod config;
+pub mod payload;
+pub mod report;
+pub mod results;
+pub mod run;
+pub mod units;

@@ -1,0 +1,222 @@
+//! The text of a run and of the tour, around the table.
+
+use crate::config::{Amount, GrantMode, Mode, NetConfig, format_cpus};
+use crate::results::{Config, Results, Summary};
+use crate::units::{float, format_size};
+
+use super::numbers::{per_op, thousands, three_digits};
+use super::options::{cost_sentence, settings};
+use super::{Row, table};
+
+/// Columns of running text.
+const WIDTH: usize = 100;
+
+/// Who runs where and how grants are reached: the first line of a run.
+#[must_use]
+pub fn headline(config: &NetConfig) -> String {
+    let run = &config.run;
+    let cpus = |cpus: &[usize]| {
+        let plural = if cpus.len() == 1 { "" } else { "s" };
+        format!("CPU{plural} {}", format_cpus(cpus))
+    };
+    let fronts = match config.vifs {
+        1 => "domain 1 (netfront)".to_owned(),
+        last => format!("domains 1-{last} (netfront)"),
+    };
+    let vifs = match config.vifs {
+        1 => "one vif".to_owned(),
+        count => format!("{count} vifs"),
+    };
+    let grants = match run.grant {
+        GrantMode::Copy => "grants copied and checked",
+        GrantMode::Map => "grants mapped for each request",
+        GrantMode::Persistent => "grants mapped once",
+    };
+    let (back, front) = (cpus(&run.back_cpus), cpus(&run.front_cpus));
+    format!("pvlab: domain 0 (netback) on {back}, {fronts} on {front}, {vifs}, {grants}")
+}
+
+/// What a run does, in a few words: the name of its row.
+#[must_use]
+pub fn what(config: &NetConfig) -> String {
+    let checked = if config.run.verify { ", every byte checked" } else { "" };
+    let back = if config.reverse { ", from the back" } else { "" };
+    match (config.mode, config.run.amount) {
+        (Mode::Stream | Mode::Maerts, Amount::Count(bytes)) => {
+            format!("TCP copy of {}{back}{checked}", binary(bytes))
+        }
+        (Mode::Stream | Mode::Maerts, _) => format!("TCP stream{back}{checked}"),
+        (Mode::Udp, _) => format!("UDP, {} bytes{back}{checked}", config.len),
+        (Mode::Pktgen, _) => format!("{}-byte frames{back}", thousands(config.len as u64)),
+        (Mode::Rr, _) => "TCP round trip".to_owned(),
+        (Mode::Crr, _) => "TCP connect ... close".to_owned(),
+    }
+}
+
+/// `128 MiB`, `1000 bytes`.
+fn binary(bytes: u64) -> String {
+    let size = format_size(bytes);
+    match size.char_indices().next_back() {
+        Some((at, scale)) if scale.is_ascii_alphabetic() => format!("{} {scale}iB", &size[..at]),
+        _ => format!("{size} bytes"),
+    }
+}
+
+/// Everything about one run.
+#[must_use]
+pub fn run_text(what: &str, results: &Results) -> String {
+    let Config::Net(record) = &results.config;
+    let mut text = format!("{}\n", headline(&record.net));
+    text += &table(&[Row { what, results }]);
+    let said = [cost_sentence(&record.net.run)].into_iter().chain(crowded(results));
+    for line in remarks(results).into_iter().chain(said) {
+        text += &format!("  {line}\n");
+    }
+    text += "  configuration:\n";
+    for line in folded(&record.net) {
+        text += &format!("    {line}\n");
+    }
+    text += &format!("  repeat:  {}\n", results.config.command_line());
+    text
+}
+
+/// The tour: the table, what to type next, and the files that were written (empty: none).
+#[must_use]
+pub fn tour_text(rows: &[Row<'_>], wrote: &[String]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let Config::Net(record) = &first.results.config;
+    let mut text = format!("{}\n{}", headline(&record.net), table(rows));
+    let command = first.results.config.command_line();
+    text += &format!("  {}\n", cost_sentence(&record.net.run));
+    text += &crowded(first.results).map(|line| format!("  {line}\n")).unwrap_or_default();
+    text += &format!("  repeat the first row:  {command}\n");
+    let pktgen = "pvlab net --mode pktgen -l 64 --batch 1";
+    text += &format!("  try:                   {command} --csum off      {pktgen}\n");
+    if !wrote.is_empty() {
+        text += &format!("  wrote {}\n", wrote.join(", "));
+    }
+    text
+}
+
+/// The figures the table has no column for, and what has to be said about them.
+pub(super) fn remarks(results: &Results) -> Vec<String> {
+    let Config::Net(record) = &results.config;
+    let summary = &results.summary;
+    let mut lines = vec![volume(summary), ring(summary), work(summary), memory(summary)];
+    if record.net.mode == Mode::Crr {
+        lines.push("TIME-WAIT is cut short on the client after its last ACK".to_owned());
+    }
+    lines.retain(|line| !line.is_empty());
+    lines
+}
+
+/// The warning that belongs to figures made on a busy machine.
+fn crowded(results: &Results) -> Option<String> {
+    let warning = "other programs wanted the CPUs when this began: the figures are suspect";
+    results.host.oversubscribed.then(|| warning.to_owned())
+}
+
+fn volume(summary: &Summary) -> String {
+    let count = |value: Option<u64>, what: &str| value.map(|n| format!("{} {what}", thousands(n)));
+    let parts = [
+        count(summary.ops, "ops"),
+        count(summary.bytes, "bytes"),
+        count(summary.bytes_verified, "bytes checked"),
+        count(summary.lost, "lost"),
+        count(summary.errors, "errors"),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    format!("{:.2} s: {}", summary.seconds, parts.join(", "))
+}
+
+fn ring(summary: &Summary) -> String {
+    let parts = [
+        summary.batch_mean.map(|mean| format!("{} slots per push", three_digits(mean))),
+        summary.ring_full.map(|n| format!("full {} times", thousands(n))),
+        summary.notifies_suppressed.map(|n| format!("{} notifications spared", thousands(n))),
+        summary.wakeups.map(|n| format!("{} wake-ups", thousands(n))),
+        summary.stalls.map(|n| format!("{} stalls", thousands(n))),
+    ];
+    labelled("rings: ", parts)
+}
+
+fn work(summary: &Summary) -> String {
+    let parts = [
+        summary.allocs_per_op.map(|n| format!("{} allocations", per_op(n))),
+        summary.syscalls_per_op.map(|n| format!("{} system calls", per_op(n))),
+        summary.spin_cycles_per_op.map(|n| format!("{} cycles of looking in vain", per_op(n))),
+    ];
+    labelled("per op: ", parts)
+}
+
+fn memory(summary: &Summary) -> String {
+    let (copies, maps) = summary.grants.map(|grants| (grants.copies, grants.maps)).unzip();
+    let parts = [
+        summary.copies_per_byte.map(|n| format!("each byte copied {n:.1} times")),
+        copies.map(|n| format!("{} grant copies", thousands(n))),
+        maps.map(|n| format!("{} pages mapped", thousands(n))),
+        summary.rss_bytes.map(|n| format!("{:.0} MiB resident", float(n) / float(1 << 20))),
+    ];
+    labelled("memory: ", parts)
+}
+
+fn labelled<const N: usize>(label: &str, parts: [Option<String>; N]) -> String {
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!("{label}{}", parts.join(", ")) }
+}
+
+/// Every option as `name=value`, in lines that fit.
+fn folded(config: &NetConfig) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for (name, value) in settings(config) {
+        let word = format!("{name}={value}");
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
+                line.push_str(if line.is_empty() { "" } else { " " });
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::invented;
+    use super::*;
+
+    #[test]
+    fn a_run_says_how_it_was_made_and_how_to_repeat_it() {
+        for (what, results) in invented() {
+            let text = run_text(what, &results);
+            println!("{text}");
+            assert!(text.contains("repeat:  pvlab net"), "{text}");
+            assert!(text.contains("no hypervisor cost charged"), "{text}");
+            assert!(text.contains("batch=32") && text.contains("csum=on"), "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+            let Config::Net(record) = &results.config;
+            assert_eq!(text.contains("TIME-WAIT"), record.net.mode == Mode::Crr);
+        }
+    }
+
+    #[test]
+    fn the_tour_has_the_shape_of_the_contract() {
+        let runs = invented();
+        let rows: Vec<_> = runs.iter().map(|(what, results)| Row { what, results }).collect();
+        let text = tour_text(&rows, &["pvlab-out/tour.json".to_owned(), "report.html".to_owned()]);
+        println!("{text}");
+        assert!(text.starts_with("pvlab: domain 0 (netback) on CPU"), "{text}");
+        assert!(text.contains("  repeat the first row:  pvlab net -n 128M\n"), "{text}");
+        assert!(text.ends_with("  wrote pvlab-out/tour.json, report.html\n"), "{text}");
+    }
+
+    #[test]
+    fn rows_name_themselves() {
+        let mut config = NetConfig::default();
+        assert_eq!(what(&config), "TCP stream, every byte checked");
+        config.run.amount = Amount::Count(128 << 20);
+        assert_eq!(what(&config), "TCP copy of 128 MiB, every byte checked");
+        assert_eq!(what(&NetConfig::of_mode(Mode::Pktgen)), "64-byte frames");
+    }
+}
