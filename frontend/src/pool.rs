@@ -5,7 +5,7 @@
 //! TCP fills a large frame as one slice. A page's number is its request id.
 
 use rings::mem::Frames;
-use rings::{Domain, DomainError, DomId, Gref, Memory, PAGE_SIZE};
+use rings::{DomId, Domain, DomainError, Gref, Memory, PAGE_SIZE};
 
 use crate::error::Misbehaviour;
 
@@ -27,7 +27,6 @@ pub(crate) struct Pool {
     free_runs: Vec<u16>,
     /// For each run, how many of its pages are in flight.
     run_pages: [u16; RUNS],
-    in_flight_count: usize,
 }
 
 /// A buffer taken from the pool: a single page or a run.
@@ -57,7 +56,6 @@ impl Pool {
             free_singles: (0..SINGLES).rev().map(id).collect(),
             free_runs: (0..RUNS).rev().map(|run| id(SINGLES + run * RUN_PAGES)).collect(),
             run_pages: [0; RUNS],
-            in_flight_count: 0,
         })
     }
 
@@ -78,11 +76,6 @@ impl Pool {
     pub(crate) fn take(&mut self, len: usize) -> Option<Buffer> {
         let free = if len <= PAGE_SIZE { &mut self.free_singles } else { &mut self.free_runs };
         free.pop().map(|page| Buffer { page })
-    }
-
-    /// Gives a buffer back that was never published.
-    pub(crate) fn untake(&mut self, buffer: Buffer) {
-        self.free(buffer.page);
     }
 
     /// Lends the bytes of a buffer, to be filled.
@@ -112,7 +105,6 @@ impl Pool {
         let at = usize::from(page);
         debug_assert!(!self.in_flight[at]);
         self.in_flight[at] = true;
-        self.in_flight_count += 1;
         if at >= SINGLES {
             self.run_pages[(at - SINGLES) / RUN_PAGES] += 1;
         }
@@ -127,7 +119,6 @@ impl Pool {
         if !std::mem::take(state) {
             return Err(Misbehaviour::TxIdIdle(page));
         }
-        self.in_flight_count -= 1;
         if at < SINGLES {
             self.free_singles.push(page);
             return Ok(());
@@ -139,19 +130,6 @@ impl Pool {
             self.free_runs.push(id(SINGLES + run * RUN_PAGES));
         }
         Ok(())
-    }
-
-    fn free(&mut self, page: u16) {
-        if usize::from(page) < SINGLES {
-            self.free_singles.push(page);
-        } else {
-            self.free_runs.push(page);
-        }
-    }
-
-    /// Pages in flight.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight_count
     }
 
     /// Takes all grants back and returns the pages. Those the backend still uses are kept out of

@@ -9,7 +9,7 @@ use rings::io::netif::{
 };
 use rings::mem::Frames;
 use rings::ring::{FrontRing, Notify, Sring};
-use rings::{Domain, DomId, DomainError, Gref, Memory, PAGE_SIZE};
+use rings::{DomId, Domain, DomainError, Gref, Memory, PAGE_SIZE};
 
 use crate::error::Misbehaviour;
 use crate::stats::Stats;
@@ -44,8 +44,7 @@ impl Rx {
     ) -> Result<Self, DomainError> {
         let memory = domain.memory();
         let none = |what: &str| DomainError::Refused { what: what.into(), errno: "ENOSPC" };
-        let buffers =
-            memory.alloc(RX_RING_SIZE).ok_or_else(|| none("pages to receive into"))?;
+        let buffers = memory.alloc(RX_RING_SIZE).ok_or_else(|| none("pages to receive into"))?;
         let grefs: Option<Vec<Gref>> = (0..RX_RING_SIZE)
             .map(|slot| memory.grant_access(backend, &buffers, slot, false))
             .collect();
@@ -102,7 +101,10 @@ impl Rx {
     /// Journey 18. The next whole frame, copied out of its pages: its length and what came with it.
     /// The bytes are in [`frame`](Self::frame). Frames with an error are counted and skipped.
     #[inline]
-    pub(crate) fn next(&mut self, stats: &mut Stats) -> Result<Option<(usize, Meta)>, Misbehaviour> {
+    pub(crate) fn next(
+        &mut self,
+        stats: &mut Stats,
+    ) -> Result<Option<(usize, Meta)>, Misbehaviour> {
         while self.poll()? {
             if let Some(frame) = self.assemble(stats)? {
                 return Ok(Some(frame));

@@ -6,6 +6,7 @@ use rings::io::netif::{self, Extra, GsoType, TX_SLOT, TxFlags, TxRequest, TxResp
 use rings::mem::Frames;
 use rings::ring::{FrontRing, Notify, Sring};
 
+use crate::csum;
 use crate::error::Misbehaviour;
 use crate::pool::{Buffer, Pool};
 use crate::slots::slots;
@@ -58,35 +59,39 @@ impl Tx {
         self.ring.free_requests() >= FRAME_SLOTS && self.pool.has_room()
     }
 
-    /// Whether a frame of at most a page can be sent now.
     #[inline(always)]
-    pub(crate) fn has_single(&self) -> bool {
+    fn has_single(&self) -> bool {
         self.ring.free_requests() >= 2 && self.pool.has_single()
     }
 
+    /// Whether a frame of this length can be sent now.
+    #[inline(always)]
+    pub(crate) fn takes(&self, len: usize) -> bool {
+        let fits = if len <= rings::PAGE_SIZE { self.has_single() } else { self.has_room() };
+        fits && (1..=usize::from(netif::MAX_TX_SIZE)).contains(&len)
+    }
+
     /// Journey 1. Sends a frame of `len` bytes, which `fill` writes in place. It becomes visible
-    /// with the next [`push`](Self::push). `None` if there is no room, or no such frame.
+    /// with the next [`push`](Self::push). With `offload` a TCP or UDP checksum is left to others,
+    /// where that was agreed on. `None` if there is no room, or no such frame.
     #[inline]
     pub(crate) fn xmit<R>(
         &mut self,
         len: usize,
+        offload: bool,
         gso: u16,
         stats: &mut Stats,
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> Option<R> {
-        if len == 0 || len > usize::from(netif::MAX_TX_SIZE) {
-            return None;
-        }
-        let room = if len <= rings::PAGE_SIZE { self.has_single() } else { self.has_room() };
-        if !room {
+        if !self.takes(len) {
             return None;
         }
         let buffer = self.pool.take(len)?;
         let offset = offset_in_page(buffer.page, len);
-        let csum = self.csum;
+        let offload = offload && self.csum;
         let (result, flags) = self.pool.fill(buffer, offset, len, |bytes| {
             let result = fill(bytes);
-            (result, flag(bytes, csum))
+            (result, if offload { flag(bytes) } else { TxFlags::empty() })
         });
         self.put_slots(buffer, len, offset, flags, gso, stats);
         stats.tx_frames += 1;
@@ -122,7 +127,7 @@ impl Tx {
             });
             stats.tx_slots += 1;
             if first && gso > 0 {
-                let extra = Extra::Gso { size: gso, kind: GsoType::Tcpv4, features: 0 };
+                let extra = Extra::Gso { size: gso, kind: GsoType::TcpV4, features: 0 };
                 self.ring.put(extra.encode(false));
                 self.extras += 1;
                 stats.tx_gso += 1;
@@ -213,13 +218,10 @@ fn offset_in_page(page: u16, len: usize) -> usize {
 /// The flags of a frame: a TCP or UDP packet whose checksum we leave to others carries the sum of
 /// its pseudo header, as Linux sends it; anything else (ARP, ICMP) never has the flag.
 #[inline(always)]
-fn flag(frame: &mut [u8], csum: bool) -> TxFlags {
-    if !csum {
-        return TxFlags::empty();
-    }
+fn flag(frame: &mut [u8]) -> TxFlags {
     match Headers::find(frame) {
         Some(headers) => {
-            crate::device::seed_checksum(frame, &headers);
+            csum::seed(frame, &headers);
             TxFlags::CSUM_BLANK | TxFlags::DATA_VALIDATED
         }
         None => TxFlags::empty(),

@@ -55,9 +55,9 @@ pub enum DomainError {
 }
 
 /// What the granted pages of one other domain can be reached by.
-pub trait Foreign: Send {
+pub trait Foreign: Send + std::fmt::Debug {
     /// A mapped page; dropping it unmaps.
-    type Mapping: Send;
+    type Mapping: Send + std::fmt::Debug;
 
     /// Copies out of granted pages into `arena`. Each operation gets its own status; one that fails
     /// leaves the others alone. Returns the bytes copied.
@@ -114,15 +114,15 @@ pub trait Waiter<B>: Send {
 }
 
 /// A domain: a process that has memory, grants, ports and a store connection.
-pub trait Domain: Clone + Send + Sync + 'static {
+pub trait Domain: Clone + Send + Sync + std::fmt::Debug + 'static {
     /// What rings at the other end.
-    type Doorbell: Doorbell + 'static;
+    type Doorbell: Doorbell + std::fmt::Debug + 'static;
     /// What to sleep on.
     type Waiter: Waiter<Self::Doorbell> + 'static;
     /// Access to another domain's grants.
     type Foreign: Foreign + 'static;
     /// The store connection.
-    type Transport: Transport + 'static;
+    type Transport: Transport + std::fmt::Debug + 'static;
 
     /// Our number.
     fn domid(&self) -> DomId;

@@ -136,8 +136,8 @@ impl HostDomain {
         hello.set_name(&connect_to.name);
         let (answer, fds) = host.call(hello).map_err(|e| explain(e, domid))?;
         let welcome = Welcome::parse(&answer, fds)?;
-        let region = mapping::map(&welcome.memory, welcome.layout.bytes())
-            .map_err(DomainError::from)?;
+        let region =
+            mapping::map(&welcome.memory, welcome.layout.bytes()).map_err(DomainError::from)?;
         let memory = Memory::new(region, welcome.layout)
             .ok_or_else(|| DomainError::HostGone("its memory has no room for its layout".into()))?;
         Ok(Self(Arc::new(Inner {
@@ -347,10 +347,7 @@ impl Domain for HostDomain {
 ///
 /// # Errors
 /// If the thread or the descriptor cannot be made.
-pub fn watch_host(
-    domain: &HostDomain,
-    on_death: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
+pub fn watch_host(domain: &HostDomain, on_death: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let socket = {
         let host = domain.0.host.lock().unwrap_or_else(PoisonError::into_inner);
         host.socket.try_clone()?

@@ -115,9 +115,8 @@ impl Segment {
         // /dev/shm is an error here and not a SIGBUS later.
         reserve(&name, bytes)?;
         let segment = Self::of(shmem);
-        for (word, value) in [MAGIC, VERSION, BLOCKS as u64, u64::from(std::process::id())]
-            .into_iter()
-            .enumerate()
+        for (word, value) in
+            [MAGIC, VERSION, BLOCKS as u64, u64::from(std::process::id())].into_iter().enumerate()
         {
             segment.0.word64(word * 8).store(value, Ordering::Release);
         }
@@ -255,7 +254,11 @@ impl Block {
     /// Reads a counter; 0 where there is none.
     #[must_use]
     pub fn get(&self, counter: usize) -> u64 {
-        if counter < Self::COUNTERS { self.word(HEADER + counter).load(Ordering::Relaxed) } else { 0 }
+        if counter < Self::COUNTERS {
+            self.word(HEADER + counter).load(Ordering::Relaxed)
+        } else {
+            0
+        }
     }
 }
 

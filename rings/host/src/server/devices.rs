@@ -103,7 +103,10 @@ impl Devices {
             let done = front_gone && matches!(state, XenbusState::Closed | XenbusState::Unknown);
             if done {
                 t.rm(&dir);
-                t.rm_if_empty(&format!("/local/domain/{}/backend/vif/{}", device.back, device.front));
+                t.rm_if_empty(&format!(
+                    "/local/domain/{}/backend/vif/{}",
+                    device.back, device.front
+                ));
             }
             !done
         });

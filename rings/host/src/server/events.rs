@@ -41,10 +41,21 @@ enum Source {
     HostListener(OwnedFd),
     StoreListener(UnixListener),
     /// A process, and once it has said HELLO the domain that it is.
-    Process { socket: OwnedFd, pid: i32, domid: Option<DomId> },
+    Process {
+        socket: OwnedFd,
+        pid: i32,
+        domid: Option<DomId>,
+    },
     /// Becomes readable when the process of this domain ends.
-    Life { _pidfd: OwnedFd, domid: DomId },
-    Store { socket: UnixStream, conn: ConnId, writing: bool },
+    Life {
+        _pidfd: OwnedFd,
+        domid: DomId,
+    },
+    Store {
+        socket: UnixStream,
+        conn: ConnId,
+        writing: bool,
+    },
 }
 
 /// Opens the sockets and starts the thread.
@@ -314,4 +325,3 @@ fn accept(listener: &OwnedFd, flags: SockFlag) -> Option<OwnedFd> {
 fn retry(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
-

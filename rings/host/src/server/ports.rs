@@ -44,11 +44,7 @@ impl Shared {
 
     /// What an end is given: event page, its own doorbell, the other end's.
     fn fds(&self, end: End) -> [RawFd; 3] {
-        [
-            self.page.as_raw_fd(),
-            self.bell(end).as_raw_fd(),
-            self.bell(end.other()).as_raw_fd(),
-        ]
+        [self.page.as_raw_fd(), self.bell(end).as_raw_fd(), self.bell(end.other()).as_raw_fd()]
     }
 }
 
@@ -101,7 +97,8 @@ impl Ports {
         shared.words.set_pending(end);
         let _ = shared.bell(end).write(1);
         let fds = shared.fds(end);
-        self.ports.insert((owner, port), PortState { end, remote, bound: Some(remote_port), shared });
+        self.ports
+            .insert((owner, port), PortState { end, remote, bound: Some(remote_port), shared });
         Ok((port, fds))
     }
 

@@ -1,0 +1,241 @@
+//! Journey 17. Frames to the guest: buffers are found for them, they are copied into its pages, and
+//! the requests are answered.
+
+use rings::frame::{Csum, Meta};
+use rings::grant::{CopyOp, GntStatus};
+use rings::io::netif::{
+    Extra, GsoType, MAX_TX_SIZE, RSP_ERROR, RX_SLOT, RxFlags, RxRequest, RxResponse,
+};
+use rings::mem::Region;
+use rings::ring::{BackRing, Notify, ProdOverflow, Sring};
+use rings::{Foreign, Gref, PAGE_SIZE};
+
+use crate::error::Rogue;
+use crate::stats::Stats;
+
+/// Private memory for the frames of one flush.
+const ARENA_BYTES: usize = 4 << 16;
+/// Frames from this length on are copied straight from where they lie, not through the arena.
+const DIRECT: usize = 2048;
+/// Frames begin at cache lines.
+const ALIGN: usize = 64;
+
+/// Giving frames to the guest.
+#[derive(Debug)]
+pub(crate) struct Rx {
+    ring: BackRing<Sring<RX_SLOT>, RxRequest, RxResponse>,
+    always_notify: bool,
+    arena: Vec<u8>,
+    used: usize,
+    ops: Vec<CopyOp>,
+    slots: Vec<Answer>,
+    frames: u32,
+}
+
+/// How a request will be answered.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// With data: its operation in `ops`, and the flags.
+    Data { id: u16, op: u32, flags: RxFlags },
+    /// With a GSO extra.
+    Gso(u16),
+}
+
+impl Rx {
+    /// Attaches to the ring in `page`.
+    pub(crate) fn new(page: Region, always_notify: bool) -> Result<Self, ProdOverflow> {
+        Ok(Self {
+            ring: BackRing::attach(Sring::new(page))?,
+            always_notify,
+            arena: vec![0; ARENA_BYTES],
+            used: 0,
+            ops: Vec::with_capacity(512),
+            slots: Vec::with_capacity(512),
+            frames: 0,
+        })
+    }
+
+    /// Whether the guest has buffers for a frame of `len` bytes, with or without a GSO extra.
+    #[inline(always)]
+    pub(crate) fn has_room(&mut self, len: usize, gso: bool) -> Result<bool, Rogue> {
+        let slots = slots(len, gso);
+        Ok(self.ring.unconsumed_requests() >= slots || self.ring.poll_requests()? >= slots)
+    }
+
+    /// Whether the arena has room for the largest frame.
+    #[inline(always)]
+    pub(crate) fn has_arena(&self) -> bool {
+        self.used + usize::from(MAX_TX_SIZE) < ARENA_BYTES
+    }
+
+    /// Frames put and not flushed.
+    #[inline(always)]
+    pub(crate) fn unflushed(&self) -> u32 {
+        self.frames
+    }
+
+    /// Puts a frame of `len` bytes, written in place by `fill`. There must be room, in the ring and
+    /// in the arena. It becomes visible with the next [`flush`](Self::flush).
+    #[inline(always)]
+    pub(crate) fn put_with<R>(
+        &mut self,
+        len: usize,
+        meta: Meta,
+        stats: &mut Stats,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
+        let at = self.used;
+        let result = fill(&mut self.arena[at..at + len]);
+        self.plan(at, len, meta, stats);
+        self.used = (at + len).next_multiple_of(ALIGN);
+        result
+    }
+
+    /// Puts a frame that lies elsewhere. Large ones are copied into the guest's pages at once.
+    #[inline]
+    pub(crate) fn put(
+        &mut self,
+        frame: &[u8],
+        meta: Meta,
+        foreign: &mut impl Foreign,
+        stats: &mut Stats,
+    ) {
+        if frame.len() < DIRECT && self.has_arena() {
+            return self.put_with(frame.len(), meta, stats, |to| to.copy_from_slice(frame));
+        }
+        let first = self.ops.len();
+        self.plan(0, frame.len(), meta, stats);
+        foreign.copy_to(&mut self.ops[first..], frame);
+    }
+
+    /// Takes the requests for a frame and plans its copies and answers.
+    #[inline(always)]
+    fn plan(&mut self, at: usize, len: usize, meta: Meta, stats: &mut Stats) {
+        let mut done = 0;
+        while done < len {
+            let Some((_, request)) = self.ring.take_request() else { break };
+            let here = (len - done).min(PAGE_SIZE);
+            let first = done == 0;
+            let mut flags = if first { flags_of(meta) } else { RxFlags::empty() };
+            flags.set(RxFlags::MORE_DATA, done + here < len);
+            let op = index(self.ops.len());
+            self.slots.push(Answer::Data { id: request.id, op, flags });
+            self.ops.push(CopyOp {
+                gref: Gref(request.gref),
+                offset: 0,
+                len: narrow(here),
+                local: index(at + done),
+                // Not done yet: a flush does it, unless it was done on the spot.
+                status: GntStatus::Eagain,
+            });
+            if first && meta.gso > 0 {
+                // The extra's slot answers a request too; its buffer stays unused.
+                if self.ring.take_request().is_some() {
+                    self.slots.push(Answer::Gso(meta.gso));
+                }
+            }
+            done += here;
+        }
+        self.frames += 1;
+        stats.rx_frames += 1;
+        stats.rx_bytes += len as u64;
+        stats.rx_gso += u64::from(meta.gso > 0);
+    }
+
+    /// Copies what has not been copied, answers all requests taken, and publishes the answers once.
+    #[inline]
+    pub(crate) fn flush(&mut self, foreign: &mut impl Foreign, stats: &mut Stats) -> Notify {
+        if self.slots.is_empty() {
+            return Notify::No;
+        }
+        // Runs of operations that wait, between those that were done on the spot.
+        for run in self.ops.chunk_by_mut(|a, b| waits(a) == waits(b)) {
+            if waits(&run[0]) {
+                foreign.copy_to(run, &self.arena);
+            }
+        }
+        for slot in &self.slots {
+            match *slot {
+                Answer::Data { id, op, flags } => {
+                    let op = &self.ops[op as usize];
+                    let done = op.status == GntStatus::Okay;
+                    stats.rx_errors += u64::from(!done);
+                    let status = if done { status(op.len) } else { RSP_ERROR };
+                    let flags = flags.bits();
+                    self.ring.put_response(RxResponse { id, offset: 0, flags, status });
+                }
+                Answer::Gso(size) => {
+                    let extra = Extra::Gso { size, kind: GsoType::TcpV4, features: 0 };
+                    self.ring.put(extra.encode(false));
+                }
+            }
+        }
+        let notify = self.ring.push_responses();
+        stats.pushes += 1;
+        stats.pushed += self.slots.len() as u64;
+        self.ops.clear();
+        self.slots.clear();
+        (self.used, self.frames) = (0, 0);
+        settle(notify, self.always_notify, stats)
+    }
+
+    /// Asks to be woken when the guest posts buffers; `true` if there is room for `len` bytes now.
+    pub(crate) fn final_check(&mut self, len: usize) -> Result<bool, Rogue> {
+        let have = self.ring.unconsumed_requests();
+        Ok(self.ring.final_check_for_requests()? && self.ring.unconsumed_requests() > have
+            || self.has_room(len, true)?)
+    }
+}
+
+/// Requests that a frame answers.
+#[inline(always)]
+fn slots(len: usize, gso: bool) -> u32 {
+    index(len.div_ceil(PAGE_SIZE).max(1) + usize::from(gso))
+}
+
+#[inline(always)]
+fn waits(op: &CopyOp) -> bool {
+    op.status == GntStatus::Eagain
+}
+
+/// What is known of the checksum, as flags of the rx ring: bits 0 and 1 mean the opposite of what
+/// they mean on the tx ring.
+#[inline(always)]
+fn flags_of(meta: Meta) -> RxFlags {
+    let mut flags = match meta.csum {
+        Csum::None => RxFlags::empty(),
+        Csum::Validated => RxFlags::DATA_VALIDATED,
+        Csum::Blank => RxFlags::DATA_VALIDATED | RxFlags::CSUM_BLANK,
+    };
+    flags.set(RxFlags::EXTRA_INFO, meta.gso > 0);
+    flags
+}
+
+/// Counts a push's outcome; with `always` every push notifies.
+#[inline(always)]
+pub(crate) fn settle(notify: Notify, always: bool, stats: &mut Stats) -> Notify {
+    let notify = if always { Notify::Yes } else { notify };
+    match notify {
+        Notify::Yes => stats.notifies += 1,
+        Notify::No => stats.suppressed += 1,
+    }
+    notify
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "an arena is 256 KiB, a turn 256 slots")]
+fn index(n: usize) -> u32 {
+    n as u32
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most a page")]
+fn narrow(bytes: usize) -> u16 {
+    bytes as u16
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_wrap, reason = "at most a page")]
+fn status(len: u16) -> i16 {
+    len as i16
+}

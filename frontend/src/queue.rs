@@ -1,0 +1,315 @@
+//! One queue of a vif: a tx ring, an rx ring and their ports; the unit of work of a worker.
+
+use std::time::Instant;
+
+use rings::evtchn::{Channel, Eoi, EventCounters};
+use rings::frame::{Csum, Headers, Meta};
+use rings::io::netif::TxRequest;
+use rings::ring::Notify;
+use rings::{DomId, Domain, DomainError, PAGE_SIZE, Waiter};
+
+use crate::csum;
+use crate::error::Misbehaviour;
+use crate::features::Features;
+use crate::pool::Pool;
+use crate::rx::Rx;
+use crate::stats::Stats;
+use crate::tx::Tx;
+
+const _: () = assert!(size_of::<TxRequest>() == rings::io::netif::TX_SLOT);
+
+/// One queue.
+#[derive(Debug)]
+pub struct Queue<D: Domain> {
+    domain: D,
+    pub(crate) tx: Tx,
+    pub(crate) rx: Rx,
+    tx_port: Channel<D::Doorbell>,
+    /// The rx ring's own port; without one both rings share the other.
+    rx_port: Option<Channel<D::Doorbell>>,
+    eoi: Eoi,
+    pub(crate) stats: Stats,
+    pub(crate) features: Features,
+    broken: Option<Misbehaviour>,
+}
+
+impl<D: Domain> Queue<D> {
+    /// Makes the rings, grants and ports of one queue, not yet known to the backend.
+    pub(crate) fn new(
+        domain: &D,
+        backend: DomId,
+        features: Features,
+        index_base: u32,
+        always_notify: bool,
+    ) -> Result<Self, DomainError> {
+        let page = || {
+            let none = || DomainError::Refused { what: "a ring's page".into(), errno: "ENOSPC" };
+            domain.memory().alloc(1).ok_or_else(none)
+        };
+        let pool = Pool::new(domain, backend)?;
+        let tx = Tx::new(page()?, pool, index_base, features.csum_tx, always_notify);
+        let rx = Rx::new(domain, backend, page()?, index_base, always_notify)?;
+        let tx_port = domain.alloc_unbound(backend)?;
+        let rx_port = if features.split { Some(domain.alloc_unbound(backend)?) } else { None };
+        Ok(Self {
+            domain: domain.clone(),
+            tx,
+            rx,
+            tx_port,
+            rx_port,
+            eoi: Eoi::default(),
+            stats: Stats::default(),
+            features,
+            broken: None,
+        })
+    }
+
+    /// The ports: of the tx ring, and of the rx ring where it has its own.
+    pub(crate) fn ports(&self) -> (&Channel<D::Doorbell>, Option<&Channel<D::Doorbell>>) {
+        (&self.tx_port, self.rx_port.as_ref())
+    }
+
+    /// What was agreed on.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What happened on the ports.
+    #[must_use]
+    pub fn events(&self) -> EventCounters {
+        let mut sum = self.tx_port.counters();
+        if let Some(port) = &self.rx_port {
+            sum.rung += port.counters().rung;
+            sum.merged += port.counters().merged;
+        }
+        sum
+    }
+
+    /// How often a port was kept masked because its events brought no work.
+    #[must_use]
+    pub fn storm_delays(&self) -> u64 {
+        self.eoi.delays()
+    }
+
+    /// The lie that broke the device, if one did.
+    #[must_use]
+    pub fn broken(&self) -> Option<Misbehaviour> {
+        self.broken
+    }
+
+    /// Whether the backend has closed its end of the ports.
+    #[must_use]
+    pub fn closed(&self) -> bool {
+        self.tx_port.closed()
+    }
+
+    /// Requests on the tx ring that the backend has not answered.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        self.tx.outstanding()
+    }
+
+    /// Journey 1. Sends a frame of `len` bytes, written in place by `fill`; visible with the next
+    /// [`flush`](Self::flush). `None` if there is no room now.
+    #[inline]
+    pub fn xmit<R>(
+        &mut self,
+        len: usize,
+        meta: Meta,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
+        if self.broken.is_some() || (len > PAGE_SIZE && !self.features.sg) {
+            return None;
+        }
+        let offload = meta.csum == Csum::Blank;
+        let sent = self.tx.xmit(len, offload, meta.gso, &mut self.stats, fill);
+        self.stats.ring_full += u64::from(sent.is_none());
+        sent
+    }
+
+    /// Whether a frame of any length can be sent now.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        if !self.tx.has_room() {
+            self.reap();
+        }
+        self.broken.is_none() && self.tx.has_room()
+    }
+
+    /// Asks for the cache lines of the buffers that frames of `len` bytes will use next.
+    #[inline(always)]
+    pub fn prefetch(&mut self, len: usize) {
+        self.tx.prefetch(len);
+    }
+
+    /// Journey 15. Takes back the pages of frames the backend is done with. Says how many slots.
+    #[inline]
+    pub fn reap(&mut self) -> u32 {
+        if self.broken.is_some() {
+            return 0;
+        }
+        let outcome = self.tx.reap(&mut self.stats);
+        self.believe(outcome).unwrap_or(0)
+    }
+
+    /// Journey 18. The next frame, copied out and checked; its bytes are given to `take`.
+    #[inline]
+    pub fn receive<R>(&mut self, take: impl FnOnce(&mut [u8], Meta) -> R) -> Option<R> {
+        let (len, meta) = self.next_frame()?;
+        Some(take(self.rx.frame(len), meta))
+    }
+
+    /// The length and meta of the next frame, whose bytes stand in `rx.frame` then.
+    #[inline]
+    pub(crate) fn next_frame(&mut self) -> Option<(usize, Meta)> {
+        loop {
+            if self.broken.is_some() {
+                return None;
+            }
+            let outcome = self.rx.next(&mut self.stats);
+            let (len, meta) = self.believe(outcome)??;
+            if meta.csum != Csum::None || self.is_sound(len) {
+                return Some((len, meta));
+            }
+            self.stats.rx_errors += 1;
+        }
+    }
+
+    /// Whether a frame that nobody vouches for has the right checksum. Where we did not offer to
+    /// take such frames on trust, the stack above checks all of them itself.
+    fn is_sound(&mut self, len: usize) -> bool {
+        if !self.features.csum_rx {
+            return true;
+        }
+        let frame = self.rx.frame(len);
+        Headers::find(frame).is_none_or(|headers| csum::is_right(frame, &headers))
+    }
+
+    /// Journey 6, 7. Publishes what was put on both rings, and wakes the backend if it asked for it.
+    #[inline]
+    pub fn flush(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
+        if self.tx.unpushed() > 0 && self.tx.push(&mut self.stats) == Notify::Yes {
+            self.tx_port.send();
+        }
+        if self.rx.unposted() > 0 && self.rx.push(&mut self.stats) == Notify::Yes {
+            self.rx_port.as_mut().unwrap_or(&mut self.tx_port).send();
+        }
+    }
+
+    /// Wakes the backend on both ports once, as a frontend does when it has connected.
+    pub fn kick(&mut self) {
+        self.tx_port.send();
+        if let Some(port) = &mut self.rx_port {
+            port.send();
+        }
+    }
+
+    /// Journey 8. Looks: takes pages back, clears the ports. `true` if there is anything to do.
+    #[inline]
+    pub fn poll(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        let reaped = self.reap() > 0;
+        let outcome = self.rx.poll();
+        self.believe(outcome).unwrap_or(false) || reaped
+    }
+
+    /// Before sleeping: unmasks the ports, asks both rings to wake us, looks once more. `true` if
+    /// there is work after all. Without `want_room` answers to what we sent do not wake us.
+    pub fn arm(&mut self, want_room: bool, now: Instant) -> bool {
+        if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
+            return false;
+        }
+        let mut pending = self.tx_port.unmask();
+        if let Some(port) = &self.rx_port {
+            pending |= port.unmask();
+        }
+        let outcome = self.rx.final_check();
+        let mut work = self.believe(outcome).unwrap_or(true);
+        if want_room {
+            let outcome = self.tx.final_check();
+            work |= self.believe(outcome).unwrap_or(true);
+        }
+        // A pending port without work is an event without work; the caller looks again anyway.
+        pending | work
+    }
+
+    /// After sleeping, or when polling: masks the ports and clears what is pending, before the
+    /// rings are looked at. `true` if an event had come.
+    pub fn disarm(&mut self) -> bool {
+        self.tx_port.mask();
+        let mut came = self.tx_port.clear();
+        if let Some(port) = &self.rx_port {
+            port.mask();
+            came |= port.clear();
+        }
+        came
+    }
+
+    /// Tells the storm guard what an event brought.
+    pub fn settle_event(&mut self, worked: bool, now: Instant) {
+        if worked {
+            self.eoi.worked();
+        } else {
+            self.eoi.spurious(now);
+        }
+    }
+
+    /// Until when the ports stay masked because of a storm.
+    #[must_use]
+    pub fn masked_until(&self, now: Instant) -> Option<Instant> {
+        self.eoi.masked_until(now)
+    }
+
+    /// Sleeps on this queue's doorbells from now on.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn watch(&self, waiter: &mut impl Waiter<D::Doorbell>) -> Result<(), DomainError> {
+        waiter.add(&self.tx_port)?;
+        self.rx_port.as_ref().map_or(Ok(()), |port| waiter.add(port))
+    }
+
+    /// Closes the ports, takes the grants back and returns the pages. Says how many grants the
+    /// backend still uses: their pages are never used again.
+    pub fn close(self) -> usize {
+        let memory = self.domain.memory();
+        self.domain.close(self.tx_port.port());
+        if let Some(port) = &self.rx_port {
+            self.domain.close(port.port());
+        }
+        let Tx { page: tx_page, pool, .. } = self.tx;
+        let (kept_rx, rx_page) = self.rx.close(memory);
+        let kept = pool.close(memory) + kept_rx;
+        // The rings' own pages stay granted until the backend has unmapped them; they are not
+        // reused, and go with the domain.
+        drop((tx_page, rx_page));
+        kept
+    }
+
+    /// A lie breaks the device, once and for all.
+    #[inline(always)]
+    fn believe<T>(&mut self, outcome: Result<T, Misbehaviour>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(lie) => {
+                self.broken.get_or_insert(lie);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A worker's loop: serve tasks in turn, spin when all are idle, then arm, look again and sleep.
+//!
+//! Written once for both ends. What a task does is the driver's business; when to spin is
+//! [`Spin`]'s; what a storm costs is `evtchn::Eoi`'s.
+
+use std::time::{Duration, Instant};
+
+use tracer::clock::cycles;
+
+use crate::Waiter;
+use crate::cost::{Charge, Cost};
+use crate::evtchn::{Next, Spin};
+
+/// Something a worker serves: a queue with whatever sits on top of it.
+pub trait Task {
+    /// Does some work, at most a budget's worth. `false` if there was none.
+    fn work(&mut self) -> bool;
+    /// Before sleeping: unmasks, arms the event indices, looks again. `true` forbids the sleep.
+    fn arm(&mut self, now: Instant) -> bool;
+    /// After sleeping: masks and clears. `true` if an event had come.
+    fn disarm(&mut self) -> bool;
+    /// An event came; this is whether it brought work.
+    fn settle(&mut self, worked: bool, now: Instant);
+    /// How long this task may be left asleep.
+    fn patience(&self, now: Instant) -> Duration;
+    /// Whether this task is done for good.
+    fn finished(&self) -> bool;
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker<W> {
+    waiter: W,
+    spin: Spin,
+    cost: Cost,
+    started: u64,
+    slept: u64,
+    turns: u64,
+    wakeups: u64,
+}
+
+/// What a worker's time went into, in cycles of the time-stamp counter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Time {
+    /// Doing something.
+    pub busy: u64,
+    /// Looking and finding nothing.
+    pub spun: u64,
+    /// Asleep.
+    pub slept: u64,
+}
+
+/// The longest sleep: even an idle worker shows twice a second that it lives.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+impl<W> Worker<W> {
+    /// A worker that sleeps on `waiter`.
+    pub fn new(waiter: W, spin: Spin, cost: Cost) -> Self {
+        Self {
+            waiter,
+            spin,
+            cost,
+            started: cycles(),
+            slept: 0,
+            turns: 0,
+            wakeups: 0,
+        }
+    }
+
+    /// What it sleeps on.
+    pub fn waiter(&mut self) -> &mut W {
+        &mut self.waiter
+    }
+
+    /// What it sleeps on.
+    pub fn waiter_ref(&self) -> &W {
+        &self.waiter
+    }
+
+    /// Turns so far.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// Sleeps that ended.
+    #[must_use]
+    pub fn wakeups(&self) -> u64 {
+        self.wakeups
+    }
+
+    /// Where the time went. Reads the clock.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        let (spun, slept) = (self.spin.spun(), self.slept);
+        let all = cycles().wrapping_sub(self.started);
+        Time { busy: all.saturating_sub(spun + slept), spun, slept }
+    }
+
+    /// One turn: every task once; if none had work, a look at the clock or a sleep.
+    #[inline]
+    pub fn turn<B, T: Task>(&mut self, tasks: &mut [T]) -> bool
+    where
+        W: Waiter<B>,
+    {
+        self.turns += 1;
+        let mut worked = false;
+        for task in tasks.iter_mut() {
+            worked |= task.work();
+        }
+        if worked {
+            self.spin.busy();
+        } else if self.spin.idle() == Next::Sleep {
+            self.sleep(tasks);
+        }
+        worked
+    }
+
+    #[cold]
+    fn sleep<B, T: Task>(&mut self, tasks: &mut [T])
+    where
+        W: Waiter<B>,
+    {
+        let now = Instant::now();
+        let mut patience = LONGEST_SLEEP;
+        let mut look_again = false;
+        for task in tasks.iter_mut() {
+            look_again |= task.arm(now);
+            patience = patience.min(task.patience(now));
+        }
+        self.spin.sleeping();
+        if !look_again && !patience.is_zero() {
+            let asleep = cycles();
+            self.cost.charge(Charge::Block);
+            self.waiter.wait(patience);
+            self.slept += cycles().wrapping_sub(asleep);
+            self.wakeups += 1;
+        }
+        for task in tasks.iter_mut() {
+            if task.disarm() {
+                let worked = task.work();
+                task.settle(worked, Instant::now());
+            }
+        }
+    }
+}
