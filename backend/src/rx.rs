@@ -179,11 +179,9 @@ impl Rx {
         settle(notify, self.always_notify, stats)
     }
 
-    /// Asks to be woken when the guest posts buffers; `true` if there is room for `len` bytes now.
+    /// Asks to be woken when the guest has buffers for a frame of `len` bytes; `true` if it has.
     pub(crate) fn final_check(&mut self, len: usize) -> Result<bool, Rogue> {
-        let have = self.ring.unconsumed_requests();
-        Ok(self.ring.final_check_for_requests()? && self.ring.unconsumed_requests() > have
-            || self.has_room(len, true)?)
+        Ok(self.ring.final_check_for_many(slots(len, true))?)
     }
 }
 

@@ -110,6 +110,14 @@ impl Tx {
         None
     }
 
+    /// The frame that was taken last.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<&[u8]> {
+        let frame = self.frames.get(self.taken.checked_sub(1)?)?;
+        let at = frame.at as usize;
+        Some(&self.arena[at..at + frame.len as usize])
+    }
+
     /// Puts the frame that was taken last back: nobody wanted it yet.
     pub(crate) fn put_back(&mut self) {
         self.taken = self.taken.saturating_sub(1);

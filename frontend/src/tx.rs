@@ -198,9 +198,11 @@ impl Tx {
         }
     }
 
-    /// Asks to be woken by the next answer; `true` if there is one already.
+    /// Asks to be woken when there is room for a frame of any length; `true` if there are answers
+    /// already that may make it.
     pub(crate) fn final_check(&mut self) -> Result<bool, Misbehaviour> {
-        Ok(self.ring.final_check_for_responses()?)
+        let missing = FRAME_SLOTS.saturating_sub(self.ring.free_requests()).max(1);
+        Ok(self.ring.final_check_for_many(missing)?)
     }
 
     /// Requests the backend has not answered.

@@ -154,13 +154,22 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
     /// # Errors
     /// As [`poll_requests`](Self::poll_requests).
     pub fn final_check_for_requests(&mut self) -> Result<bool, ProdOverflow> {
-        if self.poll_requests()? > 0 {
+        self.final_check_for_many(1)
+    }
+
+    /// The same, for whoever can do nothing with fewer than `wanted` (at least 1): asks to be woken
+    /// when there are so many.
+    ///
+    /// # Errors
+    /// As [`poll_requests`](Self::poll_requests).
+    pub fn final_check_for_many(&mut self, wanted: u32) -> Result<bool, ProdOverflow> {
+        if self.poll_requests()? >= wanted {
             return Ok(true);
         }
-        self.mem.store(Index::ReqEvent, self.req_cons.wrapping_add(1), Ordering::Relaxed);
+        self.mem.store(Index::ReqEvent, self.req_cons.wrapping_add(wanted), Ordering::Relaxed);
         // SYNC no sleeping back misses a request: with the fence in FrontRing::push_requests.
         fence(Ordering::SeqCst);
-        Ok(self.poll_requests()? > 0)
+        Ok(self.poll_requests()? >= wanted)
     }
 
     /// The memory under the ring.

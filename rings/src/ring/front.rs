@@ -151,13 +151,22 @@ impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, 
     /// # Errors
     /// As [`poll_responses`](Self::poll_responses).
     pub fn final_check_for_responses(&mut self) -> Result<bool, ProdOverflow> {
-        if self.poll_responses()? > 0 {
+        self.final_check_for_many(1)
+    }
+
+    /// The same, for whoever can do nothing with fewer than `wanted` (at least 1): asks to be woken
+    /// when there are so many.
+    ///
+    /// # Errors
+    /// As [`poll_responses`](Self::poll_responses).
+    pub fn final_check_for_many(&mut self, wanted: u32) -> Result<bool, ProdOverflow> {
+        if self.poll_responses()? >= wanted {
             return Ok(true);
         }
-        self.mem.store(Index::RspEvent, self.rsp_cons.wrapping_add(1), Ordering::Relaxed);
+        self.mem.store(Index::RspEvent, self.rsp_cons.wrapping_add(wanted), Ordering::Relaxed);
         // SYNC no sleeping front misses a response: with the fence in BackRing::push_responses.
         fence(Ordering::SeqCst);
-        Ok(self.poll_responses()? > 0)
+        Ok(self.poll_responses()? >= wanted)
     }
 
     /// The memory under the ring.

@@ -1,0 +1,129 @@
+//! A queue as a smoltcp device: TCP/IP of the driver domain runs over it.
+
+use std::num::{NonZeroU16, NonZeroUsize};
+
+use rings::Domain;
+use rings::frame::{Csum, ETH_HLEN, Meta};
+use rings::io::netif::MAX_TX_SIZE;
+use smoltcp::phy::{
+    self, Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta,
+};
+use smoltcp::time::Instant;
+
+use crate::offload;
+use crate::queue::Queue;
+use crate::rx::Rx;
+use crate::stats::Stats;
+use crate::tx::Tx;
+
+/// A queue with what a stack wants to know of it.
+#[derive(Debug)]
+pub struct Nic<D: Domain> {
+    /// The queue.
+    pub queue: Queue<D>,
+    /// Largest TCP payload handed over in one frame; `None` without GSO. Bytes.
+    pub gso: Option<NonZeroUsize>,
+    /// Largest IP packet. Bytes.
+    pub mtu: usize,
+}
+
+/// A received frame.
+#[derive(Debug)]
+pub struct RxToken<'a> {
+    frame: &'a [u8],
+}
+
+/// Room for a frame to send.
+#[derive(Debug)]
+pub struct TxToken<'a> {
+    rx: &'a mut Rx,
+    stats: &'a mut Stats,
+    /// The guest takes blank checksums.
+    csum: bool,
+    gso: u16,
+}
+
+impl<D: Domain> Nic<D> {
+    /// The device over `queue`, which hands over up to `gso` bytes of TCP payload in one frame (0:
+    /// one segment), as far as the guest takes them.
+    #[must_use]
+    pub fn new(queue: Queue<D>, gso: u32, mtu: usize) -> Self {
+        /// Headers of TCP over IPv4 with all options, and Ethernet's.
+        const HEADERS: usize = ETH_HLEN + 60 + 60;
+        let most = usize::from(MAX_TX_SIZE) - HEADERS;
+        let gso = usize::try_from(gso).unwrap_or(most).min(most);
+        Self { queue, gso: NonZeroUsize::new(gso), mtu }
+    }
+
+    fn halves(&mut self) -> (&mut Tx, TxToken<'_>) {
+        let Queue { tx, rx, stats, accepted, .. } = &mut self.queue;
+        (tx, TxToken { rx, stats, csum: accepted.csum, gso: 0 })
+    }
+}
+
+impl phy::RxToken for RxToken<'_> {
+    #[inline(always)]
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.frame)
+    }
+}
+
+impl phy::TxToken for TxToken<'_> {
+    #[inline(always)]
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        // The stack leaves the checksum blank exactly if the guest takes it so.
+        let csum = if self.csum { Csum::Blank } else { Csum::Validated };
+        self.rx.put_with(len, Meta { csum, gso: self.gso }, self.stats, f)
+    }
+
+    #[inline(always)]
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.gso = meta.segmentation_offload_size.map_or(0, NonZeroU16::get);
+    }
+}
+
+impl<D: Domain> Device for Nic<D> {
+    type RxToken<'a> = RxToken<'a>;
+    type TxToken<'a> = TxToken<'a>;
+
+    #[inline]
+    fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
+        loop {
+            // A received frame may be answered at once: without room for that it stays on the ring.
+            if !self.queue.has_full_room() || !self.queue.collect() {
+                return None;
+            }
+            let (frame, meta) = self.queue.tx.next()?;
+            if meta.csum == Csum::None && !offload::is_right(frame) {
+                self.queue.stats.tx_errors += 1;
+                continue;
+            }
+            break;
+        }
+        let (tx, token) = self.halves();
+        tx.current().map(|frame| (RxToken { frame }, token))
+    }
+
+    #[inline]
+    fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
+        if !self.queue.has_full_room() {
+            self.queue.stats.ring_full += 1;
+            return None;
+        }
+        Some(self.halves().1)
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let accepted = &self.queue.accepted;
+        let mut c = DeviceCapabilities::default();
+        c.medium = Medium::Ethernet;
+        c.max_transmission_unit = self.mtu + ETH_HLEN;
+        // What comes from the guest was checked, or vouched for, before the stack sees it.
+        let each = || if accepted.csum { Checksum::None } else { Checksum::Tx };
+        c.checksum = ChecksumCapabilities::default();
+        c.checksum.tcp = each();
+        c.checksum.udp = each();
+        c.segmentation.tcpv4 = self.gso.filter(|_| accepted.gso);
+        c
+    }
+}

@@ -1,0 +1,324 @@
+//! One queue of a vif: a tx ring, an rx ring and their ports; the unit of work of a worker.
+
+use std::time::{Duration, Instant};
+
+use rings::evtchn::{Channel, Eoi, EventCounters};
+use rings::frame::{Csum, Meta};
+use rings::io::netif::MAX_TX_SIZE;
+use rings::ring::Notify;
+use rings::{Domain, DomainError, Foreign, ForeignCounters, Waiter};
+
+use crate::connect::{Accepted, VifId};
+use crate::error::Rogue;
+use crate::offload;
+use crate::rx::Rx;
+use crate::stats::Stats;
+use crate::tx::Tx;
+
+/// One queue.
+#[derive(Debug)]
+pub struct Queue<D: Domain> {
+    pub(crate) vif: VifId,
+    pub(crate) domain: D,
+    pub(crate) tx: Tx,
+    pub(crate) rx: Rx,
+    pub(crate) foreign: D::Foreign,
+    /// The rings' pages, mapped as long as the queue lives.
+    pub(crate) _pages: [<D::Foreign as Foreign>::Mapping; 2],
+    pub(crate) tx_port: Channel<D::Doorbell>,
+    pub(crate) rx_port: Option<Channel<D::Doorbell>>,
+    pub(crate) eoi: Eoi,
+    pub(crate) stats: Stats,
+    pub(crate) accepted: Accepted,
+    pub(crate) broken: Option<Rogue>,
+    pub(crate) batch: usize,
+    /// Room for a segment that is cut in software.
+    pub(crate) segment: Vec<u8>,
+    /// Since when the guest has had no buffers for what is meant for it.
+    pub(crate) starved: Option<Instant>,
+}
+
+impl<D: Domain> Queue<D> {
+    /// Which vif it belongs to.
+    #[must_use]
+    pub fn vif(&self) -> VifId {
+        self.vif
+    }
+
+    /// What the guest takes.
+    #[must_use]
+    pub fn accepted(&self) -> &Accepted {
+        &self.accepted
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What was done through the guest's grants.
+    #[must_use]
+    pub fn grants(&self) -> ForeignCounters {
+        self.foreign.counters()
+    }
+
+    /// What happened on the ports.
+    #[must_use]
+    pub fn events(&self) -> EventCounters {
+        let mut sum = self.tx_port.counters();
+        if let Some(port) = &self.rx_port {
+            sum.rung += port.counters().rung;
+            sum.merged += port.counters().merged;
+        }
+        sum
+    }
+
+    /// How often a port was kept masked because its events brought no work.
+    #[must_use]
+    pub fn storm_delays(&self) -> u64 {
+        self.eoi.delays()
+    }
+
+    /// The lie that broke the vif, if one did.
+    #[must_use]
+    pub fn broken(&self) -> Option<Rogue> {
+        self.broken
+    }
+
+    /// Whether the guest has closed its end of the ports.
+    #[must_use]
+    pub fn closed(&self) -> bool {
+        self.tx_port.closed()
+    }
+
+    /// Journey 9 - 14. The next frame from the guest, in private memory. Collects a batch when the
+    /// last one is used up.
+    #[inline]
+    pub fn receive<R>(&mut self, take: impl FnOnce(&mut [u8], Meta) -> R) -> Option<R> {
+        if !self.collect() {
+            return None;
+        }
+        self.tx.next().map(|(frame, meta)| take(frame, meta))
+    }
+
+    /// Makes sure there is a frame to take, if the guest has sent any.
+    #[inline]
+    pub(crate) fn collect(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        if !self.tx.has_frames() {
+            let outcome = self.tx.collect(self.batch, &mut self.foreign, &mut self.stats);
+            if self.believe(outcome) == Some(Notify::Yes) {
+                self.tx_port.send();
+            }
+        }
+        self.tx.has_frames()
+    }
+
+    /// Puts back the frame taken last: whoever it is for has no room.
+    pub fn put_back(&mut self) {
+        self.tx.put_back();
+    }
+
+    /// Whether a frame of `len` bytes can be given to the guest now. Flushes if the private memory
+    /// for it is used up.
+    #[inline]
+    pub fn has_room(&mut self, len: usize, meta: Meta) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        if !self.rx.has_arena() {
+            self.flush();
+        }
+        // What will be cut into segments needs a slot for each, and pages are larger than those.
+        let slots = if meta.gso > 0 && !self.accepted.gso {
+            let segments = len.div_ceil(usize::from(meta.gso));
+            (segments + 1) * rings::PAGE_SIZE
+        } else {
+            len
+        };
+        let outcome = self.rx.has_room(slots, meta.gso > 0);
+        self.believe(outcome).unwrap_or(false)
+    }
+
+    /// Whether the largest frame can be given to the guest now.
+    #[inline]
+    pub(crate) fn has_full_room(&mut self) -> bool {
+        self.has_room(self.largest(), Meta::default())
+    }
+
+    /// The largest frame this guest takes. Bytes.
+    fn largest(&self) -> usize {
+        if self.accepted.sg { usize::from(MAX_TX_SIZE) } else { rings::PAGE_SIZE }
+    }
+
+    /// Journey 17. Gives a frame to the guest, as it can take it: with its checksum completed, or cut
+    /// into segments, where the guest cannot take it as it is. There must be room. Visible with the
+    /// next [`flush`](Self::flush).
+    #[inline]
+    pub fn send(&mut self, frame: &mut [u8], meta: Meta) {
+        let Self { rx, foreign, stats, accepted, segment, .. } = self;
+        if meta.gso > 0 && !accepted.gso {
+            stats.segmented += 1;
+            let done = Meta { csum: Csum::Validated, gso: 0 };
+            let whole = offload::segments(frame, meta.gso.into(), segment, |part| {
+                rx.put(part, done, foreign, stats);
+            });
+            stats.rx_errors += u64::from(!whole);
+            return;
+        }
+        let mut meta = meta;
+        if meta.csum == Csum::Blank && !accepted.csum {
+            stats.completed += 1;
+            meta.csum = Csum::Validated;
+            if !offload::complete(frame) {
+                stats.rx_errors += 1;
+                return;
+            }
+        }
+        if frame.len() > rings::PAGE_SIZE && !accepted.sg {
+            stats.rx_errors += 1;
+            return;
+        }
+        rx.put(frame, meta, foreign, stats);
+    }
+
+    /// Gives a frame of `len` bytes, written in place by `fill`, to the guest. `None` if there is no
+    /// room now.
+    #[inline]
+    pub fn xmit<R>(
+        &mut self,
+        len: usize,
+        meta: Meta,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
+        if len == 0 || len > self.largest() || !self.has_room(len, meta) {
+            self.stats.ring_full += 1;
+            return None;
+        }
+        Some(self.rx.put_with(len, meta, &mut self.stats, fill))
+    }
+
+    /// Drops a frame that the guest has had no room for.
+    pub fn drop_frame(&mut self) {
+        self.stats.rx_dropped += 1;
+    }
+
+    /// Journey 14. Copies and publishes what was given to the guest, and wakes it if it asked for it.
+    #[inline]
+    pub fn flush(&mut self) {
+        if self.broken.is_some() || self.rx.unflushed() == 0 {
+            return;
+        }
+        if self.rx.flush(&mut self.foreign, &mut self.stats) == Notify::Yes {
+            self.rx_port.as_mut().unwrap_or(&mut self.tx_port).send();
+        }
+    }
+
+    /// Looks whether the guest has sent anything.
+    #[inline]
+    pub fn poll(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        let outcome = self.tx.poll();
+        self.tx.has_frames() || self.believe(outcome).unwrap_or(false)
+    }
+
+    /// Before sleeping: unmasks the ports, asks the rings to wake us, looks once more. `true` if
+    /// there is work after all. With `want_room` new buffers of the guest wake us too.
+    pub fn arm(&mut self, want_room: bool, now: Instant) -> bool {
+        if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
+            return false;
+        }
+        let mut pending = self.tx_port.unmask();
+        if let Some(port) = &self.rx_port {
+            pending |= port.unmask();
+        }
+        let outcome = self.tx.final_check();
+        let mut work = self.believe(outcome).unwrap_or(true);
+        if want_room {
+            let largest = self.largest();
+            let outcome = self.rx.final_check(largest);
+            work |= self.believe(outcome).unwrap_or(true);
+        }
+        pending | work
+    }
+
+    /// After sleeping, or when polling: masks the ports and clears what is pending, before the
+    /// rings are looked at. `true` if an event had come.
+    pub fn disarm(&mut self) -> bool {
+        self.tx_port.mask();
+        let mut came = self.tx_port.clear();
+        if let Some(port) = &self.rx_port {
+            port.mask();
+            came |= port.clear();
+        }
+        came
+    }
+
+    /// Tells the storm guard what an event brought.
+    pub fn settle_event(&mut self, worked: bool, now: Instant) {
+        if worked {
+            self.eoi.worked();
+        } else {
+            self.eoi.spurious(now);
+        }
+    }
+
+    /// Until when the ports stay masked because of a storm.
+    #[must_use]
+    pub fn masked_until(&self, now: Instant) -> Option<Instant> {
+        self.eoi.masked_until(now)
+    }
+
+    /// How long the guest has had no buffers while something waited for it. `waiting` says whether
+    /// something does now.
+    pub fn starved(&mut self, waiting: bool, now: Instant) -> Duration {
+        if waiting {
+            now.saturating_duration_since(*self.starved.get_or_insert(now))
+        } else {
+            self.starved = None;
+            Duration::ZERO
+        }
+    }
+
+    /// Sleeps on this queue's doorbells from now on.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn watch(&self, waiter: &mut impl Waiter<D::Doorbell>) -> Result<(), DomainError> {
+        waiter.add(&self.tx_port)?;
+        self.rx_port.as_ref().map_or(Ok(()), |port| waiter.add(port))
+    }
+
+    /// Stops sleeping on them.
+    pub fn unwatch(&self, waiter: &mut impl Waiter<D::Doorbell>) {
+        waiter.remove(&self.tx_port);
+        if let Some(port) = &self.rx_port {
+            waiter.remove(port);
+        }
+    }
+
+    /// Unmaps the rings and closes the ports.
+    pub fn close(self) {
+        self.domain.close(self.tx_port.port());
+        if let Some(port) = &self.rx_port {
+            self.domain.close(port.port());
+        }
+    }
+
+    /// A lie breaks the vif, once and for all.
+    #[inline(always)]
+    fn believe<T>(&mut self, outcome: Result<T, Rogue>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(lie) => {
+                self.broken.get_or_insert(lie);
+                None
+            }
+        }
+    }
+}
