@@ -105,10 +105,8 @@ impl View<'_> {
         }
         match self.find(path, Access::WRITE) {
             Ok(old) => {
-                let mut new = Node::new(value.to_vec(), old.perms.clone(), 0);
-                self.recharge(path, &new)?;
-                self.replace(path, |node| node.value = mem::take(&mut new.value));
-                Ok(())
+                let perms = old.perms.clone();
+                self.update(path, value.to_vec(), perms)
             }
             Err(XsdError::ENOENT) => self.create(path, value),
             Err(error) => Err(error),
@@ -136,7 +134,8 @@ impl View<'_> {
         };
         let mut doomed = Vec::new();
         self.tree.walk(path, |below, node| {
-            doomed.push((below.clone(), node.perms.owner(), Cost::of(below.name(), node)));
+            let cost = Cost::of(below.name(), &node.value, &node.perms);
+            doomed.push((below.clone(), node.perms.owner(), cost));
             true
         });
         self.touch_all(&parent, &doomed)?;
@@ -163,10 +162,8 @@ impl View<'_> {
         if !is_privileged(self.caller) && perms.owner() != old.perms.owner() {
             return Err(XsdError::EPERM);
         }
-        let new = Node::new(old.value.clone(), perms, 0);
-        self.recharge(path, &new)?;
-        self.replace(path, |node| node.perms = new.perms.clone());
-        Ok(())
+        let value = old.value.clone();
+        self.update(path, value, perms)
     }
 
     /// The node if the caller may do `access`. Of a missing one it only learns that it is missing
@@ -192,49 +189,36 @@ impl View<'_> {
         let made: Vec<_> = (names..=path.names().count()).map(|n| path.ancestor(n)).collect();
         made.iter().try_for_each(|path| self.touch(path))?;
 
-        let generation = *self.generation + 1;
-        let mut cost = Cost::default();
-        let mut chain = Node::new(value.to_vec(), perms.clone(), generation);
-        // From the last name up: each node takes the one below it as its child.
         let missing: Vec<_> = path.names().skip(names).collect();
-        for (index, name) in missing.iter().enumerate().rev() {
-            cost.add(Cost::of(name, &chain));
-            if index > 0 {
-                let mut above = Node::new(Vec::new(), perms.clone(), generation);
-                above.children.insert((*name).into(), Arc::new(chain));
-                chain = above;
-            }
-        }
+        let (chain, cost) = chain(&missing, value, &perms, *self.generation + 1);
         self.ledger.allows(self.caller, perms.owner(), self.delta, cost)?;
 
         self.delta.charge(perms.owner(), cost);
         self.changes.record(path, false, self.tree);
         made.iter().for_each(|path| self.mark_written(path));
-        *self.generation = generation;
+        let generation = self.tick();
         self.tree.insert(&top, chain, generation);
         Ok(())
     }
 
-    /// Moves the charge for the node at `path` to what `new` costs and whom.
-    fn recharge(&mut self, path: &NodePath, new: &Node) -> Result<(), XsdError> {
-        let Some(old) = self.tree.get(path) else { return Err(XsdError::ENOENT) };
-        let (old_owner, old_cost) = (old.perms.owner(), Cost::of(path.name(), old));
-        let (new_owner, new_cost) = (new.perms.owner(), Cost::of(path.name(), new));
-        let more = if old_owner == new_owner { new_cost.beyond(old_cost) } else { new_cost };
-        self.ledger.allows(self.caller, new_owner, self.delta, more)?;
-        self.delta.refund(old_owner, old_cost);
-        self.delta.charge(new_owner, new_cost);
-        Ok(())
-    }
+    /// Gives a node that exists this value and these permissions, and whose account it is on.
+    fn update(&mut self, path: &NodePath, value: Vec<u8>, perms: Perms) -> Result<(), XsdError> {
+        let old = self.tree.get(path).ok_or(XsdError::ENOENT)?;
+        let (old_owner, old_cost) =
+            (old.perms.owner(), Cost::of(path.name(), &old.value, &old.perms));
+        let (owner, cost) = (perms.owner(), Cost::of(path.name(), &value, &perms));
+        let more = if owner == old_owner { cost.beyond(old_cost) } else { cost };
+        self.ledger.allows(self.caller, owner, self.delta, more)?;
 
-    fn replace(&mut self, path: &NodePath, change: impl FnOnce(&mut Node)) {
+        self.delta.refund(old_owner, old_cost);
+        self.delta.charge(owner, cost);
         self.changes.record(path, false, self.tree);
         self.mark_written(path);
         let generation = self.tick();
         if let Some(node) = self.tree.get_mut(path) {
-            change(node);
-            node.generation = generation;
+            (node.value, node.perms, node.generation) = (value, perms, generation);
         }
+        Ok(())
     }
 
     fn tick(&mut self) -> u64 {
@@ -265,4 +249,20 @@ impl View<'_> {
             log.mark_written(path);
         }
     }
+}
+
+/// A node of the last of `names` with `value`, inside empty ones of the names before it, and what
+/// they cost together.
+fn chain(names: &[&str], value: &[u8], perms: &Perms, generation: u64) -> (Node, Cost) {
+    let mut node = Node::new(value.to_vec(), perms.clone(), generation);
+    let mut cost = Cost::default();
+    for (index, name) in names.iter().enumerate().rev() {
+        cost.add(Cost::of(name, &node.value, perms));
+        if index > 0 {
+            let mut above = Node::new(Vec::new(), perms.clone(), generation);
+            above.children.insert((*name).into(), Arc::new(node));
+            node = above;
+        }
+    }
+    (node, cost)
 }

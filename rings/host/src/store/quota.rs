@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use rings::DomId;
 use rings::io::xs_wire::XsdError;
 
-use super::perms::is_privileged;
-use super::tree::Node;
+use super::perms::{Perms, is_privileged};
 
 /// What each domain other than domain 0 may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,9 +95,10 @@ const NODE_BYTES: usize = 64;
 const PERM_BYTES: usize = 8;
 
 impl Cost {
-    pub(super) fn of(name: &str, node: &Node) -> Self {
-        let perms = node.perms.entries().len() * PERM_BYTES;
-        Self { nodes: 1, bytes: NODE_BYTES + name.len() + node.value.len() + perms }
+    /// What one node costs. Its children cost for themselves.
+    pub(super) fn of(name: &str, value: &[u8], perms: &Perms) -> Self {
+        let perms = perms.entries().len() * PERM_BYTES;
+        Self { nodes: 1, bytes: NODE_BYTES + name.len() + value.len() + perms }
     }
 
     pub(super) fn add(&mut self, more: Self) {
