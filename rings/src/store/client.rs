@@ -1,17 +1,14 @@
 //! A connection to xenstored: requests and their replies, transactions, watches.
 //!
 //! One request is under way at a time; watch events that arrive before its reply are queued. A
-//! reply must echo the request's number, type and transaction, otherwise the server is not to be
-//! believed and the connection is given up: an error value now, [`StoreError::Broken`] from then
-//! on. Node calls live in [`Nodes`]; bytes come from a [`Transport`].
+//! server that breaks the protocol is an error value now and [`StoreError::Broken`] from then on:
+//! how that is told is in `link`. Node calls live in [`Nodes`]; bytes come from a [`Transport`].
 
-use std::collections::VecDeque;
-use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::frame::{self, Inbox};
+use super::link::Link;
 use super::nodes::{acknowledged, strings};
-use super::{Nodes, StoreError, Transport};
+use super::{Nodes, StoreError, Transport, frame};
 use crate::DomId;
 use crate::io::xs_wire::{XBT_NULL, XsdError, XsdSockmsg, XsdType};
 
@@ -19,11 +16,6 @@ use crate::io::xs_wire::{XBT_NULL, XsdError, XsdSockmsg, XsdType};
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often [`XsClient::transaction`] is redone before it gives up.
 pub const MAX_ATTEMPTS: u32 = 100;
-/// Most watch events kept for the caller. Equal ones are kept once, so this many different ones
-/// means a flood (XSA-349).
-const MAX_EVENTS: usize = 8192;
-/// Bytes asked of the transport at a time: a header and the longest payload.
-const CHUNK: usize = XsdSockmsg::SIZE + crate::io::xs_wire::XENSTORE_PAYLOAD_MAX;
 
 /// A watch fired.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -37,26 +29,20 @@ pub struct WatchEvent {
 /// A client of xenstored.
 #[derive(Debug)]
 pub struct XsClient<T> {
-    transport: T,
-    inbox: Inbox,
-    events: VecDeque<WatchEvent>,
+    link: Link<T>,
     next_req_id: u32,
     next_token: u32,
     reply_timeout: Duration,
-    broken: bool,
 }
 
 impl<T: Transport> XsClient<T> {
     /// A client over a fresh connection. Nothing is sent yet.
     pub fn new(transport: T) -> Self {
         Self {
-            transport,
-            inbox: Inbox::default(),
-            events: VecDeque::new(),
+            link: Link::new(transport),
             next_req_id: 1,
             next_token: 1,
             reply_timeout: REPLY_TIMEOUT,
-            broken: false,
         }
     }
 
@@ -67,7 +53,7 @@ impl<T: Transport> XsClient<T> {
 
     /// The transport, for instance to poll its file descriptor.
     pub fn transport(&self) -> &T {
-        &self.transport
+        &self.link.transport
     }
 
     /// Asks to be told of changes at `path` and below it. Fires once at once. `token` comes back
@@ -173,21 +159,12 @@ impl<T: Transport> XsClient<T> {
         timeout: Option<Duration>,
         wanted: impl Fn(&WatchEvent) -> bool,
     ) -> Result<Option<WatchEvent>, StoreError> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            if let Some(at) = self.events.iter().position(&wanted) {
-                return Ok(self.events.remove(at));
-            }
-            match self.receive(deadline)? {
-                Some((header, payload)) => self.queue_event(header, &payload)?,
-                None => return Ok(None),
-            }
-        }
+        self.link.event(timeout, wanted)
     }
 
     /// Forgets queued events for which `dropped` holds.
     pub fn drop_events(&mut self, dropped: impl Fn(&WatchEvent) -> bool) {
-        self.events.retain(|event| !dropped(event));
+        self.link.events.retain(|event| !dropped(event));
     }
 
     /// A token no other watch of this client has, provided callers do not begin theirs with
@@ -200,17 +177,13 @@ impl<T: Transport> XsClient<T> {
 
     fn watch_request(&mut self, ty: XsdType, path: &str, token: &str) -> Result<(), StoreError> {
         if token.contains('\0') {
-            return Err(StoreError::Unsendable {
-                request: ty,
-                path: path.escape_debug().to_string(),
-            });
+            return Err(unsendable(ty, path));
         }
         let parts = [path.as_bytes(), b"\0", token.as_bytes(), b"\0"];
         acknowledged(self.request(ty, path, &parts))
     }
 
-    /// One request and its reply. After any failure to understand the server the connection is
-    /// given up: a late or wrong reply must not be taken for that of the next request.
+    /// One request and its reply.
     fn exchange(
         &mut self,
         request: XsdType,
@@ -218,108 +191,25 @@ impl<T: Transport> XsClient<T> {
         path: &str,
         parts: &[&[u8]],
     ) -> Result<Vec<u8>, StoreError> {
-        if self.broken {
-            return Err(StoreError::Broken);
-        }
         let req_id = self.next_req_id;
-        // 0 belongs to watch events.
-        self.next_req_id = req_id.checked_add(1).unwrap_or(1);
         let header = XsdSockmsg { r#type: request.number(), req_id, tx_id, len: 0 };
         let mut message = Vec::new();
         if path.contains('\0') || frame::append(&mut message, header, parts).is_none() {
-            return Err(StoreError::Unsendable { request, path: path.escape_debug().to_string() });
+            return Err(unsendable(request, path));
         }
-        let sent = self.transport.send(&message);
-        let reply = sent.map_err(StoreError::Io).and_then(|()| self.reply_to(request, header));
-        let (ty, payload) = reply.inspect_err(|_| self.broken = true)?;
+        // 0 belongs to watch events.
+        self.next_req_id = req_id.checked_add(1).unwrap_or(1);
+        let reply = self.link.exchange(request, header, &message, self.reply_timeout);
+        let (ty, payload) = reply?;
         if ty == request { Ok(payload) } else { Err(self.refusal(request, path, &payload)) }
-    }
-
-    /// Waits for the reply to `asked`: its type is that of the request, or ERROR.
-    fn reply_to(
-        &mut self,
-        request: XsdType,
-        asked: XsdSockmsg,
-    ) -> Result<(XsdType, Vec<u8>), StoreError> {
-        let deadline = Instant::now().checked_add(self.reply_timeout);
-        loop {
-            let Some((header, payload)) = self.receive(deadline)? else {
-                return Err(StoreError::TimedOut(request));
-            };
-            let ty = XsdType::try_from(header.r#type)
-                .map_err(|_| StoreError::Protocol("a message of unknown type"))?;
-            if ty == XsdType::WATCH_EVENT {
-                self.queue_event(header, &payload)?;
-                continue;
-            }
-            if header.req_id != asked.req_id || header.tx_id != asked.tx_id {
-                return Err(StoreError::Protocol("a reply to another request"));
-            }
-            if ty != request && ty != XsdType::ERROR {
-                return Err(StoreError::Protocol("a reply of another type"));
-            }
-            return Ok((ty, payload));
-        }
     }
 
     /// The error an ERROR reply stands for.
     fn refusal(&mut self, request: XsdType, path: &str, payload: &[u8]) -> StoreError {
-        let error = payload.strip_suffix(b"\0").and_then(XsdError::from_name);
-        match error {
+        match payload.strip_suffix(b"\0").and_then(XsdError::from_name) {
             Some(error) => StoreError::Refused { request, path: path.to_owned(), error },
-            None => {
-                self.broken = true;
-                StoreError::Protocol("an error without a known name")
-            }
+            None => self.link.give_up("an error without a known name"),
         }
-    }
-
-    /// The next message of any kind; `None` once `deadline` passes.
-    fn receive(
-        &mut self,
-        deadline: Option<Instant>,
-    ) -> Result<Option<(XsdSockmsg, Vec<u8>)>, StoreError> {
-        if self.broken {
-            return Err(StoreError::Broken);
-        }
-        self.receive_inner(deadline).inspect_err(|_| self.broken = true)
-    }
-
-    fn receive_inner(
-        &mut self,
-        deadline: Option<Instant>,
-    ) -> Result<Option<(XsdSockmsg, Vec<u8>)>, StoreError> {
-        let mut chunk = [0; CHUNK];
-        loop {
-            let message = self.inbox.take();
-            if let Some(message) =
-                message.map_err(|_| StoreError::Protocol("a payload over 4096 bytes"))?
-            {
-                return Ok(Some(message));
-            }
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            match self.transport.recv(&mut chunk, left) {
-                Ok(0) => return Err(StoreError::Closed),
-                Ok(n) => self.inbox.push(chunk.get(..n).ok_or_else(overlong_recv)?),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Queues a watch event; anything else that comes unasked is the server's mistake.
-    fn queue_event(&mut self, header: XsdSockmsg, payload: &[u8]) -> Result<(), StoreError> {
-        let event = parse_event(header, payload).inspect_err(|_| self.broken = true)?;
-        if self.events.contains(&event) {
-            return Ok(());
-        }
-        if self.events.len() == MAX_EVENTS {
-            self.broken = true;
-            return Err(StoreError::Protocol("a flood of watch events"));
-        }
-        self.events.push_back(event);
-        Ok(())
     }
 }
 
@@ -353,16 +243,6 @@ impl<T: Transport> Nodes for Transaction<'_, T> {
     }
 }
 
-fn parse_event(header: XsdSockmsg, payload: &[u8]) -> Result<WatchEvent, StoreError> {
-    if header.r#type != XsdType::WATCH_EVENT.number() {
-        return Err(StoreError::Protocol("a message nobody asked for"));
-    }
-    match <[String; 2]>::try_from(strings(payload)?) {
-        Ok([path, token]) => Ok(WatchEvent { path, token }),
-        Err(_) => Err(StoreError::Protocol("a watch event without path and token")),
-    }
-}
-
 fn one_string(payload: &[u8]) -> Result<String, StoreError> {
     match <[String; 1]>::try_from(strings(payload)?) {
         Ok([text]) => Ok(text),
@@ -370,6 +250,9 @@ fn one_string(payload: &[u8]) -> Result<String, StoreError> {
     }
 }
 
-fn overlong_recv() -> StoreError {
-    io::Error::other("transport received more than it was given room for").into()
+fn unsendable(request: XsdType, path: &str) -> StoreError {
+    StoreError::Unsendable { request, path: path.escape_debug().to_string() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `nodes` | [`Nodes`]: what can be asked of a node, inside a transaction and outside |
 //! | `client` | [`XsClient`]: a connection, its transactions and watches |
+//! | `link` | the lower half of a connection: replies and events told apart |
 //! | [`xenbus`] | states and handshake of split drivers, on top of the client |
 //! | [`keys`] | the literal names of the keys of a vif's handshake |
 //! | `perm` | [`Perm`]: a permission in its text form |
@@ -19,11 +20,12 @@ mod client;
 mod error;
 pub mod frame;
 pub mod keys;
+mod link;
 mod nodes;
 mod perm;
 pub mod xenbus;
 
-pub use client::{Transaction, WatchEvent, XsClient};
+pub use client::{MAX_ATTEMPTS, REPLY_TIMEOUT, Transaction, WatchEvent, XsClient};
 pub use error::StoreError;
 pub use nodes::Nodes;
 pub use perm::{Access, Perm};

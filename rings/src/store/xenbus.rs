@@ -3,7 +3,7 @@
 //! A device is a directory on each side (`device/vif/0`, `backend/vif/1/0`); each side writes the
 //! keys and the state in its own and watches the other's. Follows io/xenbus.h and Linux's
 //! xenbus_client.c. Which keys and states a driver goes through is the driver's business; their
-//! names are in [`keys`](super::keys).
+//! names are in [`keys`].
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,76 +1,223 @@
-//! xenstored: the tree, its watches, transactions, permissions and quotas.
+//! xenstored: the tree, its watches, transactions, permissions and quotas, as a state machine.
+//!
+//! [`Xenstored`] eats the bytes of connections and yields bytes for them; it has no sockets, no
+//! threads and no clock. Whoever owns the sockets does, for each connection: read while
+//! [`Xenstored::wants_input`] and hand over what came ([`Xenstored::input`]); write what
+//! [`Xenstored::output`] holds and say how much went ([`Xenstored::wrote`]); close it once it
+//! [`Xenstored::is_dead`] and nothing is left to write ([`Xenstored::disconnect`]).
+//!
+//! | module | what |
+//! |---|---|
+//! | `request` | payloads taken apart, replies put together |
+//! | `ops` | what can be done to nodes, permissions and quotas checked |
+//! | `tree`, `path`, `perms` | nodes, their names, who may |
+//! | `transaction` | snapshot, conflict, commit |
+//! | `watch` | who is told of what |
+//! | `quota` | what a domain may use and uses |
+//! | `conn` | bytes in and out of one connection |
+//! | `lifecycle` | domains and connections come and go |
+//! | `direct` | the toolstack's way in, without a connection |
+//!
+//! Follows docs/misc/xenstore.txt and the behaviour of C xenstored, quotas at their current
+//! numbers. Left out: the write rate limit of XSA-206 (a domain that writes without end costs the
+//! host CPU time, but never a commit of others without a real conflict), the soft memory quota (a
+//! log line in Xen), and the requests by which a toolstack outside this process manages domains.
+//! Children are listed sorted, not in the order of their making. A value alone is measured against
+//! the quota for it, as in oxenstored; C xenstored adds permissions and names of children.
+
+mod conn;
+mod direct;
+mod lifecycle;
+mod ops;
+mod path;
+mod perms;
+mod quota;
+mod request;
+mod transaction;
+mod tree;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use rings::DomId;
+use rings::io::xs_wire::{XsdError, XsdSockmsg, XsdType};
+
+use conn::Conn;
+use ops::Core;
+use quota::Ledger;
+use watch::{Change, Specials};
+
+pub use direct::Batch;
+pub use quota::{Quota, Usage};
+
+/// Most bytes kept of a connection that sends while it is not served. With the reading end of its
+/// socket left alone while not [`Xenstored::wants_input`], this much never comes together.
+const INPUT_MAX: usize = 256 * 1024;
 
 /// A connection to the store. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId(u64);
 
-/// The store: a state machine that eats bytes of connections and yields bytes for them.
-#[derive(Debug, Default)]
-pub struct Xenstored {}
+/// The store. See the [module](self) for how to drive it.
+#[derive(Debug)]
+pub struct Xenstored {
+    core: Core,
+    conns: BTreeMap<ConnId, Conn>,
+    specials: Specials,
+    introduced: BTreeSet<DomId>,
+    /// Changes of a transaction just committed, whose watches have not fired yet.
+    committed: Vec<Change>,
+    next_conn: u64,
+}
+
+impl Default for Xenstored {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Xenstored {
-    /// An empty store with Xen's quotas.
+    /// A store with Xen's quotas and the nodes it has from the start: `/` and `/tool/xenstored`,
+    /// domain 0's.
     #[must_use]
     pub fn new() -> Self {
-        Self {}
+        Self::with_quota(Quota::xen())
     }
 
-    /// A new connection on which `domid` speaks.
-    pub fn connect(&mut self, domid: DomId) -> ConnId {
-        let _ = domid;
-        ConnId(0)
-    }
-
-    /// The connection is closed.
-    pub fn disconnect(&mut self, conn: ConnId) {
-        let _ = conn;
-    }
-
-    /// Whether the connection is to be read: not while its domain owes reading replies.
+    /// The same with other quotas.
     #[must_use]
-    pub fn wants_input(&self, conn: ConnId) -> bool {
-        let _ = conn;
-        false
+    pub fn with_quota(quota: Quota) -> Self {
+        let mut store = Self {
+            core: Core::new(Ledger::new(quota)),
+            conns: BTreeMap::new(),
+            specials: Specials::new(),
+            introduced: BTreeSet::new(),
+            committed: Vec::new(),
+            next_conn: 0,
+        };
+        // Domain 0 is refused nothing in an empty tree.
+        let made = store.mkdir("/tool/xenstored");
+        debug_assert_eq!(made, Ok(()));
+        store
     }
 
-    /// Bytes that came, cut anywhere.
-    pub fn input(&mut self, conn: ConnId, bytes: &[u8]) {
-        let _ = (conn, bytes);
-    }
-
-    /// Bytes to be sent.
+    /// Whether the connection is to be read: not while it leaves its replies unread, and not when
+    /// it is dead.
     #[must_use]
-    pub fn output(&self, conn: ConnId) -> &[u8] {
-        let _ = conn;
-        &[]
+    pub fn wants_input(&self, id: ConnId) -> bool {
+        self.conns.get(&id).is_some_and(|conn| self.may_serve(conn))
     }
 
-    /// The first `len` bytes of the output are sent.
-    pub fn wrote(&mut self, conn: ConnId, len: usize) {
-        let _ = (conn, len);
+    /// Bytes that came on a connection, cut anywhere. Serves every request that is complete, as
+    /// far as its sender reads its replies; the rest waits.
+    pub fn input(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.dead) else { return };
+        conn.inbox.push(bytes);
+        self.serve_all(id);
+        if self.conns.get(&id).is_some_and(|conn| conn.inbox.len() > INPUT_MAX) {
+            self.kill(id);
+        }
     }
 
-    /// Whether the connection is to be closed once its output is sent.
+    /// Bytes to be sent on a connection.
     #[must_use]
-    pub fn is_dead(&self, conn: ConnId) -> bool {
-        let _ = conn;
-        true
+    pub fn output(&self, id: ConnId) -> &[u8] {
+        self.conns.get(&id).map_or(&[], |conn| conn.outbox.bytes())
+    }
+
+    /// The first `len` bytes of [`Xenstored::output`] are sent. Serves requests that waited for
+    /// that.
+    pub fn wrote(&mut self, id: ConnId, len: usize) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.outbox.sent(len);
+            self.serve_all(id);
+        }
+    }
+
+    /// Whether the connection is to be closed once its output is sent, because its client broke
+    /// the protocol, did not read, or its domain is gone.
+    #[must_use]
+    pub fn is_dead(&self, id: ConnId) -> bool {
+        self.conns.get(&id).is_none_or(|conn| conn.dead)
     }
 
     /// Connections with output to send, or to be closed.
     pub fn ready(&self) -> impl Iterator<Item = ConnId> + '_ {
-        std::iter::empty()
+        let ready = |conn: &Conn| conn.dead || !conn.outbox.bytes().is_empty();
+        self.conns.iter().filter(move |(_, conn)| ready(conn)).map(|(&id, _)| id)
     }
 
-    /// A domain exists: fires @introduceDomain.
-    pub fn introduce(&mut self, domid: DomId) {
-        let _ = domid;
+    /// What a domain uses of its quotas; all zero for domain 0, which has none.
+    #[must_use]
+    pub fn usage(&self, domid: DomId) -> Usage {
+        self.core.ledger.usage(domid)
     }
 
-    /// A domain is gone: forgets all that was its, fires @releaseDomain.
-    pub fn domain_gone(&mut self, domid: DomId) {
-        let _ = domid;
+    fn may_serve(&self, conn: &Conn) -> bool {
+        let ledger = &self.core.ledger;
+        conn.may_serve(&ledger.quota, ledger.usage(conn.domid).memory)
+    }
+
+    fn serve_all(&mut self, id: ConnId) {
+        while self.wants_input(id) {
+            let Some(conn) = self.conns.get_mut(&id) else { return };
+            match conn.inbox.take() {
+                Ok(Some((header, payload))) => self.serve(id, header, &payload),
+                Ok(None) => return,
+                Err(_) => {
+                    let r#type = XsdType::ERROR.number();
+                    let text = format!("{}\0", XsdError::E2BIG);
+                    let header = XsdSockmsg { r#type, ..Default::default() };
+                    conn.outbox.reply(header, text.as_bytes());
+                    self.kill(id);
+                }
+            }
+        }
+    }
+
+    /// Fires the watches for all that changed in the live tree since the last time.
+    fn fire_changes(&mut self) {
+        let mut changes = mem::take(&mut self.core.changes).into_vec();
+        changes.append(&mut self.committed);
+        self.fire(&changes);
+    }
+
+    /// Fires the watches that `changes` reach.
+    fn fire(&mut self, changes: &[Change]) {
+        for change in changes {
+            for conn in self.conns.values_mut().filter(|conn| !conn.dead) {
+                for watch in &conn.watches {
+                    if change.reaches(watch, conn.domid, &self.core.tree) {
+                        let path = watch.event_path(conn.domid, &change.path);
+                        conn.outbox.event(&path, &watch.token);
+                    }
+                }
+            }
+        }
+        self.kill_flooded();
+    }
+
+    /// Fires the connection's newest watch, which was set just now.
+    fn fire_first(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&id)
+            && let Some(watch) = conn.watches.last()
+        {
+            conn.outbox.event(&watch.first_path(conn.domid), &watch.token);
+        }
+        self.kill_flooded();
+    }
+
+    /// Connections that were told more than they may leave unread are given up: what they hold
+    /// would grow for ever.
+    fn kill_flooded(&mut self) {
+        let quota = self.core.ledger.quota;
+        let flooded = self.conns.iter().filter(|(_, conn)| conn.is_flooded(&quota));
+        for id in flooded.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.kill(id);
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.outbox.clear();
+            }
+        }
     }
 }
