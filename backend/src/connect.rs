@@ -392,8 +392,7 @@ impl<D: Domain> Netback<D> {
     }
 }
 
-type Ports<D> =
-    (Channel<<D as Domain>::Doorbell>, Option<Channel<<D as Domain>::Doorbell>>);
+type Ports<D> = (Channel<<D as Domain>::Doorbell>, Option<Channel<<D as Domain>::Doorbell>>);
 
 /// Names of children; none if the node is not there.
 fn list<N: Nodes>(store: &mut N, path: &str) -> Result<Vec<String>, StoreError> {

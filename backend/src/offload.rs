@@ -74,7 +74,9 @@ pub fn segments(
     let identification = u16::from_be_bytes([frame[ETH_HLEN + 4], frame[ETH_HLEN + 5]]);
     let payload = &frame[payload_at..h.end];
     let count = payload.len().div_ceil(size).max(1);
-    for (index, part) in (0..count).map(|i| (i, &payload[i * size..payload.len().min((i + 1) * size)])) {
+    for (index, part) in
+        (0..count).map(|i| (i, &payload[i * size..payload.len().min((i + 1) * size)]))
+    {
         buf.clear();
         buf.extend_from_slice(&frame[..payload_at]);
         buf.extend_from_slice(part);

@@ -22,7 +22,7 @@ use rings::io::netif::{
 use crate::error::Rogue;
 
 /// Data slots at which a guest is taken for hostile (`fatal_skb_slots`).
-pub const FATAL_SLOTS: usize = 20;
+pub(crate) const FATAL_SLOTS: usize = 20;
 
 /// Where slots come from: the ring, or a test.
 pub trait Slots {

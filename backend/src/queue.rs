@@ -117,9 +117,41 @@ impl<D: Domain> Queue<D> {
         self.tx.has_frames()
     }
 
-    /// Puts back the frame taken last: whoever it is for has no room.
-    pub fn put_back(&mut self) {
-        self.tx.put_back();
+    /// The next frame from the guest, if one has been collected.
+    #[inline]
+    pub(crate) fn next_frame(&mut self) -> Option<(&mut [u8], Meta)> {
+        self.tx.next()
+    }
+
+    /// Destination, source, length and meta of the next frame from the guest, which stays where it
+    /// is.
+    pub(crate) fn peek_frame(&mut self) -> Option<([u8; 6], [u8; 6], usize, Meta)> {
+        if !self.collect() {
+            return None;
+        }
+        let (frame, meta) = self.tx.peek()?;
+        let addresses = frame.first_chunk::<12>()?;
+        let (to, from) = addresses.split_at(6);
+        Some((to.try_into().ok()?, from.try_into().ok()?, frame.len(), meta))
+    }
+
+    /// Sends the next frame from the guest back to it, changed by `edit`.
+    #[inline]
+    pub(crate) fn reflect(&mut self, edit: impl FnOnce(&mut [u8])) -> Forward {
+        if !self.collect() {
+            return Forward::Nothing;
+        }
+        let Some((frame, meta)) = self.tx.peek() else { return Forward::Nothing };
+        let len = frame.len();
+        if !self.has_room(len, meta) {
+            return Forward::Held;
+        }
+        let Self { tx, rx, foreign, stats, accepted, segment, .. } = self;
+        if let Some((frame, meta)) = tx.next() {
+            edit(frame);
+            deliver(frame, meta, accepted, rx, foreign, stats, segment);
+        }
+        Forward::Done
     }
 
     /// Whether a frame of `len` bytes can be given to the guest now. Flushes if the private memory
@@ -160,29 +192,7 @@ impl<D: Domain> Queue<D> {
     #[inline]
     pub fn send(&mut self, frame: &mut [u8], meta: Meta) {
         let Self { rx, foreign, stats, accepted, segment, .. } = self;
-        if meta.gso > 0 && !accepted.gso {
-            stats.segmented += 1;
-            let done = Meta { csum: Csum::Validated, gso: 0 };
-            let whole = offload::segments(frame, meta.gso.into(), segment, |part| {
-                rx.put(part, done, foreign, stats);
-            });
-            stats.rx_errors += u64::from(!whole);
-            return;
-        }
-        let mut meta = meta;
-        if meta.csum == Csum::Blank && !accepted.csum {
-            stats.completed += 1;
-            meta.csum = Csum::Validated;
-            if !offload::complete(frame) {
-                stats.rx_errors += 1;
-                return;
-            }
-        }
-        if frame.len() > rings::PAGE_SIZE && !accepted.sg {
-            stats.rx_errors += 1;
-            return;
-        }
-        rx.put(frame, meta, foreign, stats);
+        deliver(frame, meta, accepted, rx, foreign, stats, segment);
     }
 
     /// Gives a frame of `len` bytes, written in place by `fill`, to the guest. `None` if there is no
@@ -268,10 +278,21 @@ impl<D: Domain> Queue<D> {
         }
     }
 
-    /// Until when the ports stay masked because of a storm.
+    /// How long this queue may be left asleep: for ever, unless a storm keeps its ports masked.
     #[must_use]
-    pub fn masked_until(&self, now: Instant) -> Option<Instant> {
-        self.eoi.masked_until(now)
+    pub fn patience(&self, now: Instant) -> Duration {
+        self.eoi.masked_until(now).map_or(Duration::MAX, |until| until - now)
+    }
+
+    /// Frames taken in one turn.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Whether something waits for the guest's buffers.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved.is_some()
     }
 
     /// How long the guest has had no buffers while something waited for it. `waiting` says whether
@@ -321,4 +342,50 @@ impl<D: Domain> Queue<D> {
             }
         }
     }
+}
+
+/// What became of a frame that was to be forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Forward {
+    /// It is on its way.
+    Done,
+    /// Whoever it is for has no buffers.
+    Held,
+    /// There is none.
+    Nothing,
+}
+
+/// Puts a frame on the rx ring as the guest can take it.
+#[inline]
+fn deliver(
+    frame: &mut [u8],
+    mut meta: Meta,
+    accepted: &Accepted,
+    rx: &mut Rx,
+    foreign: &mut impl Foreign,
+    stats: &mut Stats,
+    segment: &mut Vec<u8>,
+) {
+    if meta.gso > 0 && !accepted.gso {
+        stats.segmented += 1;
+        let done = Meta { csum: Csum::Validated, gso: 0 };
+        let whole = offload::segments(frame, meta.gso.into(), segment, |part| {
+            rx.put(part, done, foreign, stats);
+        });
+        stats.rx_errors += u64::from(!whole);
+        return;
+    }
+    if meta.csum == Csum::Blank && !accepted.csum {
+        stats.completed += 1;
+        meta.csum = Csum::Validated;
+        if !offload::complete(frame) {
+            stats.rx_errors += 1;
+            return;
+        }
+    }
+    if frame.len() > rings::PAGE_SIZE && !accepted.sg {
+        stats.rx_errors += 1;
+        return;
+    }
+    rx.put(frame, meta, foreign, stats);
 }

@@ -118,9 +118,17 @@ impl Tx {
         Some(&self.arena[at..at + frame.len as usize])
     }
 
-    /// Puts the frame that was taken last back: nobody wanted it yet.
-    pub(crate) fn put_back(&mut self) {
-        self.taken = self.taken.saturating_sub(1);
+    /// The next frame, which stays to be taken.
+    #[inline(always)]
+    pub(crate) fn peek(&mut self) -> Option<(&[u8], Meta)> {
+        while let Some(frame) = self.frames.get(self.taken).copied() {
+            if frame.good {
+                let at = frame.at as usize;
+                return Some((&self.arena[at..at + frame.len as usize], frame.meta));
+            }
+            self.taken += 1;
+        }
+        None
     }
 
     /// Takes up to `budget` frames off the ring, copies them, and answers their slots: one look at

@@ -1,6 +1,6 @@
 //! One queue of a vif: a tx ring, an rx ring and their ports; the unit of work of a worker.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rings::evtchn::{Channel, Eoi, EventCounters};
 use rings::frame::{Csum, Headers, Meta};
@@ -269,10 +269,10 @@ impl<D: Domain> Queue<D> {
         }
     }
 
-    /// Until when the ports stay masked because of a storm.
+    /// How long this queue may be left asleep: for ever, unless a storm keeps its ports masked.
     #[must_use]
-    pub fn masked_until(&self, now: Instant) -> Option<Instant> {
-        self.eoi.masked_until(now)
+    pub fn patience(&self, now: Instant) -> Duration {
+        self.eoi.masked_until(now).map_or(Duration::MAX, |until| until - now)
     }
 
     /// Sleeps on this queue's doorbells from now on.

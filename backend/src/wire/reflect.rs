@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rings::Domain;
 use rings::worker::Task;
 
-use crate::queue::Queue;
+use crate::queue::{Forward, Queue};
 
 /// A queue whose frames go back.
 #[derive(Debug)]
@@ -23,30 +23,15 @@ impl<D: Domain> Reflect<D> {
     pub fn new(queue: Queue<D>) -> Self {
         Self { queue, held: false }
     }
-
-    fn reflect(&mut self) -> bool {
-        let Some((mut frame, meta)) = self.queue.take_frame() else { return false };
-        if !self.queue.has_room(frame.len(), meta) {
-            self.queue.give_back(frame);
-            self.queue.put_back();
-            self.held = true;
-            return false;
-        }
-        if let Some((to, from)) = frame.get_mut(..12).and_then(|a| a.split_at_mut_checked(6)) {
-            to.swap_with_slice(from);
-        }
-        self.queue.send(&mut frame, meta);
-        self.queue.give_back(frame);
-        true
-    }
 }
 
 impl<D: Domain> Task for Reflect<D> {
     fn work(&mut self) -> bool {
-        self.held = false;
         let mut any = false;
-        for _ in 0..self.queue.batch {
-            if !self.reflect() {
+        for _ in 0..self.queue.batch() {
+            let outcome = self.queue.reflect(exchange_addresses);
+            self.held = outcome == Forward::Held;
+            if outcome != Forward::Done {
                 break;
             }
             any = true;
@@ -56,9 +41,7 @@ impl<D: Domain> Task for Reflect<D> {
     }
 
     fn arm(&mut self, now: Instant) -> bool {
-        let held = self.held;
-        // Frames held back are no reason to stay awake: only buffers are.
-        self.queue.arm(held, now) && !held || self.queue.has_full_room() && held
+        self.queue.arm(self.held, now)
     }
 
     fn disarm(&mut self) -> bool {
@@ -70,10 +53,16 @@ impl<D: Domain> Task for Reflect<D> {
     }
 
     fn patience(&self, now: Instant) -> Duration {
-        self.queue.masked_until(now).map_or(Duration::MAX, |until| until - now)
+        self.queue.patience(now)
     }
 
     fn finished(&self) -> bool {
         self.queue.broken().is_some()
+    }
+}
+
+fn exchange_addresses(frame: &mut [u8]) {
+    if let Some((to, from)) = frame.get_mut(..12).and_then(|a| a.split_at_mut_checked(6)) {
+        to.swap_with_slice(from);
     }
 }

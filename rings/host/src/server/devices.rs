@@ -4,6 +4,7 @@
 //! played here too: it reports `connected` as soon as the backend waits for it.
 
 use rings::DomId;
+use rings::io::xs_wire::XsdError;
 use rings::store::{Perm, XenbusState, keys};
 
 use crate::store::Xenstored;
@@ -41,7 +42,7 @@ pub(super) struct Devices {
 impl Devices {
     pub(super) fn new(xs: &mut Xenstored, mtu: usize) -> Self {
         for path in ["/tool", "/tool/xenstored", "/local", "/local/domain"] {
-            xs.toolstack().mkdir(path);
+            Toolstack(xs).mkdir(path);
         }
         Self { devices: Vec::new(), mtu }
     }
@@ -72,7 +73,7 @@ impl Devices {
     /// A domain is gone. A guest's own nodes go first, as `xl destroy` removes them, and its
     /// backends see it; a backend's nodes go at once, and its frontends see that.
     pub(super) fn gone(&mut self, xs: &mut Xenstored, domid: DomId) {
-        let mut t = xs.toolstack();
+        let mut t = Toolstack(xs);
         for device in self.devices.iter().filter(|d| d.front == domid) {
             t.write(&format!("{}/{}", device.back_dir(), keys::ONLINE), "0");
         }
@@ -83,14 +84,13 @@ impl Devices {
         for device in self.devices.iter().filter(|d| d.back == domid) {
             t.rm(&device.back_dir());
         }
-        let back_is_here = |d: &Device| t.exists(&d.back_dir());
-        self.devices.retain(|d| d.front != domid || back_is_here(d));
+        self.devices.retain(|d| d.front != domid || t.exists(&d.back_dir()));
     }
 
     /// Something below a backend directory changed: plays the hotplug script, and removes a device
     /// whose both ends are done.
     pub(super) fn backend_changed(&mut self, xs: &mut Xenstored) {
-        let mut t = xs.toolstack();
+        let mut t = Toolstack(xs);
         self.devices.retain(|device| {
             let dir = device.back_dir();
             let state = t.read(&format!("{dir}/{}", keys::STATE));
@@ -116,9 +116,9 @@ impl Devices {
 /// `/local/domain/<domid>`: the guest may read it; what it may write are the nodes that are its
 /// own.
 fn home(xs: &mut Xenstored, domid: DomId) {
-    let mut t = xs.toolstack();
+    let mut t = Toolstack(xs);
     let home = format!("/local/domain/{domid}");
-    let perms: &[Perm] = &[Perm::owner(DomId::DOM0), Perm::read(domid)];
+    let perms: &[Perm] = &[Perm::none(DomId::DOM0), Perm::read(domid)];
     let perms = if domid == DomId::DOM0 { &perms[..1] } else { perms };
     t.mkdir(&home);
     t.set_perms(&home, perms);
@@ -135,14 +135,14 @@ fn home(xs: &mut Xenstored, domid: DomId) {
     for own in ["data", "drivers", "feature", "attr", "error"] {
         let path = format!("{home}/{own}");
         t.mkdir(&path);
-        t.set_perms(&path, &[Perm::owner(domid)]);
+        t.set_perms(&path, &[Perm::none(domid)]);
     }
 }
 
 fn frontend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
-    let mut t = xs.toolstack();
+    let mut t = Toolstack(xs);
     let dir = device.front_dir();
-    let perms = [Perm::owner(device.front), Perm::read(device.back)];
+    let perms = [Perm::none(device.front), Perm::read(device.back)];
     t.rm(&dir);
     t.mkdir(&dir);
     t.set_perms(&dir, &perms);
@@ -160,15 +160,15 @@ fn frontend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
     }
     let path = format!("{dir}/{}", keys::MTU);
     t.write(&path, &mtu.to_string());
-    t.set_perms(&path, &[Perm::owner(device.back), Perm::read(device.front)]);
+    t.set_perms(&path, &[Perm::none(device.back), Perm::read(device.front)]);
 }
 
 fn backend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
-    let mut t = xs.toolstack();
+    let mut t = Toolstack(xs);
     let dir = device.back_dir();
     t.rm(&dir);
     t.mkdir(&dir);
-    t.set_perms(&dir, &[Perm::owner(device.back), Perm::read(device.front)]);
+    t.set_perms(&dir, &[Perm::none(device.back), Perm::read(device.front)]);
     for (key, value) in trusted(device) {
         t.write(&format!("{dir}/{key}"), &value);
     }
@@ -179,7 +179,7 @@ fn backend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
 
 /// The toolstack's own copy, which neither end can write.
 fn libxl_nodes(xs: &mut Xenstored, device: &Device) {
-    let mut t = xs.toolstack();
+    let mut t = Toolstack(xs);
     let dir = device.libxl_dir();
     t.rm(&dir);
     t.write(&format!("{dir}/{}", keys::FRONTEND), &device.front_dir());
@@ -209,4 +209,47 @@ fn trusted(device: &Device) -> [(&'static str, String); 10] {
 fn mac(device: &Device) -> String {
     let [high, low] = device.front.0.to_be_bytes();
     format!("00:16:3e:{:02x}:{high:02x}:{low:02x}", device.handle)
+}
+
+/// The store as the toolstack uses it: nothing it does can fail but for bugs, which are logged.
+struct Toolstack<'a>(&'a mut Xenstored);
+
+impl Toolstack<'_> {
+    fn mkdir(&mut self, path: &str) {
+        logged(path, self.0.mkdir(path));
+    }
+
+    fn write(&mut self, path: &str, value: &str) {
+        logged(path, self.0.write(path, value));
+    }
+
+    fn set_perms(&mut self, path: &str, perms: &[Perm]) {
+        logged(path, self.0.set_perms(path, perms));
+    }
+
+    fn read(&mut self, path: &str) -> Option<String> {
+        self.0.read(path).ok().map(|value| String::from_utf8_lossy(&value).into_owned())
+    }
+
+    fn exists(&mut self, path: &str) -> bool {
+        self.0.read(path).is_ok()
+    }
+
+    fn rm(&mut self, path: &str) {
+        if self.exists(path) {
+            logged(path, self.0.rm(path));
+        }
+    }
+
+    fn rm_if_empty(&mut self, path: &str) {
+        if self.0.list(path).is_ok_and(|children| children.is_empty()) {
+            self.rm(path);
+        }
+    }
+}
+
+fn logged(path: &str, outcome: Result<(), XsdError>) {
+    if let Err(error) = outcome {
+        tracing::error!(path, error = error.name(), "the toolstack cannot write the store");
+    }
 }

@@ -18,6 +18,8 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen, socket,
 };
 use rings::DomId;
+use rings::io::xs_wire::{XsdSockmsg, XsdType};
+use rings::store::frame;
 
 use super::registry::Registry;
 use super::{Death, HostConfig};
@@ -98,7 +100,10 @@ struct Events {
 impl Events {
     fn new(epoll: Epoll, mut registry: Registry) -> Self {
         let toolstack = registry.xs.connect(DomId::DOM0);
-        registry.xs.watch(toolstack, "/local/domain/0/backend", "toolstack");
+        let mut watch = Vec::new();
+        let header = XsdSockmsg { r#type: XsdType::WATCH.number(), req_id: 1, tx_id: 0, len: 0 };
+        frame::append(&mut watch, header, &[b"/local/domain/0/backend\0toolstack\0"]);
+        registry.xs.input(toolstack, &watch);
         let (sources, stores) = (HashMap::new(), HashMap::new());
         Self { epoll, sources, stores, next: 0, registry, toolstack }
     }
