@@ -20,7 +20,7 @@ use rings::store::xenbus::{self};
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
 use rings::{DomId, Domain, DomainError, Foreign, GrantMode, Gref, Port};
 
-use crate::error::{ConnectError, Rogue};
+use crate::error::ConnectError;
 use crate::queue::Queue;
 use crate::rx::Rx;
 use crate::stats::Stats;
@@ -147,9 +147,9 @@ impl<D: Domain> Netback<D> {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub fn rogue(&mut self, id: VifId, lie: &Rogue) -> Result<(), StoreError> {
-        tracing::warn!(front = %id.front, handle = id.handle, %lie, "vif broken");
-        self.fail(id, &lie.to_string())
+    pub fn rogue(&mut self, id: VifId, lie: &str) -> Result<(), StoreError> {
+        tracing::warn!(front = %id.front, handle = id.handle, lie, "vif broken");
+        self.fail(id, lie)
     }
 
     /// Error node and Closing, as Linux' xenbus_dev_fatal leaves it.

@@ -13,7 +13,6 @@ use rings::store::xenbus::{self, WaitError};
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
 use rings::{DomId, Domain, DomainError};
 
-use crate::error::Misbehaviour;
 use crate::features::{Features, Wanted};
 use crate::queue::Queue;
 
@@ -134,9 +133,9 @@ impl<D: Domain> Netfront<D> {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub fn fatal(&mut self, lie: &Misbehaviour) -> Result<(), StoreError> {
+    pub fn fatal(&mut self, lie: &str) -> Result<(), StoreError> {
         const EINVAL: u32 = 22;
-        xenbus::fatal(&mut self.store, &self.front, EINVAL, &lie.to_string())
+        xenbus::fatal(&mut self.store, &self.front, EINVAL, lie)
     }
 
     /// Leaves in good order: Closing, wait for the backend, Closed. The queues are closed

@@ -284,6 +284,14 @@ impl<D: Domain> Queue<D> {
         self.rx_port.as_ref().map_or(Ok(()), |port| waiter.add(port))
     }
 
+    /// Stops sleeping on them.
+    pub fn unwatch(&self, waiter: &mut impl Waiter<D::Doorbell>) {
+        waiter.remove(&self.tx_port);
+        if let Some(port) = &self.rx_port {
+            waiter.remove(port);
+        }
+    }
+
     /// Closes the ports, takes the grants back and returns the pages. Says how many grants the
     /// backend still uses: their pages are never used again.
     pub fn close(self) -> usize {

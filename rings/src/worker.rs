@@ -27,6 +27,32 @@ pub trait Task {
     fn finished(&self) -> bool;
 }
 
+impl<T: Task + ?Sized> Task for Box<T> {
+    fn work(&mut self) -> bool {
+        (**self).work()
+    }
+
+    fn arm(&mut self, now: Instant) -> bool {
+        (**self).arm(now)
+    }
+
+    fn disarm(&mut self) -> bool {
+        (**self).disarm()
+    }
+
+    fn settle(&mut self, worked: bool, now: Instant) {
+        (**self).settle(worked, now);
+    }
+
+    fn patience(&self, now: Instant) -> Duration {
+        (**self).patience(now)
+    }
+
+    fn finished(&self) -> bool {
+        (**self).finished()
+    }
+}
+
 /// One worker.
 #[derive(Debug)]
 pub struct Worker<W> {

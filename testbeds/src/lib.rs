@@ -3,8 +3,12 @@
 
 pub mod cli;
 pub mod config;
+pub mod counters;
+pub mod domain;
+pub mod lab;
 pub mod payload;
 pub mod report;
 pub mod results;
 pub mod run;
 pub mod units;
+pub mod workload;

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 
 use testbeds::{cli, run};
 
+/// Counts allocations, so that runs can report them.
+#[global_allocator]
+static ALLOCATOR: tracer::alloc::Counting = tracer::alloc::Counting;
+
 fn main() -> ExitCode {
     let parsed = match cli::parse(std::env::args_os()) {
         Ok(parsed) => parsed,

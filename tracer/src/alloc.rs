@@ -3,9 +3,18 @@
 //! The command `pvlab` installs it as its global allocator. It counts calls, not bytes.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 
-static CALLS: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    // Constant and without a destructor: touching it allocates nothing itself.
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[inline(always)]
+fn count() {
+    // A thread that is being torn down is not counted any more.
+    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
+}
 
 /// The system allocator with a counter in front of it.
 #[derive(Debug)]
@@ -15,19 +24,19 @@ pub struct Counting;
 // `GlobalAlloc`; the counter neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller's promises about `layout` are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller's promises about `layout` are passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: `ptr` came from `System` through one of the methods here, with this `layout`.
         unsafe { System.realloc(ptr, layout, new_size) }
     }
@@ -38,9 +47,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Allocations (alloc, alloc_zeroed, realloc) by all threads of this process so far; 0 where
-/// [`Counting`] is not the global allocator.
+/// Allocations (alloc, alloc_zeroed, realloc) by the calling thread so far; 0 where [`Counting`] is
+/// not the global allocator.
 #[must_use]
-pub fn calls() -> u64 {
-    CALLS.load(Ordering::Relaxed)
+pub fn thread_calls() -> u64 {
+    CALLS.try_with(Cell::get).unwrap_or(0)
 }

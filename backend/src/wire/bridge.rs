@@ -4,6 +4,7 @@
 //! buffers; then that one's frames are dropped and counted, and the others never wait longer.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rings::Domain;
@@ -26,9 +27,7 @@ pub struct Bridge<D: Domain> {
     ports: Vec<Queue<D>>,
     /// Which vif an address was last seen on.
     learned: HashMap<Mac, VifId>,
-    /// The port served first in the next turn, so that none is always last.
-    turn: usize,
-    /// Some frame waits for buffers.
+    /// A frame of the vif served last waits for buffers.
     held: bool,
 }
 
@@ -38,25 +37,28 @@ impl<D: Domain> Bridge<D> {
     #[expect(clippy::new_without_default, reason = "an empty bridge is made on purpose")]
     pub fn new() -> Self {
         let (ports, learned) = (Vec::new(), HashMap::new());
-        Self { ports, learned, turn: 0, held: false }
-    }
-
-    /// Joins a queue to the bridge.
-    pub fn add(&mut self, queue: Queue<D>) {
-        self.ports.push(queue);
+        Self { ports, learned, held: false }
     }
 
     /// Takes the queues of a vif out, and forgets its addresses.
-    pub fn remove(&mut self, vif: VifId) -> Vec<Queue<D>> {
+    fn remove(&mut self, vif: VifId) -> Vec<Queue<D>> {
         self.learned.retain(|_, at| *at != vif);
         let (gone, stay) = self.ports.drain(..).partition(|q| q.vif() == vif);
         self.ports = stay;
         gone
     }
 
-    /// The queues.
-    pub fn ports(&self) -> &[Queue<D>] {
-        &self.ports
+    /// Moves frames of this vif, and publishes what was moved.
+    fn turn(&mut self, vif: VifId) -> bool {
+        self.held = false;
+        let mut any = false;
+        for from in 0..self.ports.len() {
+            if self.ports[from].vif() == vif {
+                any |= self.serve(from);
+            }
+        }
+        self.ports.iter_mut().for_each(Queue::flush);
+        any
     }
 
     /// Moves frames of one port until it has none, its budget is used up, or one is held.
@@ -126,40 +128,74 @@ impl<D: Domain> Bridge<D> {
     }
 }
 
-impl<D: Domain> Task for Bridge<D> {
+/// One vif's place on a bridge: the task that serves it.
+///
+/// All ports of a bridge belong to one worker, so the lock is never waited for.
+#[derive(Debug)]
+pub struct BridgePort<D: Domain> {
+    bridge: Arc<Mutex<Bridge<D>>>,
+    vif: VifId,
+}
+
+impl<D: Domain> BridgePort<D> {
+    /// Joins a queue to a bridge.
+    pub fn join(bridge: &Arc<Mutex<Bridge<D>>>, queue: Queue<D>) -> Self {
+        let vif = queue.vif();
+        let port = Self { bridge: Arc::clone(bridge), vif };
+        port.lock().ports.push(queue);
+        port
+    }
+
+    /// Takes the queues of this vif off the bridge.
+    #[must_use]
+    pub fn leave(self) -> Vec<Queue<D>> {
+        self.lock().remove(self.vif)
+    }
+
+    /// Looks at this vif's queue.
+    pub fn with<R>(&self, look: impl FnOnce(&Queue<D>) -> R) -> Option<R> {
+        self.lock().ports.iter().find(|q| q.vif() == self.vif).map(look)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bridge<D>> {
+        self.bridge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This vif's queues, as far as they are on the bridge.
+    fn each(&self, mut f: impl FnMut(&mut Queue<D>)) {
+        self.lock().ports.iter_mut().filter(|q| q.vif() == self.vif).for_each(&mut f);
+    }
+}
+
+impl<D: Domain> Task for BridgePort<D> {
     fn work(&mut self) -> bool {
-        self.held = false;
-        let mut any = false;
-        let count = self.ports.len();
-        for n in 0..count {
-            any |= self.serve((self.turn + n) % count);
-        }
-        self.turn = self.turn.wrapping_add(1);
-        self.ports.iter_mut().for_each(Queue::flush);
-        any
+        self.lock().turn(self.vif)
     }
 
     fn arm(&mut self, now: Instant) -> bool {
-        let held = self.held;
-        // Every port is armed, even when the first already has work.
-        self.ports.iter_mut().fold(false, |work, port| port.arm(held, now) | work)
+        // Held frames wait for buffers of some other vif: every port reports its new buffers.
+        let held = self.lock().held;
+        let mut work = false;
+        self.each(|queue| work |= queue.arm(held, now));
+        work
     }
 
     fn disarm(&mut self) -> bool {
-        self.ports.iter_mut().fold(false, |came, port| port.disarm() | came)
+        let mut came = false;
+        self.each(|queue| came |= queue.disarm());
+        came
     }
 
     fn settle(&mut self, worked: bool, now: Instant) {
-        self.ports.iter_mut().for_each(|port| port.settle_event(worked, now));
+        self.each(|queue| queue.settle_event(worked, now));
     }
 
     fn patience(&self, now: Instant) -> Duration {
-        let storms = self.ports.iter().map(|port| port.patience(now)).min();
-        let storms = storms.unwrap_or(Duration::MAX);
-        if self.held { storms.min(HOLD / 8) } else { storms }
+        let storm = self.with(|queue| queue.patience(now)).unwrap_or(Duration::MAX);
+        if self.lock().held { storm.min(HOLD / 8) } else { storm }
     }
 
     fn finished(&self) -> bool {
-        false
+        self.with(|queue| queue.broken().is_some()).unwrap_or(true)
     }
 }

@@ -7,5 +7,5 @@
 mod bridge;
 mod reflect;
 
-pub use bridge::Bridge;
+pub use bridge::{Bridge, BridgePort};
 pub use reflect::Reflect;

@@ -20,8 +20,9 @@ mod waiter;
 
 pub use domain::{Connect, ConnectError, HostDomain, watch_host};
 pub use foreign::HostForeign;
-pub use rundir::{RunDir, RunDirError};
+pub use rundir::{RunDir, RunDirError, labs};
 pub use server::{Death, DomainInfo, Host, HostConfig, HostError};
 pub use stats::{Block, BlockKind, Segment, SegmentError};
+pub use sys::set_nice;
 pub use transport::UnixTransport;
 pub use waiter::{EpollWaiter, EventDoorbell};

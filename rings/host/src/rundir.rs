@@ -138,7 +138,8 @@ fn base() -> PathBuf {
 }
 
 /// All run directories without a name of their own: those of labs that run now, once swept.
-pub(crate) fn labs() -> Vec<PathBuf> {
+#[must_use]
+pub fn labs() -> Vec<PathBuf> {
     let base = base();
     sweep_all(&base);
     let Ok(entries) = fs::read_dir(&base) else { return Vec::new() };

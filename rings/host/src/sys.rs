@@ -92,3 +92,13 @@ pub(crate) fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: called with the fresh result of accept4 alone; nobody else knows the number.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
+
+/// Sets the nice value of the calling thread.
+///
+/// # Errors
+/// As setpriority(2): `EACCES` for a negative value without the privilege.
+pub fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: three integers; 0 means the calling thread, which is what Linux makes of PRIO_PROCESS.
+    let outcome = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -49,12 +49,6 @@ pub struct LsArgs {
     /// This lab only [every running lab]
     #[arg(long, value_name = "DIR", value_parser = values::path)]
     pub dir: Option<PathBuf>,
-    /// Grant entries in use
-    #[arg(long)]
-    pub grants: bool,
-    /// Event channel ports
-    #[arg(long)]
-    pub ports: bool,
 }
 
 /// One operation on the store.

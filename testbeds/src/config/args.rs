@@ -100,6 +100,14 @@ impl NetConfig {
 }
 
 impl RunConfig {
+    /// The arguments after `pvlab` that start `command` (netback) with these options.
+    #[must_use]
+    pub fn to_args(&self, command: &str) -> Vec<String> {
+        let mut args = Args(vec![command.to_owned()]);
+        self.push(&mut args);
+        args.0
+    }
+
     /// Everything but the amount, whose default belongs to the kind of run.
     fn push(&self, args: &mut Args) {
         let plain = Self::default();

@@ -113,6 +113,25 @@ impl Default for NetConfig {
 }
 
 impl NetConfig {
+    /// Whether a counted amount is bytes, not frames or transactions.
+    #[must_use]
+    pub fn counts_bytes(&self) -> bool {
+        matches!(self.mode, Mode::Stream | Mode::Maerts | Mode::Udp)
+    }
+
+    /// A rate for the progress bar: what people watch in this mode.
+    #[must_use]
+    pub fn rate_text(&self, bytes: u64, ops: u64, seconds: f64) -> String {
+        let (bytes, ops) = (crate::units::float(bytes), crate::units::float(ops));
+        match self.mode {
+            Mode::Stream | Mode::Maerts | Mode::Udp => {
+                format!("{:.1} Gbit/s", bytes * 8.0 / seconds / 1e9)
+            }
+            Mode::Pktgen => format!("{:.1} M/s", ops / seconds / 1e6),
+            Mode::Rr | Mode::Crr => format!("{:.0} k/s", ops / seconds / 1e3),
+        }
+    }
+
     /// `pvlab net --mode MODE` with nothing else said.
     #[must_use]
     pub fn of_mode(mode: Mode) -> Self {

@@ -1,0 +1,140 @@
+//! The counters of a worker, by name: what goes into its block of the statistics segment, into
+//! reports and into `summary`.
+
+use rings_host::Block;
+use serde::{Deserialize, Serialize};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters of one worker; all only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Names, in the order of the block.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            fn values(&self) -> [u64; Self::NAMES.len()] {
+                [$(self.$name),*]
+            }
+
+            fn from_values(values: [u64; Self::NAMES.len()]) -> Self {
+                let [$($name),*] = values;
+                Self { $($name),* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames handed to the other domain.
+    frames_out,
+    /// Their bytes.
+    bytes_out,
+    /// Of them, frames that stand for many segments.
+    gso_out,
+    /// Frames taken from the other domain.
+    frames_in,
+    /// Their bytes.
+    bytes_in,
+    /// Of them, frames that stand for many segments.
+    gso_in,
+    /// Payload bytes the workload took.
+    payload,
+    /// Operations the workload finished.
+    ops,
+    /// Frames that failed.
+    errors,
+    /// Frames dropped for want of buffers.
+    dropped,
+    /// Times slots were published.
+    pushes,
+    /// Slots published.
+    pushed,
+    /// Doorbells rung: event channel sends that were system calls.
+    notifies,
+    /// Pushes that needed no doorbell.
+    suppressed,
+    /// Times a sleep ended.
+    wakeups,
+    /// Times a frame waited for slots or pages.
+    ring_full,
+    /// Copies through grants.
+    copies,
+    /// Bytes copied: through grants, and out of granted pages.
+    copied_bytes,
+    /// Grants mapped.
+    maps,
+    /// Grants unmapped.
+    unmaps,
+    /// System calls: doorbells, sleeps, mappings.
+    syscalls,
+    /// Times a port was kept masked because its events brought no work.
+    storm_delays,
+    /// Cycles doing something.
+    busy_cycles,
+    /// Cycles looking and finding nothing.
+    spin_cycles,
+    /// Cycles asleep.
+    sleep_cycles,
+    /// Allocations of the process.
+    allocs,
+    /// Nanoseconds the cost model charged.
+    cost_ns,
+    /// Checksums completed in software.
+    completed,
+    /// Frames cut into segments in software.
+    segmented,
+}
+
+impl Counters {
+    /// What was added since `then`.
+    #[must_use]
+    pub fn since(&self, then: &Self) -> Self {
+        self.zip(then, u64::saturating_sub)
+    }
+
+    /// Both together, where both were served by the same worker: what the worker counts of itself is
+    /// in each of them.
+    #[must_use]
+    pub fn plus_same_worker(&self, other: &Self) -> Self {
+        Self {
+            wakeups: self.wakeups.max(other.wakeups),
+            busy_cycles: self.busy_cycles.max(other.busy_cycles),
+            spin_cycles: self.spin_cycles.max(other.spin_cycles),
+            sleep_cycles: self.sleep_cycles.max(other.sleep_cycles),
+            allocs: self.allocs.max(other.allocs),
+            cost_ns: self.cost_ns.max(other.cost_ns),
+            ..self.plus(other)
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        self.zip(other, u64::saturating_add)
+    }
+
+    fn zip(&self, other: &Self, f: impl Fn(u64, u64) -> u64) -> Self {
+        let (mut a, b) = (self.values(), other.values());
+        a.iter_mut().zip(b).for_each(|(a, b)| *a = f(*a, b));
+        Self::from_values(a)
+    }
+
+    /// Writes all into a block of ours.
+    pub fn publish(&self, block: &Block) {
+        for (counter, value) in self.values().into_iter().enumerate() {
+            block.set(counter, value);
+        }
+    }
+
+    /// Reads a block, ours or another's.
+    #[must_use]
+    pub fn read(block: &Block) -> Self {
+        Self::from_values(std::array::from_fn(|counter| block.get(counter)))
+    }
+}
+
+const _: () = assert!(Counters::NAMES.len() <= Block::COUNTERS);

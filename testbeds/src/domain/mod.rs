@@ -1,0 +1,22 @@
+//! The processes of a lab: netfront and netback, each a domain with its workers.
+//!
+//! | module | what |
+//! |---|---|
+//! | `worker` | a thread pinned to a CPU that serves jobs and publishes its counters |
+//! | `netfront` | a guest: connects its vif, runs its end of the workload, reports |
+//! | `netback` | the driver domain: serves every vif that comes, with the wire each asks for |
+//! | `wired` | netback's reflector and bridge as jobs |
+//! | `reports` | how a report gets from the domain that measured to the one that prints |
+//! | `process` | what every domain's process does: CPU, priority, signals, the host's death |
+//!
+//! The workload itself is in `workload`; who starts these processes is in `lab`.
+
+pub mod netback;
+pub mod netfront;
+mod process;
+mod reports;
+mod wired;
+mod worker;
+
+pub use process::{StopFlag, init_logging};
+pub use reports::{FrontReport, Outcome};

@@ -1,0 +1,108 @@
+//! What every domain's process does: CPU, priority, signals, the host's death.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::Pid;
+use rings::evtchn::{Spin, WaitPolicy};
+use rings_host::{HostDomain, RunDir, watch_host};
+
+use crate::config::{self, RunConfig};
+
+/// Whether somebody wants this process to end.
+#[derive(Clone, Debug, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Asks it to end.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets the flag when SIGINT or SIGTERM comes. Must be called before other threads are made:
+    /// they inherit the blocked signals, so that a thread of ours gets them.
+    ///
+    /// # Errors
+    /// If signals cannot be blocked.
+    pub fn on_signals(&self) -> io::Result<()> {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGINT);
+        set.add(Signal::SIGTERM);
+        set.thread_block()?;
+        let flag = self.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            while set.wait().is_err() {}
+            flag.set();
+            // The second one means it.
+            if set.wait().is_ok() {
+                std::process::exit(1);
+            }
+        })?;
+        Ok(())
+    }
+}
+
+/// Pins the calling thread to one CPU.
+pub(super) fn pin(cpu: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu).with_context(|| format!("CPU {cpu}"))?;
+    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("cannot run on CPU {cpu}"))
+}
+
+/// Sets the priority of the calling thread.
+pub(super) fn renice(nice: i32) -> anyhow::Result<()> {
+    if nice == 0 {
+        return Ok(());
+    }
+    rings_host::set_nice(nice)
+        .with_context(|| format!("cannot set nice {nice}; negative values need privileges"))
+}
+
+/// The idle loop that the options ask for.
+pub(super) fn spin(run: &RunConfig) -> Spin {
+    let policy = match run.wait {
+        config::WaitPolicy::Adaptive => WaitPolicy::Adaptive,
+        config::WaitPolicy::Event => WaitPolicy::Event,
+        config::WaitPolicy::Poll => WaitPolicy::Poll,
+    };
+    let shared = run.front_cpus.iter().any(|cpu| run.back_cpus.contains(cpu));
+    let budget = std::time::Duration::from_secs_f64(run.spin_us.max(0.0) / 1e6);
+    Spin::new(policy, budget, shared)
+}
+
+/// When the host dies, its lab is over: what it left is swept away, and this process ends with one
+/// line that says so.
+pub(super) fn end_with_host(domain: &HostDomain, name: &'static str) -> io::Result<()> {
+    let dir: PathBuf = domain.dir().to_owned();
+    watch_host(domain, move || {
+        // A host that ends in good order has removed its lock; then there is nothing to say.
+        if dir.join("host.sock").exists() {
+            eprintln!("pvlab {name}: the host is gone, so this domain ends");
+        }
+        RunDir::sweep(&dir);
+        std::process::exit(1);
+    })
+}
+
+/// Log lines go to stderr; `PVLAB_LOG` chooses which, warnings by default.
+pub fn init_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PVLAB_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // Somebody else's subscriber is as good.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .try_init();
+}

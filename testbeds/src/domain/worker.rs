@@ -1,0 +1,245 @@
+//! A worker: a thread, pinned to a CPU, that serves jobs and publishes its counters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use rings::Waiter;
+use rings::cost::Cost;
+use rings::evtchn::Spin;
+use rings::worker::Worker;
+use rings_host::{Block, EpollWaiter};
+use tracer::clock::{cycles, cycles_per_us};
+
+use super::process::{pin, renice};
+use crate::counters::Counters;
+use crate::workload::{Job, SideReport};
+
+/// Something a worker is told. `K` names jobs.
+pub(super) enum Command<K> {
+    /// Serve this job.
+    Add(K, Box<dyn Job>),
+    /// Close the jobs with this name, and report.
+    Remove(K),
+    /// End.
+    Stop,
+}
+
+/// Something a worker tells.
+pub(super) enum Told<K> {
+    /// A job is done, or cannot go on, and why.
+    Finished(K, Option<String>),
+    /// All jobs with this name are closed; what they measured together.
+    Removed(K, SideReport),
+}
+
+/// What a worker is made of.
+pub(super) struct Parts {
+    pub(super) waiter: EpollWaiter,
+    pub(super) spin: Spin,
+    pub(super) cost: Cost,
+    pub(super) block: Block,
+    pub(super) cpu: usize,
+    pub(super) nice: i32,
+}
+
+/// A worker as the control thread sees it.
+pub(super) struct Handle<K> {
+    commands: Sender<Command<K>>,
+    waiting: Arc<AtomicUsize>,
+    kick: Arc<dyn Fn() + Send + Sync>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<K: Copy + Eq + Send + 'static> Handle<K> {
+    /// Starts a worker, which tells what happens through `tell`.
+    pub(super) fn start(parts: Parts, tell: Sender<Told<K>>) -> std::io::Result<Self> {
+        let (commands, receiver) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let kick = parts.waiter.kicker();
+        let seen = Arc::clone(&waiting);
+        let name = format!("worker-{}", parts.cpu);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            if let Err(error) = pin(parts.cpu).and_then(|()| renice(parts.nice)) {
+                eprintln!("error: {error:#}");
+                std::process::exit(1);
+            }
+            Loop::new(parts, receiver, seen, tell).run();
+        })?;
+        Ok(Self { commands, waiting, kick, thread: Some(thread) })
+    }
+
+    /// Tells the worker something.
+    pub(super) fn tell(&self, command: Command<K>) {
+        // A worker that has ended needs no telling.
+        if self.commands.send(command).is_ok() {
+            self.waiting.fetch_add(1, Ordering::Release);
+            (self.kick)();
+        }
+    }
+
+    /// Ends the worker. Its jobs must be gone.
+    pub(super) fn stop(mut self) {
+        self.tell(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed by itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's own part.
+struct Loop<K> {
+    worker: Worker<EpollWaiter>,
+    jobs: Vec<Box<dyn Job>>,
+    names: Vec<Name<K>>,
+    commands: Receiver<Command<K>>,
+    waiting: Arc<AtomicUsize>,
+    tell: Sender<Told<K>>,
+    block: Block,
+    cost: Cost,
+    published: u64,
+    /// Counters of jobs that are gone.
+    past: Counters,
+}
+
+struct Name<K> {
+    key: K,
+    told: bool,
+    /// Its measuring has begun.
+    begun: bool,
+    /// The worker's own counters then.
+    base: Counters,
+}
+
+/// Between two publications of the counters, in microseconds.
+const PUBLISH_US: u64 = 1000;
+/// Turns between two looks at the clock for that.
+const TURNS_PER_LOOK: u64 = 64;
+
+impl<K: Copy + Eq> Loop<K> {
+    fn new(
+        parts: Parts,
+        commands: Receiver<Command<K>>,
+        waiting: Arc<AtomicUsize>,
+        tell: Sender<Told<K>>,
+    ) -> Self {
+        let Parts { waiter, spin, cost, block, .. } = parts;
+        Self {
+            worker: Worker::new(waiter, spin, cost.clone()),
+            jobs: Vec::new(),
+            names: Vec::new(),
+            commands,
+            waiting,
+            tell,
+            block,
+            cost,
+            published: 0,
+            past: Counters::default(),
+        }
+    }
+
+    fn run(mut self) {
+        let mut sleeps = 0;
+        loop {
+            if self.waiting.load(Ordering::Acquire) > 0 && !self.obey() {
+                break;
+            }
+            self.worker.turn(&mut self.jobs);
+            let slept = self.worker.wakeups() != sleeps;
+            sleeps = self.worker.wakeups();
+            if slept || self.worker.turns().is_multiple_of(TURNS_PER_LOOK) {
+                self.look_around();
+            }
+        }
+        self.publish();
+    }
+
+    /// Deals with what it was told; `false` to end.
+    fn obey(&mut self) -> bool {
+        while let Ok(command) = self.commands.try_recv() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match command {
+                Command::Add(key, mut job) => {
+                    if let Err(error) = job.watch(self.worker.waiter()) {
+                        let why = Some(format!("cannot wait for events: {error}"));
+                        let _ = self.tell.send(Told::Finished(key, why));
+                    }
+                    // Until it first sleeps, nobody rings for it.
+                    job.disarm();
+                    self.jobs.push(job);
+                    let base = self.own_counters();
+                    self.names.push(Name { key, told: false, begun: false, base });
+                }
+                Command::Remove(key) => self.remove(key),
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn remove(&mut self, key: K) {
+        let own = self.own_counters();
+        let mut report: Option<SideReport> = None;
+        while let Some(at) = self.names.iter().position(|name| name.key == key) {
+            let name = self.names.swap_remove(at);
+            let job = self.jobs.swap_remove(at);
+            job.unwatch(self.worker.waiter());
+            self.past = self.past.plus(&job.counters());
+            let mut one = job.finish();
+            report = Some(match report.take() {
+                // The worker's own time is one, however many jobs it has served.
+                Some(sum) => sum.plus(one),
+                None => {
+                    one.counters = one.counters.plus(&own.since(&name.base));
+                    one
+                }
+            });
+        }
+        let _ = self.tell.send(Told::Removed(key, report.unwrap_or_default()));
+    }
+
+    /// Now and then: publishes the counters, and tells which jobs are done.
+    fn look_around(&mut self) {
+        self.block.set_beat(self.worker.turns());
+        let now = cycles();
+        if now.wrapping_sub(self.published) < PUBLISH_US * cycles_per_us() {
+            return;
+        }
+        self.published = now;
+        self.publish();
+        let own = self.own_counters();
+        for (job, name) in self.jobs.iter().zip(&mut self.names) {
+            if !name.begun && job.begun() {
+                (name.begun, name.base) = (true, own);
+            }
+            if !name.told && job.finished() {
+                name.told = true;
+                let _ = self.tell.send(Told::Finished(name.key, job.failure()));
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let own = self.own_counters();
+        let jobs = self.jobs.iter().map(|job| job.counters());
+        let sum = jobs.fold(self.past.plus(&own), |sum, one| sum.plus(&one));
+        sum.publish(&self.block);
+    }
+
+    /// What the worker itself counts.
+    fn own_counters(&self) -> Counters {
+        let time = self.worker.time();
+        Counters {
+            wakeups: self.worker.wakeups(),
+            syscalls: self.worker.waiter_ref().sleeps(),
+            busy_cycles: time.busy,
+            spin_cycles: time.spun,
+            sleep_cycles: time.slept,
+            allocs: tracer::alloc::thread_calls(),
+            cost_ns: self.cost.charged_ns(),
+            ..Counters::default()
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A host, a netback, a netfront in terminals of their own: the same run by hand.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::bail;
+use rings_host::{Death, Host};
+
+use super::children::CHILD;
+use super::summary;
+use crate::config::{HostConfig, NetConfig, RunConfig};
+use crate::domain::{self, FrontReport, StopFlag};
+use crate::report;
+use crate::results::{Results, Start, host_info};
+
+/// Is a host until told to stop.
+///
+/// # Errors
+/// If there can be none.
+pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
+    let host = Host::start(rings_host::HostConfig {
+        dir: Some(config.dir.clone()),
+        guests: u16::try_from(config.vifs)?,
+        stall_timeout: Duration::from_secs_f64(config.stall_timeout),
+        ..rings_host::HostConfig::default()
+    })?;
+    let dir = host.dir().display();
+    say(
+        config,
+        &format!("lab in {dir}: domain 0 and up to {} guests; Ctrl-C ends it", config.vifs),
+    );
+    while !stop.is_set() {
+        match host.news(Duration::from_millis(100)) {
+            Some(Death::Born(d)) => {
+                say(
+                    config,
+                    &format!("domain {} ({}, process {}) registered", d.domid, d.name, d.pid),
+                );
+            }
+            Some(Death::Gone(d, Some(_))) => {
+                say(config, &format!("domain {} ({}) left", d.domid, d.name));
+            }
+            Some(Death::Gone(d, None)) => {
+                say(config, &format!("domain {} ({}, process {}) died", d.domid, d.name, d.pid));
+            }
+            Some(Death::Stalled(d)) => {
+                say(config, &format!("domain {} ({}, process {}) stalled", d.domid, d.name, d.pid));
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn say(config: &HostConfig, line: &str) {
+    if !config.quiet {
+        // A closed terminal is no reason for a host to end.
+        let _ = writeln!(std::io::stdout(), "pvlab host: {line}");
+    }
+}
+
+/// Is the driver domain until told to stop.
+///
+/// # Errors
+/// If there is no lab.
+pub fn netback(run: &RunConfig, stop: &StopFlag) -> anyhow::Result<()> {
+    let outcome = domain::netback::run(run, stop);
+    // Started for one run, it ends with the run: that is not worth a line.
+    if std::env::var_os(CHILD).is_some() && stop.is_set() { Ok(()) } else { outcome }
+}
+
+/// Is a guest for one run, and shows what came of it.
+///
+/// # Errors
+/// If the run could not take place, or was not good.
+pub fn netfront(config: &NetConfig, stop: &StopFlag) -> anyhow::Result<()> {
+    let start = Start::now(config);
+    let machine = host_info();
+    let report = domain::netfront::run(config, None, stop)?;
+    if std::env::var_os(CHILD).is_some() {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    show(config, start, machine, report)
+}
+
+fn show(
+    config: &NetConfig,
+    start: Start,
+    host: crate::results::Host,
+    report: FrontReport,
+) -> anyhow::Result<()> {
+    let reports = [report];
+    let (summary, end) = summary::summarise(config, &reports, None, 0);
+    let results = Results {
+        start: Some(start),
+        intervals: Vec::new(),
+        end: Some(end),
+        config: config.clone().into(),
+        summary: crate::results::Summary { rss_bytes: None, ..summary },
+        host,
+    };
+    print!("{}", report::run_text(&report::what(config), &results));
+    match summary::failure(&reports) {
+        Some(why) => bail!(why),
+        None => Ok(()),
+    }
+}

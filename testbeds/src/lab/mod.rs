@@ -1,0 +1,24 @@
+//! A lab: the host in this process, the domains as its children, one run from start to results.
+//!
+//! | module | what |
+//! |---|---|
+//! | `net` | one network run |
+//! | `children` | the domains' processes: started, watched, never left behind |
+//! | `sample` | what is looked at from outside meanwhile: rate, CPU, memory |
+//! | `summary` | reports of both ends made into figures |
+//! | `tour` | the main job |
+//! | `hand` | a host, a netback, a netfront in terminals of their own |
+//! | `tools` | `pvlab ls` and `pvlab store` |
+
+mod children;
+mod hand;
+mod net;
+mod sample;
+mod summary;
+mod tools;
+mod tour;
+
+pub use hand::{host, netback, netfront};
+pub use net::net;
+pub use tools::{ls, store};
+pub use tour::tour;

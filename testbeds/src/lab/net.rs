@@ -1,0 +1,221 @@
+//! One network run: host, netback, one netfront for each vif, and what came of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rings_host::{Death, Host, HostConfig};
+
+use super::children::Domain;
+use super::sample::{Pids, Sampler};
+use super::summary;
+use crate::cli::JsonTo;
+use crate::config::{Amount, NetConfig};
+use crate::domain::{FrontReport, StopFlag};
+use crate::report::{self, Progress};
+use crate::results::{Results, Start, host_info};
+
+/// Between two looks at a run.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Does one run and shows what came of it.
+///
+/// # Errors
+/// If the run could not take place, or was not good.
+pub fn net(config: &NetConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow::Result<()> {
+    let quiet = config.run.quiet || json == Some(&JsonTo::Stdout);
+    let what = report::what(config);
+    if !quiet {
+        println!("{}", report::headline(config));
+    }
+    let (results, failure) = run(config, &what, quiet, stop)?;
+    match json {
+        Some(JsonTo::Stdout) => print!("{}", results.to_json()?),
+        Some(JsonTo::File(path)) => {
+            write_json(path, &results)?;
+            print!("{}", report::run_text(&what, &results));
+        }
+        None => print!("{}", report::run_text(&what, &results)),
+    }
+    match failure {
+        Some(why) => bail!(why),
+        None => Ok(()),
+    }
+}
+
+fn write_json(path: &Path, results: &Results) -> anyhow::Result<()> {
+    std::fs::write(path, results.to_json()?)
+        .with_context(|| format!("cannot write -J {}", path.display()))
+}
+
+/// Does one run. Returns its results, and why it was not good if it was not.
+pub(super) fn run(
+    config: &NetConfig,
+    what: &str,
+    quiet: bool,
+    stop: &StopFlag,
+) -> anyhow::Result<(Results, Option<String>)> {
+    let machine = host_info();
+    let host = Host::start(HostConfig {
+        dir: config.run.dir.clone(),
+        guests: u16::try_from(config.vifs)?,
+        mtu: config.mtu,
+        stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
+        ..HostConfig::default()
+    })?;
+    let mut lab = Lab::start(config, host)?;
+    let start = Start::now(config);
+    let reports = lab.watch(config, what, quiet, stop)?;
+    let (summary, end) =
+        summary::summarise(config, &reports, lab.sampler.cpu(), lab.sampler.peak_bytes());
+    let effective = effective(config, &reports);
+    let results = Results {
+        start: Some(start),
+        intervals: lab.sampler.into_intervals(),
+        end: Some(end),
+        config: effective.into(),
+        summary,
+        host: machine,
+    };
+    let failure = summary::failure(&reports);
+    Ok((results, failure))
+}
+
+/// The configuration as it was negotiated, not as it was asked for.
+fn effective(config: &NetConfig, reports: &[FrontReport]) -> NetConfig {
+    let mut effective = config.clone();
+    if let Some(outcome) = reports.first().map(|report| &report.outcome) {
+        effective.csum_tx = outcome.csum_tx;
+        effective.csum_rx = outcome.csum_rx;
+        effective.sg = outcome.sg;
+        effective.queues = outcome.queues;
+        effective.mtu = outcome.mtu;
+        if !outcome.gso {
+            effective.gso = 0;
+        }
+    }
+    effective.run.dir.clone_from(&config.run.dir);
+    effective
+}
+
+struct Lab {
+    // Children first: they end before their host does.
+    fronts: Vec<Domain>,
+    back: Domain,
+    sampler: Sampler,
+    host: Host,
+}
+
+impl Lab {
+    fn start(config: &NetConfig, host: Host) -> anyhow::Result<Self> {
+        let mut config = config.clone();
+        config.run.dir = Some(host.dir().to_owned());
+        config.run.quiet = true;
+        let back = Domain::start("netback", &config.run.to_args("netback"))?;
+        let mut fronts = Vec::new();
+        for vif in 0..config.vifs {
+            let mut own = config.clone();
+            // Guests share the CPUs given to the frontend's side, each beginning with its own.
+            let cpus = own.run.front_cpus.len().max(1);
+            own.run.front_cpus.rotate_left(usize::try_from(vif)? % cpus);
+            let mut args = own.to_args();
+            "netfront".clone_into(&mut args[0]);
+            fronts.push(Domain::start("netfront", &args)?);
+        }
+        let pids = Pids { front: fronts.iter().map(Domain::pid).collect(), back: vec![back.pid()] };
+        let sampler = Sampler::new(host.segment().clone(), pids, &config);
+        Ok(Self { fronts, back, sampler, host })
+    }
+
+    /// Waits until every frontend has ended, and collects what they report.
+    fn watch(
+        &mut self,
+        config: &NetConfig,
+        what: &str,
+        quiet: bool,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Vec<FrontReport>> {
+        let progress = Progress::new(what, config.run.amount, quiet);
+        if config.run.interval.is_some() && !quiet {
+            progress.print(report::interval_header(&config.clone().into()))?;
+        }
+        let mut reports = Vec::new();
+        while !self.fronts.is_empty() {
+            self.news(stop)?;
+            if let Some(interval) = self.sampler.look()
+                && !quiet
+            {
+                let line = report::interval_line(&config.clone().into(), None, &interval.sum);
+                progress.print(&line)?;
+            }
+            self.show(config, &progress);
+            self.reap(&mut reports)?;
+        }
+        drop(progress);
+        Ok(reports)
+    }
+
+    /// What the host has to tell about the domains, waiting a little for it.
+    fn news(&mut self, stop: &StopFlag) -> anyhow::Result<()> {
+        if stop.is_set() {
+            bail!("interrupted");
+        }
+        match self.host.news(LOOK) {
+            Some(Death::Stalled(who)) => bail!(
+                "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
+                who.domid,
+                who.name,
+                who.pid
+            ),
+            Some(Death::Gone(who, None)) => {
+                let how = self.how_ended(who.pid);
+                bail!("domain {} ({}, process {}) died: {how}", who.domid, who.name, who.pid)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn how_ended(&mut self, pid: i32) -> String {
+        let domain = self.fronts.iter_mut().chain([&mut self.back]).find(|d| d.pid() == pid);
+        let ended = domain.and_then(|d| {
+            // The connection may have closed a moment before the process is to be waited for.
+            (0..50).find_map(|_| {
+                std::thread::sleep(Duration::from_millis(2));
+                d.ended()
+            })
+        });
+        ended.unwrap_or_else(|| "it closed its connection to the host".into())
+    }
+
+    fn show(&self, config: &NetConfig, progress: &Progress) {
+        let (bytes, ops) = self.sampler.done();
+        let elapsed = self.sampler.elapsed();
+        let count = match (config.run.amount, config.counts_bytes()) {
+            (Amount::Count(_), false) => ops,
+            _ => bytes,
+        };
+        let seconds = elapsed.as_secs_f64().max(1e-3);
+        let rate = config.rate_text(bytes, ops, seconds);
+        progress.update(elapsed, count, &rate);
+    }
+
+    /// Takes the reports of frontends that have ended.
+    fn reap(&mut self, reports: &mut Vec<FrontReport>) -> anyhow::Result<()> {
+        if let Some(how) = self.back.ended() {
+            bail!("{} ended before the run did: {how}", self.back.name());
+        }
+        let mut at = 0;
+        while at < self.fronts.len() {
+            let Some(how) = self.fronts[at].ended() else {
+                at += 1;
+                continue;
+            };
+            let mut front = self.fronts.remove(at);
+            match front.report() {
+                Some(report) => reports.push(report),
+                None => bail!("{} ended without a report: {how}", front.name()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! What is looked at from outside while a run goes on: the rate, from the statistics segment; CPU
+//! time and memory, from /proc.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rings_host::{BlockKind, Segment};
+
+use crate::config::{Mode, NetConfig};
+use crate::counters::Counters;
+use crate::results::{Cpu, Interval};
+use crate::units::float;
+
+/// Processes of one side.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pids {
+    pub(super) front: Vec<i32>,
+    pub(super) back: Vec<i32>,
+}
+
+/// Samples of one run.
+pub(super) struct Sampler {
+    segment: Segment,
+    pids: Pids,
+    /// Bytes of one transaction, where those are what is counted.
+    per_op: Option<u64>,
+    interval: Option<Duration>,
+    warmup: f64,
+    began: Option<Began>,
+    last: Option<Began>,
+    intervals: Vec<Interval>,
+    peak_kib: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Began {
+    at: Instant,
+    cpu: (f64, f64),
+    done: (u64, u64),
+}
+
+impl Sampler {
+    pub(super) fn new(segment: Segment, pids: Pids, config: &NetConfig) -> Self {
+        let transactions = matches!(config.mode, Mode::Rr | Mode::Crr);
+        let per_op = transactions.then(|| (config.rr_req + config.rr_resp) as u64);
+        Self {
+            segment,
+            pids,
+            per_op,
+            interval: config.run.interval.map(Duration::from_secs_f64),
+            warmup: config.run.warmup,
+            began: None,
+            last: None,
+            intervals: Vec::new(),
+            peak_kib: 0,
+        }
+    }
+
+    /// Payload bytes and operations so far, at the end that receives.
+    pub(super) fn done(&self) -> (u64, u64) {
+        let all = self.segment.blocks().filter(|b| b.kind() != BlockKind::Other);
+        let sum = all.fold(Counters::default(), |sum, b| sum.plus(&Counters::read(&b)));
+        match self.per_op {
+            Some(bytes) => (sum.payload, sum.payload / bytes.max(1)),
+            None => (sum.payload, sum.ops),
+        }
+    }
+
+    /// Looks once. Says which interval has just ended, if one has.
+    pub(super) fn look(&mut self) -> Option<Interval> {
+        let done = self.done();
+        if done.0 == 0 {
+            return None;
+        }
+        let now = Began { at: Instant::now(), cpu: self.pids.cpu_seconds(), done };
+        let Some(began) = self.began else {
+            (self.began, self.last) = (Some(now), Some(now));
+            return None;
+        };
+        // A side whose process has ended has no time any more: what was seen before counts.
+        if now.cpu.0 >= began.cpu.0 && now.cpu.1 >= began.cpu.1 && done.0 > self.last?.done.0 {
+            self.last = Some(now);
+        }
+        self.peak_kib = self.peak_kib.max(self.pids.peak_kib());
+        let interval = self.interval?;
+        let from = interval * u32::try_from(self.intervals.len()).ok()?;
+        let due = from + interval;
+        if now.at.duration_since(began.at) < due {
+            return None;
+        }
+        let so_far: u64 = self.intervals.iter().map(|i| i.sum.bytes).sum();
+        let so_far_ops: u64 = self.intervals.iter().filter_map(|i| i.sum.ops).sum();
+        let end = now.at.duration_since(began.at).as_secs_f64();
+        let start = self.intervals.last().map_or(0.0, |i| i.sum.end);
+        let (bytes, ops) = (done.0.saturating_sub(so_far), done.1.saturating_sub(so_far_ops));
+        let one = Interval::new(start, end, bytes, Some(ops), end <= self.warmup);
+        self.intervals.push(one.clone());
+        Some(one)
+    }
+
+    /// How long it has gone on.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.at.elapsed())
+    }
+
+    /// CPU time of both sides while the run went on, in cores.
+    pub(super) fn cpu(&self) -> Option<Cpu> {
+        let (began, last) = (self.began?, self.last?);
+        let seconds = last.at.duration_since(began.at).as_secs_f64();
+        // Two samples too close together say nothing.
+        (seconds > 0.02).then(|| Cpu {
+            front: (last.cpu.0 - began.cpu.0) / seconds,
+            back: (last.cpu.1 - began.cpu.1) / seconds,
+        })
+    }
+
+    /// The most memory that all processes had, added up. Bytes.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.peak_kib * 1024
+    }
+
+    /// All intervals.
+    pub(super) fn into_intervals(self) -> Vec<Interval> {
+        self.intervals
+    }
+}
+
+impl Pids {
+    /// CPU seconds of each side so far.
+    fn cpu_seconds(&self) -> (f64, f64) {
+        let of = |pids: &[i32]| pids.iter().map(|&pid| cpu_ns(pid)).sum::<u64>();
+        (float(of(&self.front)) / 1e9, float(of(&self.back)) / 1e9)
+    }
+
+    /// Peak resident memory of all, this process included. KiB.
+    fn peak_kib(&self) -> u64 {
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        self.front.iter().chain(&self.back).chain([&own]).map(|&pid| peak_kib(pid)).sum()
+    }
+}
+
+/// CPU nanoseconds of a process: the first figure of each of its threads' schedstat.
+fn cpu_ns(pid: i32) -> u64 {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+    let of = |path: std::path::PathBuf| -> Option<u64> {
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    tasks.flatten().filter_map(|task| of(task.path())).sum()
+}
+
+fn peak_kib(pid: i32) -> u64 {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return 0 };
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,122 @@
+//! Reports of both ends made into figures: the `summary` of the results contract.
+
+use crate::config::{Mode, NetConfig, NetPath};
+use crate::counters::Counters;
+use crate::domain::FrontReport;
+use crate::results::{Cpu, End, Grants, Summary, per};
+use crate::units::float;
+use crate::workload::SideReport;
+
+/// Bytes that a frame takes on a wire beside its own: checksum, preamble, delimiter, gap.
+const LINE_OVERHEAD: u64 = 24;
+
+/// Both ends of a run, over all its vifs.
+struct Ends {
+    /// The end that connects.
+    client: SideReport,
+    /// The end that is connected to.
+    server: SideReport,
+    front: Counters,
+    back: Counters,
+}
+
+impl Ends {
+    fn of(config: &NetConfig, reports: &[FrontReport]) -> Self {
+        let mut ends = Self {
+            client: SideReport::default(),
+            server: SideReport::default(),
+            front: Counters::default(),
+            back: Counters::default(),
+        };
+        for report in reports {
+            ends.front = ends.front.plus(&report.front.counters);
+            let own = report.front.clone();
+            if config.path == NetPath::Bridge && report.domid.is_multiple_of(2) {
+                ends.server = std::mem::take(&mut ends.server).plus(own);
+            } else {
+                ends.client = std::mem::take(&mut ends.client).plus(own);
+            }
+            if let Some(back) = &report.back {
+                ends.back = ends.back.plus_same_worker(&back.counters);
+                if config.path == NetPath::Backend {
+                    ends.server = std::mem::take(&mut ends.server).plus(back.clone());
+                }
+            }
+        }
+        ends
+    }
+
+    /// The end whose measurement counts.
+    fn measured(&self, config: &NetConfig) -> &SideReport {
+        let client = matches!(config.mode, Mode::Rr | Mode::Crr) || config.reverse;
+        if client { &self.client } else { &self.server }
+    }
+}
+
+/// The figures of a run.
+pub(super) fn summarise(
+    config: &NetConfig,
+    reports: &[FrontReport],
+    cpu: Option<Cpu>,
+    rss_bytes: u64,
+) -> (Summary, End) {
+    let ends = Ends::of(config, reports);
+    let measured = ends.measured(config);
+    let both = ends.front.plus(&ends.back);
+    let seconds = measured.seconds;
+    let transactions = matches!(config.mode, Mode::Rr | Mode::Crr);
+    let frames = measured.counters.frames_in;
+    let ops = if transactions { measured.ops } else { frames };
+    let rate = |count: u64| (seconds > 0.0).then(|| float(count) / seconds);
+    let line_bytes = measured.counters.bytes_in + LINE_OVERHEAD * frames;
+    let summary = Summary {
+        throughput_bps: rate(measured.bytes * 8),
+        line_bps: (!transactions).then(|| rate(line_bytes * 8)).flatten(),
+        pps: rate(frames),
+        transactions_per_s: transactions.then(|| rate(measured.ops)).flatten(),
+        latency_us: measured.latencies.as_ref().and_then(|l| l.latency()),
+        bytes: Some(measured.bytes),
+        bytes_verified: Some(measured.verified).filter(|_| !transactions),
+        errors: Some(ends.client.errors + ends.server.errors),
+        lost: Some(measured.lost),
+        ops: Some(ops),
+        notifies_per_op: per(both.notifies, ops),
+        notifies_suppressed: Some(both.suppressed),
+        wakeups: Some(both.wakeups),
+        batch_mean: per(both.pushed, both.pushes),
+        ring_full: Some(both.ring_full),
+        cycles_per_op: per(both.busy_cycles, ops),
+        spin_cycles_per_op: per(both.spin_cycles, ops),
+        allocs_per_op: per(both.allocs, ops),
+        syscalls_per_op: per(both.syscalls, ops),
+        copies_per_byte: per(both.copied_bytes, measured.bytes),
+        grants: Some(Grants {
+            copies: ends.back.copies,
+            maps: ends.back.maps,
+            unmaps: ends.back.unmaps,
+        }),
+        cpu,
+        rss_bytes: Some(rss_bytes),
+        seconds,
+        ..Summary::default()
+    };
+    let end = End::new(seconds, ends.client.bytes.max(measured.bytes), measured.bytes);
+    (summary, end)
+}
+
+/// What went wrong in words, if anything did.
+pub(super) fn failure(reports: &[FrontReport]) -> Option<String> {
+    for report in reports {
+        let sides = [Some(&report.front), report.back.as_ref()];
+        let errors: u64 = sides.iter().flatten().map(|side| side.errors).sum();
+        let first = sides.iter().flatten().find_map(|side| side.first_error.as_deref());
+        if let Some(why) = &report.failure {
+            return Some(format!("domain {}: {why}", report.domid));
+        }
+        if errors > 0 {
+            let first = first.unwrap_or("no words for it");
+            return Some(format!("domain {}: {errors} errors, the first: {first}", report.domid));
+        }
+    }
+    None
+}

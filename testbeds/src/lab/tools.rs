@@ -1,0 +1,129 @@
+//! `pvlab ls` and `pvlab store`: looking into labs that run.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use rings::store::{Nodes, Perm, XsClient};
+use rings_host::{Block, BlockKind, Segment, UnixTransport, labs};
+
+use crate::cli::{LsArgs, StoreArgs, StoreVerb};
+use crate::counters::Counters;
+
+/// Lists the workers of running labs, with what they have done so far.
+///
+/// # Errors
+/// If there is no lab where one was named.
+pub fn ls(args: &LsArgs) -> anyhow::Result<()> {
+    let dirs = args.dir.clone().map_or_else(labs, |dir| vec![dir]);
+    let mut out = io::stdout().lock();
+    if dirs.is_empty() {
+        writeln!(out, "no lab runs without a directory of its own; name one with --dir")?;
+    }
+    for dir in dirs {
+        let segment = Segment::open(&dir)?;
+        writeln!(out, "{} (host: process {})", dir.display(), segment.host_pid())?;
+        writeln!(
+            out,
+            "  dom  worker    pid       frames out   frames in   notify   wake-ups  ring full  errors"
+        )?;
+        for block in segment.blocks() {
+            writeln!(out, "  {}", line(&block))?;
+        }
+    }
+    Ok(())
+}
+
+fn line(block: &Block) -> String {
+    let c = Counters::read(block);
+    let kind = match block.kind() {
+        BlockKind::Front => "front",
+        BlockKind::Back => "back",
+        BlockKind::Other => "other",
+    };
+    let dom = block.owner().map_or(0, |d| d.0);
+    let (worker, pid) = (block.worker(), block.pid());
+    format!(
+        "{dom:>3}  {kind:<5} {worker:<2}  {pid:<8} {:>11} {:>11} {:>8} {:>10} {:>10} {:>7}",
+        c.frames_out, c.frames_in, c.notifies, c.wakeups, c.ring_full, c.errors
+    )
+}
+
+/// One operation on the store of a running lab, as domain 0.
+///
+/// # Errors
+/// If there is no lab, or the store refuses.
+pub fn store(args: &StoreArgs) -> anyhow::Result<()> {
+    let dir = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => the_only_lab()?,
+    };
+    let mut store = connect(&dir)?;
+    let mut out = io::stdout().lock();
+    match &args.verb {
+        StoreVerb::Ls { path, perms } => list(&mut store, path, 0, *perms, &mut out)?,
+        StoreVerb::Read { path } => {
+            out.write_all(&store.read(path)?)?;
+            writeln!(out)?;
+        }
+        StoreVerb::Write { path, value } => store.write(path, value)?,
+        StoreVerb::Rm { path } => store.rm(path)?,
+        StoreVerb::Chmod { path, perms } => {
+            let perms: Result<Vec<Perm>, _> = perms.iter().map(|text| text.parse()).collect();
+            store
+                .set_perms(path, &perms.context("a permission is a letter and a domid: n0, r1")?)?;
+        }
+        StoreVerb::Watch { path, num } => {
+            store.watch(path, "pvlab")?;
+            let mut left = num.unwrap_or(u64::MAX);
+            while left > 0 {
+                let Some(event) = store.next_event(None)? else { continue };
+                writeln!(out, "{}", event.path)?;
+                left -= 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn the_only_lab() -> anyhow::Result<PathBuf> {
+    let mut all = labs();
+    match (all.pop(), all.is_empty()) {
+        (Some(dir), true) => Ok(dir),
+        (Some(_), false) => bail!("{} labs run; name one with --dir", all.len() + 1),
+        (None, _) => bail!("no lab runs without a directory of its own; name one with --dir"),
+    }
+}
+
+fn connect(dir: &Path) -> anyhow::Result<XsClient<UnixTransport>> {
+    let socket = dir.join("xenstored.sock");
+    let transport =
+        UnixTransport::connect(&socket).with_context(|| format!("no lab in {}", dir.display()))?;
+    Ok(XsClient::new(transport))
+}
+
+/// The nodes below `path`, indented as xenstore-ls indents them. Depth is bounded by the length of
+/// a path.
+fn list(
+    store: &mut XsClient<UnixTransport>,
+    path: &str,
+    depth: usize,
+    perms: bool,
+    out: &mut impl io::Write,
+) -> anyhow::Result<()> {
+    for name in store.directory(path)? {
+        let child = if path == "/" { format!("/{name}") } else { format!("{path}/{name}") };
+        // A node may go between the listing and the reading.
+        let Ok(value) = store.read(&child) else { continue };
+        let value = value.escape_ascii().to_string();
+        write!(out, "{:indent$}{name} = \"{value}\"", "", indent = depth)?;
+        if perms {
+            let all: Vec<String> =
+                store.get_perms(&child)?.iter().map(ToString::to_string).collect();
+            write!(out, "   ({})", all.join(","))?;
+        }
+        writeln!(out)?;
+        list(store, &child, depth + 1, perms, out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The main job: four runs, a table, a report.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use super::net;
+use crate::config::{Amount, Mode, NetConfig};
+use crate::domain::StopFlag;
+use crate::report::{self, Row};
+use crate::results::Results;
+
+/// Where the tour writes.
+const OUT: &str = "pvlab-out";
+
+/// Shows what this machine does, in well under 20 seconds.
+///
+/// # Errors
+/// If a run could not take place, or was not good, or nothing can be written here.
+pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
+    let mut done: Vec<(String, Results)> = Vec::new();
+    let mut failures = Vec::new();
+    for config in stops(quiet) {
+        let what = report::what(&config);
+        let (results, failure) = net::run(&config, &what, quiet, stop)?;
+        failures.extend(failure.map(|why| format!("{what}: {why}")));
+        done.push((what, results));
+    }
+    let rows: Vec<Row<'_>> = done.iter().map(|(what, results)| Row { what, results }).collect();
+    let wrote = write(&rows, Path::new(OUT))?;
+    print!("{}", report::tour_text(&rows, &wrote));
+    if failures.is_empty() { Ok(()) } else { bail!(failures.join("; ")) }
+}
+
+/// The runs of the tour.
+fn stops(quiet: bool) -> [NetConfig; 4] {
+    let of = |mode, amount| {
+        let mut config = NetConfig::of_mode(mode);
+        config.run.amount = amount;
+        config.run.quiet = quiet;
+        // Enough points for a plot, whatever the length.
+        config.run.interval = Some(0.1);
+        config
+    };
+    let mut copy = of(Mode::Stream, Amount::Count(128 << 20));
+    copy.run.interval = Some(0.02);
+    let mut frames = of(Mode::Pktgen, Amount::Seconds(2.0));
+    frames.run.verify = false;
+    [copy, frames, of(Mode::Rr, Amount::Seconds(2.0)), of(Mode::Crr, Amount::Seconds(2.0))]
+}
+
+/// Writes the results and the page. Says what was written.
+fn write(rows: &[Row<'_>], dir: &Path) -> anyhow::Result<Vec<String>> {
+    let cannot = || format!("cannot write {}; go to a directory that you may write", dir.display());
+    fs::create_dir_all(dir).with_context(cannot)?;
+    let results: Vec<&Results> = rows.iter().map(|row| row.results).collect();
+    let json = dir.join("tour.json");
+    fs::write(&json, serde_json::to_string_pretty(&results)? + "\n").with_context(cannot)?;
+    let page = dir.join("report.html");
+    fs::write(&page, report::html("pvlab: the tour", rows)?).with_context(cannot)?;
+    Ok([json, page].iter().map(|path| path.display().to_string()).collect())
+}

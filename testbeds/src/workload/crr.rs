@@ -1,0 +1,222 @@
+//! TCP connect, request, response, close: a connection for each transaction, all of it on the wire.
+//!
+//! The clock runs from connect() until the client has sent its FIN. TIME-WAIT is cut short on the
+//! client after its last ACK: the socket is replaced, and the next connection has another port.
+
+use std::time::Instant;
+
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp;
+use smoltcp::wire::IpAddress;
+
+use super::rr::{send_some, take_some};
+use super::stack::{App, Net, tcp_socket};
+use super::think;
+
+/// Buffers of a connection that carries one request and one response.
+const LEAST_WINDOW: usize = 256;
+/// Connections a server holds ready for each of the client's: the next one comes before the last
+/// ACK of the one before has been dealt with.
+pub const READY: usize = 4;
+
+/// How a connection's buffers are sized.
+#[must_use]
+pub fn window(sizes: (usize, usize)) -> usize {
+    sizes.0.max(sizes.1).max(LEAST_WINDOW)
+}
+
+/// Connects, asks, closes, over and over.
+pub struct Client {
+    flows: Vec<Flow>,
+    sizes: (usize, usize),
+    remote: (IpAddress, u16),
+    think_ns: u64,
+    done: u64,
+}
+
+struct Flow {
+    handle: SocketHandle,
+    phase: Phase,
+    began: Instant,
+    to_send: usize,
+    to_come: usize,
+    /// Ports of this flow: `first_port..first_port + PORTS`.
+    first_port: u16,
+    turn: u16,
+}
+
+/// Local ports each flow goes through.
+const PORTS: u16 = 256;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Idle,
+    Open,
+    Closing,
+    Finished,
+}
+
+impl Client {
+    /// Connections from these sockets to `remote`.
+    pub fn new(
+        sockets: Vec<SocketHandle>,
+        sizes: (usize, usize),
+        remote: (IpAddress, u16),
+        think_ns: u64,
+    ) -> Self {
+        let ports = (32_768..).step_by(PORTS.into());
+        let flow = |(handle, first_port)| Flow {
+            handle,
+            phase: Phase::Idle,
+            began: Instant::now(),
+            to_send: 0,
+            to_come: 0,
+            first_port,
+            turn: 0,
+        };
+        let flows = sockets.into_iter().zip(ports).map(flow).collect();
+        Self { flows, sizes, remote, think_ns, done: 0 }
+    }
+
+    fn connect(
+        flow: &mut Flow,
+        sizes: (usize, usize),
+        remote: (IpAddress, u16),
+        net: &mut Net<'_>,
+    ) {
+        let socket = net.sockets.get_mut::<tcp::Socket<'_>>(flow.handle);
+        // A fresh socket: smoltcp has no other way out of TIME-WAIT but ten seconds or a RST.
+        *socket = tcp_socket(window(sizes));
+        let port = flow.first_port + flow.turn % PORTS;
+        flow.turn = flow.turn.wrapping_add(1);
+        flow.began = Instant::now();
+        if let Err(error) = socket.connect(net.iface.context(), remote, port) {
+            net.meter.error(|| format!("connect: {error}"));
+            flow.phase = Phase::Finished;
+            return;
+        }
+        (flow.to_send, flow.to_come) = sizes;
+        flow.phase = Phase::Open;
+    }
+}
+
+impl App for Client {
+    fn poll(&mut self, net: &mut Net<'_>) -> bool {
+        let mut any = false;
+        for flow in &mut self.flows {
+            let socket = net.sockets.get_mut::<tcp::Socket<'_>>(flow.handle);
+            match flow.phase {
+                Phase::Open => {
+                    any |= send_some(socket, &mut flow.to_send);
+                    let (moved, wrong) = take_some(socket, &mut flow.to_come);
+                    any |= moved;
+                    if wrong > 0 {
+                        net.meter.error(|| format!("{wrong} wrong bytes in a response"));
+                    }
+                    if flow.to_come == 0 {
+                        socket.close();
+                        flow.phase = Phase::Closing;
+                        any = true;
+                    } else if socket.state() == tcp::State::Closed {
+                        net.meter.error(|| "a connection was refused or reset".to_owned());
+                        flow.phase = Phase::Idle;
+                    }
+                }
+                Phase::Closing if left(socket.state()) => {
+                    // The FIN went out in the turn that closed; this one has seen its answer.
+                    let took = Instant::now().duration_since(flow.began);
+                    net.meter.tick(net.now);
+                    let report = &mut net.meter.report;
+                    report.ops += 1;
+                    report.bytes += (self.sizes.0 + self.sizes.1) as u64;
+                    let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+                    report.latencies.get_or_insert_default().record(ns);
+                    self.done += 1;
+                    flow.phase = Phase::Idle;
+                    any = true;
+                }
+                Phase::Idle | Phase::Closing | Phase::Finished => {}
+            }
+            // The last ACK of a connection leaves with this turn: the next begins in the turn after.
+            if flow.phase == Phase::Idle && !any {
+                net.meter.tick(net.now);
+                if net.meter.is_over(net.now, self.done) {
+                    flow.phase = Phase::Finished;
+                } else {
+                    think(self.think_ns);
+                    Self::connect(flow, self.sizes, self.remote, net);
+                }
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn done(&self) -> bool {
+        self.flows.iter().all(|flow| flow.phase == Phase::Finished)
+    }
+}
+
+/// Whether the client's part is over: everything acknowledged, both FINs seen.
+fn left(state: tcp::State) -> bool {
+    matches!(state, tcp::State::TimeWait | tcp::State::Closed)
+}
+
+/// Accepts, answers, closes.
+pub struct Server {
+    flows: Vec<(SocketHandle, usize, usize)>,
+    sizes: (usize, usize),
+    port: u16,
+}
+
+impl Server {
+    /// Listens on all these sockets at `port`.
+    pub fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize), port: u16) -> Self {
+        let flows = sockets.into_iter().map(|handle| (handle, sizes.0, 0)).collect();
+        Self { flows, sizes, port }
+    }
+}
+
+impl App for Server {
+    fn poll(&mut self, net: &mut Net<'_>) -> bool {
+        let mut any = false;
+        for (handle, to_come, to_send) in &mut self.flows {
+            let socket = net.sockets.get_mut::<tcp::Socket<'_>>(*handle);
+            match socket.state() {
+                tcp::State::Listen | tcp::State::SynReceived => continue,
+                // LAST-ACK is over when the client says so; the socket is needed before that.
+                tcp::State::Closed => {
+                    (*to_come, *to_send) = (self.sizes.0, 0);
+                    if socket.listen(self.port).is_err() {
+                        net.meter.error(|| "listen".to_owned());
+                    }
+                    any = true;
+                    continue;
+                }
+                _ => {}
+            }
+            if *to_come > 0 {
+                let (moved, wrong) = take_some(socket, to_come);
+                any |= moved;
+                if wrong > 0 {
+                    net.meter.error(|| format!("{wrong} wrong bytes in a request"));
+                }
+                if *to_come == 0 {
+                    net.meter.tick(net.now);
+                    net.meter.report.ops += 1;
+                    *to_send = self.sizes.1;
+                }
+            }
+            any |= send_some(socket, to_send);
+            if socket.state() == tcp::State::CloseWait && *to_send == 0 {
+                socket.close();
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn done(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,173 @@
+//! When measuring begins and ends, and what was measured.
+//!
+//! A meter starts with the first byte, throws away what came before the warm-up is over, and stops
+//! with the last. The clock is read where the workload reads it anyway: once per turn.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Amount, RunConfig};
+use crate::counters::Counters;
+use crate::results::Latencies;
+
+/// What one end of a workload measured.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SideReport {
+    /// Payload bytes taken.
+    pub bytes: u64,
+    /// Of them, bytes compared with what was to come.
+    pub verified: u64,
+    /// Operations finished.
+    pub ops: u64,
+    /// Frames or datagrams that should have come and did not.
+    pub lost: u64,
+    /// Wrong bytes, failed connections.
+    pub errors: u64,
+    /// What the first of them was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_error: Option<String>,
+    /// From the end of the warm-up to the last byte. Seconds.
+    pub seconds: f64,
+    /// What the worker counted meanwhile.
+    pub counters: Counters,
+    /// Times of operations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latencies: Option<Latencies>,
+}
+
+impl SideReport {
+    /// Two reports of the same kind together: of several queues, or several domains.
+    #[must_use]
+    pub fn plus(mut self, other: Self) -> Self {
+        self.bytes += other.bytes;
+        self.verified += other.verified;
+        self.ops += other.ops;
+        self.lost += other.lost;
+        self.errors += other.errors;
+        self.first_error = self.first_error.or(other.first_error);
+        self.seconds = self.seconds.max(other.seconds);
+        self.counters = self.counters.plus(&other.counters);
+        self.latencies = match (self.latencies, other.latencies) {
+            (Some(mut a), Some(b)) => {
+                a.merge(&b);
+                Some(a)
+            }
+            (a, b) => a.or(b),
+        };
+        self
+    }
+}
+
+/// Measures one end of a workload.
+#[derive(Debug)]
+pub struct Meter {
+    warmup: Duration,
+    amount: Amount,
+    first: Option<Instant>,
+    begun: Option<Instant>,
+    last: Option<Instant>,
+    /// Counters at the end of the warm-up.
+    base: Option<Counters>,
+    /// What has been measured so far.
+    pub report: SideReport,
+}
+
+impl Meter {
+    /// A meter for one of `flows` flows that share the amount.
+    #[must_use]
+    pub fn new(run: &RunConfig, share: u64) -> Self {
+        let amount = match run.amount {
+            Amount::Count(all) => Amount::Count(all.div_ceil(share.max(1))),
+            seconds => seconds,
+        };
+        Self {
+            warmup: Duration::from_secs_f64(run.warmup.max(0.0)),
+            amount,
+            first: None,
+            begun: None,
+            last: None,
+            base: None,
+            report: SideReport::default(),
+        }
+    }
+
+    /// Something happened at `now`. The first time starts the clock.
+    #[inline]
+    pub fn tick(&mut self, now: Instant) {
+        let first = *self.first.get_or_insert(now);
+        if self.begun.is_none() && now >= first + self.warmup {
+            self.begin(now);
+        }
+        self.last = Some(now);
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.begun = Some(now);
+        self.base = None;
+        let errors = (self.report.errors, self.report.first_error.take());
+        let mut latencies = self.report.latencies.take();
+        if let Some(latencies) = &mut latencies {
+            latencies.clear();
+        }
+        self.report = SideReport { latencies, ..SideReport::default() };
+        (self.report.errors, self.report.first_error) = errors;
+    }
+
+    /// Whether measuring has begun: the warm-up is over.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// Whether the warm-up is over and the counters at its end have not been noted yet.
+    #[inline]
+    #[must_use]
+    pub fn wants_base(&self) -> bool {
+        self.begun.is_some() && self.base.is_none()
+    }
+
+    /// Notes the counters at the end of the warm-up.
+    pub fn set_base(&mut self, counters: Counters) {
+        self.base = Some(counters);
+    }
+
+    /// Whether whoever decides about the end should end it now: `done` is what has been done, in
+    /// the unit of the amount.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self, now: Instant, done: u64) -> bool {
+        match self.amount {
+            Amount::Count(all) => done >= all,
+            Amount::Seconds(seconds) => {
+                self.begun.is_some_and(|at| now >= at + Duration::from_secs_f64(seconds))
+            }
+        }
+    }
+
+    /// How much is left to do of a counted amount.
+    #[inline]
+    #[must_use]
+    pub fn left(&self, done: u64) -> u64 {
+        match self.amount {
+            Amount::Count(all) => all.saturating_sub(done),
+            Amount::Seconds(_) => u64::MAX,
+        }
+    }
+
+    /// Something went wrong; the first is kept in words.
+    pub fn error(&mut self, what: impl FnOnce() -> String) {
+        self.report.errors += 1;
+        self.report.first_error.get_or_insert_with(what);
+    }
+
+    /// The end: what was measured, with the counters as they are now.
+    #[must_use]
+    pub fn finish(mut self, counters: Counters) -> SideReport {
+        if let (Some(begun), Some(last)) = (self.begun, self.last) {
+            self.report.seconds = last.duration_since(begun).as_secs_f64();
+        }
+        self.report.counters = counters.since(&self.base.unwrap_or_default());
+        self.report
+    }
+}

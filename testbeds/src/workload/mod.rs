@@ -1,0 +1,73 @@
+//! Workloads, written once for both ends of a vif.
+//!
+//! | module | what |
+//! |---|---|
+//! | `nic` | what a workload needs of netfront's queue and netback's, under one name |
+//! | `meter` | when measuring begins and ends, and what was measured |
+//! | `stack` | a TCP/IP stack over a nic, and an application on it |
+//! | `stream`, `rr`, `crr`, `udp` | the applications, each as client and as server |
+//! | `source` | where a stream's bytes come from, what they are compared with, where they go |
+//! | `pktgen` | bare frames: a sender and a receiver |
+//!
+//! Which of them runs where is said by a `NetConfig` and a [`Role`]; the processes around them live
+//! in `domain`.
+
+mod apps;
+mod crr;
+mod meter;
+mod nic;
+mod pktgen;
+mod rr;
+mod source;
+mod stack;
+mod stream;
+mod udp;
+
+pub use apps::{Place, build};
+pub use meter::{Meter, SideReport};
+pub use nic::Nic;
+pub(crate) use nic::back_counters;
+
+use rings::DomainError;
+use rings::worker::Task;
+use rings_host::EpollWaiter;
+
+/// Which end of the workload this is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// The one that connects, and decides when it is over.
+    Client,
+    /// The one that is connected to.
+    Server,
+}
+
+/// The guest's own work: burns so many nanoseconds.
+#[inline(always)]
+pub(crate) fn think(ns: u64) {
+    if ns == 0 {
+        return;
+    }
+    let (start, length) = (tracer::clock::cycles(), tracer::clock::ns_to_cycles(ns));
+    while tracer::clock::cycles().wrapping_sub(start) < length {
+        std::hint::spin_loop();
+    }
+}
+
+/// A workload on a queue, served by a worker.
+pub trait Job: Task + Send {
+    /// The counters of its queue and of the workload.
+    fn counters(&self) -> crate::counters::Counters;
+    /// Why it cannot go on, if it cannot.
+    fn failure(&self) -> Option<String>;
+    /// Whether measuring has begun.
+    fn begun(&self) -> bool;
+    /// Sleeps on its doorbells from now on.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError>;
+    /// Stops sleeping on them.
+    fn unwatch(&self, waiter: &mut EpollWaiter);
+    /// Ends it: closes the queue, and says what was measured.
+    fn finish(self: Box<Self>) -> SideReport;
+}

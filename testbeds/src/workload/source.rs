@@ -1,0 +1,115 @@
+//! Where a stream's bytes come from, and what they are compared with: the seeded payload, a file, or
+//! nothing at all.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::config::NetConfig;
+use crate::payload::Payload;
+
+/// The bytes of a stream.
+pub enum Source {
+    /// Made from the seed.
+    Payload(Payload),
+    /// A file, over and over.
+    File {
+        /// The file.
+        file: File,
+        /// Its length. Bytes.
+        len: u64,
+        /// Room for comparing.
+        buf: Vec<u8>,
+    },
+    /// Whatever is in the buffer: with verify off nobody looks.
+    Any,
+}
+
+impl Source {
+    /// The source that `config` asks for, for flow number `flow`.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn of(config: &NetConfig, flow: u64) -> anyhow::Result<Self> {
+        if let Some(path) = &config.file {
+            let file = File::open(path).with_context(|| format!("--file {}", path.display()))?;
+            let len = file.metadata()?.len();
+            return Ok(Self::File { file, len, buf: Vec::new() });
+        }
+        if config.run.verify {
+            return Ok(Self::Payload(Payload::new(config.run.seed.wrapping_add(flow))));
+        }
+        Ok(Self::Any)
+    }
+
+    /// Writes the stream's bytes from `offset` on into `buf`. Says how many.
+    pub fn fill(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Payload(payload) => {
+                payload.fill(offset, buf);
+                Ok(buf.len())
+            }
+            Self::File { file, len, .. } => {
+                let at = offset % *len;
+                let most = usize::try_from(*len - at).unwrap_or(usize::MAX).min(buf.len());
+                file.read_exact_at(&mut buf[..most], at)?;
+                Ok(most)
+            }
+            Self::Any => Ok(buf.len()),
+        }
+    }
+
+    /// Whether bytes are compared at all.
+    #[must_use]
+    pub fn checks(&self) -> bool {
+        !matches!(self, Self::Any)
+    }
+
+    /// Compares what arrived at `offset` with what should have.
+    ///
+    /// # Errors
+    /// Where it differs, in words.
+    pub fn check(&mut self, offset: u64, got: &[u8]) -> Result<(), String> {
+        match self {
+            Self::Payload(payload) => payload.check(offset, got).map_err(|wrong| wrong.to_string()),
+            Self::File { file, len, buf } => {
+                let mut done = 0;
+                while done < got.len() {
+                    let at = (offset + done as u64) % *len;
+                    let most = usize::try_from(*len - at).unwrap_or(usize::MAX);
+                    let part = &got[done..got.len().min(done.saturating_add(most))];
+                    buf.resize(part.len(), 0);
+                    file.read_exact_at(buf, at).map_err(|e| e.to_string())?;
+                    if buf != part {
+                        return Err(format!("byte {} or later differs from the file", at));
+                    }
+                    done += part.len();
+                }
+                Ok(())
+            }
+            Self::Any => Ok(()),
+        }
+    }
+}
+
+/// Where arrived bytes are written, if anywhere.
+pub struct Out(Option<File>);
+
+impl Out {
+    /// Opens the file that `config` asks for.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn of(path: Option<&Path>) -> anyhow::Result<Self> {
+        let open = |p: &Path| File::create(p).with_context(|| format!("--out {}", p.display()));
+        path.map(open).transpose().map(Self)
+    }
+
+    /// Appends bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+    }
+}

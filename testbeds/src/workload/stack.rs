@@ -1,0 +1,219 @@
+//! A TCP/IP stack over a nic, and an application on it: one task of a worker.
+
+use std::time::{Duration, Instant};
+
+use rings::DomainError;
+use rings::worker::Task;
+use rings_host::EpollWaiter;
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketSet};
+use smoltcp::socket::tcp;
+use smoltcp::time::Instant as StackInstant;
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
+
+use super::meter::{Meter, SideReport};
+use super::{Job, Nic};
+use crate::counters::Counters;
+
+/// An application: what it does with its sockets.
+pub trait App: Send {
+    /// Looks at its sockets and does what can be done. `true` if it did anything.
+    fn poll(&mut self, net: &mut Net<'_>) -> bool;
+    /// Whether it has done all it was to do.
+    fn done(&self) -> bool;
+}
+
+/// What an application sees of the stack.
+pub struct Net<'a> {
+    /// For connecting.
+    pub iface: &'a mut Interface,
+    /// The sockets.
+    pub sockets: &'a mut SocketSet<'static>,
+    /// The clock, read once per turn.
+    pub now: Instant,
+    /// The meter.
+    pub meter: &'a mut Meter,
+}
+
+/// Who this stack is.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Ethernet address.
+    pub mac: [u8; 6],
+    /// IP address; the network is /24 or /64.
+    pub ip: IpAddress,
+    /// Seed of initial sequence numbers.
+    pub seed: u64,
+}
+
+/// A stack with its application, on a nic.
+pub struct Stack<N: Nic, A> {
+    nic: N,
+    iface: Interface,
+    sockets: SocketSet<'static>,
+    app: A,
+    meter: Meter,
+    origin: Instant,
+    /// Frames taken in one turn.
+    budget: usize,
+    /// Empty turns since the last look at the clock.
+    idle: u32,
+    /// The last turn ended because the ring was full.
+    blocked: bool,
+    /// When the stack's next timer is due.
+    due: Option<Instant>,
+}
+
+/// Empty turns between two looks at the clock: it costs more than the turn.
+const IDLE_TURNS_PER_CLOCK: u32 = 64;
+
+impl<N: Nic, A: App> Stack<N, A> {
+    /// A stack named `identity` over `nic`, with an application whose sockets `open` makes.
+    pub fn new(
+        mut nic: N,
+        identity: Identity,
+        budget: usize,
+        meter: Meter,
+        open: impl FnOnce(&mut Interface, &mut SocketSet<'static>) -> A,
+    ) -> Self {
+        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(identity.mac)));
+        config.random_seed = identity.seed;
+        let mut iface = Interface::new(config, &mut nic, StackInstant::from_micros(0));
+        let prefix = if matches!(identity.ip, IpAddress::Ipv4(_)) { 24 } else { 64 };
+        iface.update_ip_addrs(|addresses| {
+            // Room for two, and this is the first.
+            let _ = addresses.push(IpCidr::new(identity.ip, prefix));
+        });
+        let mut sockets = SocketSet::new(Vec::new());
+        let app = open(&mut iface, &mut sockets);
+        Self {
+            nic,
+            iface,
+            sockets,
+            app,
+            meter,
+            origin: Instant::now(),
+            budget,
+            idle: 0,
+            blocked: false,
+            due: None,
+        }
+    }
+
+    /// The stack's clock.
+    fn stack_time(&self, now: Instant) -> StackInstant {
+        let micros = now.duration_since(self.origin).as_micros();
+        StackInstant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+    }
+
+    fn turn(&mut self, now: Instant) -> bool {
+        let time = self.stack_time(now);
+        let mut any = false;
+        for _ in 0..self.budget {
+            match self.iface.poll_ingress_single(time, &mut self.nic, &mut self.sockets) {
+                PollIngressSingleResult::None => break,
+                _ => any = true,
+            }
+        }
+        let Self { iface, sockets, meter, .. } = self;
+        any |= self.app.poll(&mut Net { iface, sockets, now, meter });
+        let before = self.nic.sent();
+        let _ = self.iface.poll_egress(time, &mut self.nic, &mut self.sockets);
+        let after = self.nic.sent();
+        any |= after.0 != before.0;
+        self.blocked = after.1 != before.1;
+        self.nic.flush();
+        if self.meter.wants_base() {
+            let counters = self.job_counters();
+            self.meter.set_base(counters);
+        }
+        any
+    }
+
+    fn job_counters(&self) -> Counters {
+        let report = &self.meter.report;
+        let mine = Counters { payload: report.bytes, ops: report.ops, ..Counters::default() };
+        self.nic.counters().plus(&mine)
+    }
+}
+
+impl<N: Nic, A: App> Task for Stack<N, A> {
+    fn work(&mut self) -> bool {
+        if !self.nic.poll() {
+            // Nothing came: only a timer, or the application's own time, can make work.
+            self.idle += 1;
+            if !self.idle.is_multiple_of(IDLE_TURNS_PER_CLOCK) {
+                return false;
+            }
+        }
+        self.idle = 0;
+        self.turn(Instant::now())
+    }
+
+    fn arm(&mut self, now: Instant) -> bool {
+        let time = self.stack_time(now);
+        let delay = self.iface.poll_delay(time, &self.sockets);
+        self.due = delay.map(|d| now + Duration::from_micros(d.total_micros()));
+        self.nic.arm(self.blocked, now)
+    }
+
+    fn disarm(&mut self) -> bool {
+        // Whatever woke us, the next turn is to look at everything.
+        self.idle = IDLE_TURNS_PER_CLOCK - 1;
+        self.nic.disarm()
+    }
+
+    fn settle(&mut self, worked: bool, now: Instant) {
+        self.nic.settle(worked, now);
+    }
+
+    fn patience(&self, now: Instant) -> Duration {
+        // A full ring makes the stack's timer due at once; what ends that wait is an event.
+        let timer = match self.due {
+            Some(due) if !self.blocked => due.saturating_duration_since(now),
+            _ => Duration::MAX,
+        };
+        self.nic.patience(now).min(timer)
+    }
+
+    fn finished(&self) -> bool {
+        self.app.done() || self.nic.failure().is_some()
+    }
+}
+
+impl<N: Nic, A: App> Job for Stack<N, A> {
+    fn counters(&self) -> Counters {
+        self.job_counters()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.nic.failure()
+    }
+
+    fn begun(&self) -> bool {
+        self.meter.begun()
+    }
+
+    fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
+        self.nic.watch(waiter)
+    }
+
+    fn unwatch(&self, waiter: &mut EpollWaiter) {
+        self.nic.unwatch(waiter);
+    }
+
+    fn finish(self: Box<Self>) -> SideReport {
+        let counters = self.job_counters();
+        self.nic.close();
+        self.meter.finish(counters)
+    }
+}
+
+/// A TCP socket as all workloads want it: no delay of acknowledgements, no waiting for more data.
+#[must_use]
+pub fn tcp_socket(window: usize) -> tcp::Socket<'static> {
+    let buffer = || tcp::SocketBuffer::new(vec![0; window]);
+    let mut socket = tcp::Socket::new(buffer(), buffer());
+    socket.set_nagle_enabled(false);
+    socket.set_ack_delay(None);
+    socket
+}

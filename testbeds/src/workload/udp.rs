@@ -1,0 +1,130 @@
+//! UDP datagrams in one direction: each carries its number, and the receiver counts what is missing.
+
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::udp;
+use smoltcp::wire::IpAddress;
+
+use super::stack::{App, Net};
+use super::think;
+use crate::payload::Payload;
+
+/// Bytes of the number at the head of each datagram.
+const HEAD: usize = 8;
+
+/// Sends.
+pub struct Sender {
+    flows: Vec<(SocketHandle, u64, Payload)>,
+    remote: (IpAddress, u16),
+    len: usize,
+    verify: bool,
+    think_ns: u64,
+    total: u64,
+    over: bool,
+}
+
+/// Receives.
+pub struct Receiver {
+    flows: Vec<(SocketHandle, u64, Payload)>,
+    verify: bool,
+}
+
+impl Sender {
+    /// Datagrams of `len` bytes from these sockets to `remote` and the ports behind it.
+    pub fn new(
+        flows: Vec<(SocketHandle, Payload)>,
+        remote: (IpAddress, u16),
+        len: usize,
+        verify: bool,
+        think_ns: u64,
+    ) -> Self {
+        let flows = flows.into_iter().map(|(handle, payload)| (handle, 0, payload)).collect();
+        Self { flows, remote, len, verify, think_ns, total: 0, over: false }
+    }
+}
+
+impl App for Sender {
+    fn poll(&mut self, net: &mut Net<'_>) -> bool {
+        if self.over {
+            return false;
+        }
+        net.meter.tick(net.now);
+        let mut any = false;
+        for (flow, (handle, number, payload)) in self.flows.iter_mut().enumerate() {
+            let socket = net.sockets.get_mut::<udp::Socket<'_>>(*handle);
+            let port = self.remote.1 + u16::try_from(flow).unwrap_or(u16::MAX);
+            while net.meter.left(self.total) >= self.len as u64 && socket.can_send() {
+                think(self.think_ns);
+                let (len, verify, n) = (self.len, self.verify, *number);
+                let sent = socket.send_with(len, (self.remote.0, port), |room| {
+                    room[..HEAD].copy_from_slice(&n.to_be_bytes());
+                    if verify {
+                        payload.fill(n.wrapping_mul(len as u64), &mut room[HEAD..]);
+                    }
+                    len
+                });
+                if sent.is_err() {
+                    break;
+                }
+                *number += 1;
+                self.total += len as u64;
+                any = true;
+            }
+        }
+        // Ends when the sockets are empty too, so that the last datagrams leave.
+        let counted_out = net.meter.left(self.total) < self.len as u64;
+        if counted_out || net.meter.is_over(net.now, self.total) {
+            self.over = self
+                .flows
+                .iter()
+                .all(|(handle, ..)| net.sockets.get::<udp::Socket<'_>>(*handle).send_queue() == 0);
+        }
+        any
+    }
+
+    fn done(&self) -> bool {
+        self.over
+    }
+}
+
+impl Receiver {
+    /// Receives on these sockets.
+    pub fn new(flows: Vec<(SocketHandle, Payload)>, verify: bool) -> Self {
+        let flows = flows.into_iter().map(|(handle, payload)| (handle, 0, payload)).collect();
+        Self { flows, verify }
+    }
+}
+
+impl App for Receiver {
+    fn poll(&mut self, net: &mut Net<'_>) -> bool {
+        let mut any = false;
+        for (handle, next, payload) in &mut self.flows {
+            let socket = net.sockets.get_mut::<udp::Socket<'_>>(*handle);
+            while let Ok((bytes, _)) = socket.recv() {
+                any = true;
+                net.meter.tick(net.now);
+                let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
+                    net.meter.error(|| "a datagram without its number".to_owned());
+                    continue;
+                };
+                let number = u64::from_be_bytes(*head);
+                let report = &mut net.meter.report;
+                report.bytes += bytes.len() as u64;
+                report.ops += 1;
+                report.lost += number.saturating_sub(*next);
+                *next = number.wrapping_add(1);
+                if !self.verify {
+                    continue;
+                }
+                match payload.check(number.wrapping_mul(bytes.len() as u64), rest) {
+                    Ok(()) => report.verified += rest.len() as u64,
+                    Err(wrong) => net.meter.error(|| format!("datagram {number}: {wrong}")),
+                }
+            }
+        }
+        any
+    }
+
+    fn done(&self) -> bool {
+        true
+    }
+}
