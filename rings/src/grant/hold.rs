@@ -32,7 +32,9 @@ impl Hold {
     #[inline(always)]
     pub fn begin(&mut self, mem: &impl GrantMem) {
         self.seq = self.seq.wrapping_add(1) | 1;
-        mem.store_hold(self.line, self.seq, Ordering::Relaxed);
+        // SYNC copies are over: a granter that misses the even word between two batches and finds
+        // this one must know the copies of the former batch done, as if it had seen that word.
+        mem.store_hold(self.line, self.seq, Ordering::Release);
         // SYNC copy against end_access: with the fence in GrantTable::end_access. Either the
         // granter sees this hold, or we see the entry withdrawn.
         fence(Ordering::SeqCst);

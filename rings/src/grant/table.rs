@@ -106,7 +106,7 @@ impl<M: GrantMem> GrantTable<M> {
 
     /// Whether each batch that ran when the entry was withdrawn has ended since.
     fn copies_ended(&self, seen: &[u32; HOLD_LINES]) -> bool {
-        // SYNC copies are over: with the Release store in Hold::end.
+        // SYNC copies are over: with the Release stores in Hold::end and Hold::begin.
         seen.iter()
             .enumerate()
             .take(self.mem.holds())
