@@ -17,9 +17,14 @@ pub struct Hold {
 
 impl Hold {
     /// The hold word `line`, which the host gave to this copier alone. It goes on where a former
-    /// holder of the line left off, so that the granter can tell their batches apart.
+    /// holder of the line left off, so that the granter can tell their batches apart; one that died
+    /// within a batch copies no more, and must not keep the granter waiting.
     pub fn attach(line: usize, mem: &impl GrantMem) -> Self {
-        Self { line, seq: mem.load_hold(line, Ordering::Relaxed) }
+        let mut hold = Self { line, seq: mem.load_hold(line, Ordering::Relaxed) };
+        if hold.seq % 2 == 1 {
+            hold.end(mem);
+        }
+        hold
     }
 
     /// Which word.
