@@ -152,7 +152,8 @@ impl World {
                 let frame = self.grants[&op.gref].frame.0 - layout().pool_first;
                 let (page, local) =
                     (frame as usize * PAGE_SIZE + usize::from(op.offset), op.local as usize);
-                let (theirs, ours) = (page..page + usize::from(op.len), local..local + usize::from(op.len));
+                let (theirs, ours) =
+                    (page..page + usize::from(op.len), local..local + usize::from(op.len));
                 if write {
                     pool[theirs].copy_from_slice(&arena[ours]);
                 } else {
@@ -189,9 +190,10 @@ impl World {
     }
 
     fn unpin(&mut self, gref: Gref, write: bool) -> Result<(), TestCaseError> {
-        let count = self.grants.get_mut(&gref).map(|grant| {
-            if write { &mut grant.writers } else { &mut grant.readers }
-        });
+        let count = self
+            .grants
+            .get_mut(&gref)
+            .map(|grant| if write { &mut grant.writers } else { &mut grant.readers });
         let expected = match count {
             Some(count) if *count > 0 => {
                 *count -= 1;
@@ -275,7 +277,7 @@ proptest! {
                     let fits = free.iter().any(|&at| (at..at + run).all(|pfn| free.contains(&pfn)));
                     let got = pool.alloc(count);
                     prop_assert_eq!(got.is_some(), count > 0 && fits);
-                    for frames in got {
+                    if let Some(frames) = got {
                         prop_assert_eq!(frames.count(), count);
                         for index in 0..count {
                             prop_assert!(free.remove(&frames.pfn(index).0), "given twice");

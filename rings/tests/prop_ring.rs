@@ -22,13 +22,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 type Front<M> = FrontRing<M, u64, u64>;
 type Back<M> = BackRing<M, u64, u64>;
 
-/// A ring in plain memory.
+/// A ring in plain memory: four words, and slots of eight bytes.
 #[derive(Clone)]
-struct VecRing(Rc<(Vec<Cell<u32>>, Vec<Cell<u64>>)>);
+struct VecRing {
+    words: Rc<[Cell<u32>]>,
+    slots: Rc<[Cell<u64>]>,
+}
 
 fn vec_ring(size: usize, base: u32) -> VecRing {
     let words = [base, base.wrapping_add(1), base, base.wrapping_add(1)];
-    VecRing(Rc::new((words.map(Cell::new).to_vec(), vec![Cell::new(0); size])))
+    VecRing { words: words.map(Cell::new).into(), slots: vec![Cell::new(0); size].into() }
 }
 
 /// Eight slots in a real page.
@@ -40,7 +43,7 @@ fn page_ring(base: u32) -> Sring<504> {
 
 impl VecRing {
     fn word(&self, index: Index) -> &Cell<u32> {
-        &self.0.0[match index {
+        &self.words[match index {
             Index::ReqProd => 0,
             Index::ReqEvent => 1,
             Index::RspProd => 2,
@@ -51,7 +54,7 @@ impl VecRing {
 
 impl SringMem for VecRing {
     fn size(&self) -> u32 {
-        u32::try_from(self.0.1.len()).expect("a few slots")
+        u32::try_from(self.slots.len()).expect("a few slots")
     }
 
     fn load(&self, index: Index, _: Ordering) -> u32 {
@@ -63,13 +66,13 @@ impl SringMem for VecRing {
     }
 
     fn read<T: FromBytes>(&self, slot: u32) -> T {
-        let bytes = self.0.1[slot as usize].get().to_ne_bytes();
+        let bytes = self.slots[slot as usize].get().to_ne_bytes();
         T::read_from_bytes(&bytes).expect("eight bytes")
     }
 
     fn write<T: IntoBytes + Immutable>(&self, slot: u32, value: T) {
         let bytes = value.as_bytes().try_into().expect("eight bytes");
-        self.0.1[slot as usize].set(u64::from_ne_bytes(bytes));
+        self.slots[slot as usize].set(u64::from_ne_bytes(bytes));
     }
 }
 
@@ -245,8 +248,10 @@ fn survive<M: SringMem + Clone>(
             };
             mem.store(index, value, Ordering::Relaxed);
         }
-        let (req_prod, rsp_prod) =
-            (mem.load(Index::ReqProd, Ordering::Relaxed), mem.load(Index::RspProd, Ordering::Relaxed));
+        let (req_prod, rsp_prod) = (
+            mem.load(Index::ReqProd, Ordering::Relaxed),
+            mem.load(Index::RspProd, Ordering::Relaxed),
+        );
         let requests_seen = requests_taken.wrapping_add(back.unconsumed_requests());
         let responses_seen = responses_taken.wrapping_add(front.unconsumed_responses());
         let (asked, room) = (front.outstanding(), size - back.unanswered());

@@ -28,7 +28,8 @@ type Pages = Rc<[Watched; 2]>;
 struct Steps<const COPIERS: usize> {
     begin: fn(&mut Hold, &Words<COPIERS>),
     end: fn(&mut Hold, &Words<COPIERS>),
-    end_access: fn(&mut GrantTable<Words<COPIERS>>, &Words<COPIERS>, Gref) -> Result<(), StillInUse>,
+    end_access:
+        fn(&mut GrantTable<Words<COPIERS>>, &Words<COPIERS>, Gref) -> Result<(), StillInUse>,
 }
 
 impl<const COPIERS: usize> Clone for Steps<COPIERS> {
@@ -72,12 +73,7 @@ fn copy<const COPIERS: usize>(
 /// Each copier runs `batches`; the granter tries `tries` times to take its grant back, and when it
 /// has succeeded uses the page for itself. If `again`, it then grants the other page by the same
 /// gref, and takes that back too.
-fn copies<const COPIERS: usize>(
-    steps: Steps<COPIERS>,
-    batches: usize,
-    tries: usize,
-    again: bool,
-) {
+fn copies<const COPIERS: usize>(steps: Steps<COPIERS>, batches: usize, tries: usize, again: bool) {
     let (words, pages) = (Words::<COPIERS>::new(), pages());
     let mut table = GrantTable::new(words.clone());
     let gref = table.grant_access(BACKEND, Pfn(0), false).expect("a free gref");
@@ -121,7 +117,11 @@ fn maps(unpin: fn(&mut Pins, &Words<1>, Gref, bool) -> Result<(), GntStatus>) {
             let mut pins = Pins::default();
             for write in [false, true] {
                 if let Ok(Pfn(frame)) = pins.pin(&words, BACKEND, gref, write) {
-                    assert_eq!(pages[frame as usize].read(), GRANTED, "bytes that were not granted");
+                    assert_eq!(
+                        pages[frame as usize].read(),
+                        GRANTED,
+                        "bytes that were not granted"
+                    );
                     unpin(&mut pins, &words, gref, write).expect("a pin of ours");
                 }
             }

@@ -223,9 +223,7 @@ impl<const GREFS: usize, const HOLDERS: usize> GrantMem for GrantWords<GREFS, HO
 
     fn compare_exchange(&self, gref: Gref, old: u64, new: u64) -> Result<(), u64> {
         // The orderings of GrantPage.
-        self.entry(gref)
-            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
-            .map(|_| ())
+        self.entry(gref).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
     }
 
     fn holds(&self) -> usize {

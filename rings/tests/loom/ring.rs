@@ -141,7 +141,8 @@ fn echo<M: SringMem + Clone + 'static, const COUNT: usize>(mem: M) {
 #[test]
 fn no_back_sleeps_on_a_request() {
     explore(None, || {
-        let steps = Steps { push: Front::push_requests, final_check: Back::final_check_for_requests };
+        let steps =
+            Steps { push: Front::push_requests, final_check: Back::final_check_for_requests };
         requests::<_, 2>(RingMem::<2>::new(BASE), steps);
     });
 }
@@ -234,7 +235,8 @@ fn without_the_fence_in_push_a_front_sleeps_on_a_response() {
 #[should_panic(expected = "Causality violation")]
 fn without_release_and_acquire_items_are_torn() {
     explore(None, || {
-        let steps = Steps { push: Front::push_requests, final_check: Back::final_check_for_requests };
+        let steps =
+            Steps { push: Front::push_requests, final_check: Back::final_check_for_requests };
         requests::<_, 2>(Unordered(RingMem::<2>::new(BASE)), steps);
     });
 }
