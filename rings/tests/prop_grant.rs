@@ -11,9 +11,11 @@ use std::collections::{BTreeSet, HashMap};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rings::grant::{
-    CopyEngine, CopyOp, GntStatus, GrantPage, GrantTable, Hold, Layout, Pins, StillInUse,
+    CopyEngine, CopyOp, GntStatus, GrantMem, GrantPage, GrantTable, Hold, Layout, Pins, StillInUse,
 };
+use rings::io::grant_table::{GrantEntry, GrantFlags};
 use rings::mem::Region;
+use rings::sync::Ordering;
 use rings::{DomId, Gref, Memory, PAGE_SIZE, Pfn};
 
 /// Frames of the granter; its pool is what the fixed jobs leave.
@@ -37,6 +39,14 @@ struct Grant {
 }
 
 impl Grant {
+    /// The entry that tells of it: reading while it is mapped at all, writing while that is allowed.
+    fn entry(&self) -> GrantEntry {
+        let mut entry = GrantEntry::permit_access(self.domid, self.frame, self.readonly);
+        entry.flags.set(GrantFlags::READING, self.readers + self.writers > 0);
+        entry.flags.set(GrantFlags::WRITING, self.writers > 0);
+        entry
+    }
+
     /// What Xen answers one who wants to use it, for reading or for writing.
     fn permits(&self, write: bool) -> Result<Pfn, GntStatus> {
         if self.domid != CALLER || (write && self.readonly) {
@@ -233,6 +243,10 @@ impl World {
         let pinned: usize = self.grants.values().map(|g| g.readers + g.writers).sum();
         prop_assert_eq!(self.pins.active(), pinned);
         prop_assert_eq!(self.table.active(), self.grants.len());
+        for (&gref, grant) in &self.grants {
+            let word = self.page.load(gref, Ordering::Relaxed);
+            prop_assert_eq!(GrantEntry::from_u64(word), grant.entry());
+        }
         Ok(())
     }
 }
