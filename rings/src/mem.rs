@@ -96,12 +96,15 @@ impl Region {
     #[inline(always)]
     fn at(&self, offset: usize, size: usize, align: usize) -> *mut u8 {
         assert!(
-            offset <= self.len && size <= self.len - offset && offset.is_multiple_of(align),
+            offset <= self.len && size <= self.len - offset,
             "offset {offset} (+{size}) outside a region of {} bytes",
             self.len
         );
         // SAFETY: just checked to be inside the mapping.
-        unsafe { self.base.as_ptr().add(offset) }
+        let at = unsafe { self.base.as_ptr().add(offset) };
+        // The address counts, not the offset: `part` cuts anywhere.
+        assert!(at.addr().is_multiple_of(align), "offset {offset} is not aligned to {align}");
+        at
     }
 
     /// The 32-bit word at `offset`, shared with the other process.
@@ -109,8 +112,8 @@ impl Region {
     #[must_use]
     pub fn word32(&self, offset: usize) -> &AtomicU32 {
         let at = self.at(offset, 4, 4);
-        // SAFETY: inside the mapping and aligned (base is 8-aligned by `new`, or a page or slot
-        // boundary by `part`); atomics may be shared with writers, of this process or another.
+        // SAFETY: inside the mapping and aligned; atomics may be shared with writers, of this
+        // process or another.
         unsafe { AtomicU32::from_ptr(at.cast()) }
     }
 
@@ -262,6 +265,12 @@ mod tests {
         assert!(r.part(usize::MAX, 2).is_none());
         assert!(r.page(Pfn(2)).is_none());
         assert!(r.page(Pfn(u32::MAX)).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "not aligned")]
+    fn a_word_of_a_part_that_begins_anywhere_must_still_be_aligned() {
+        let _ = Region::anonymous(64).part(2, 32).expect("inside").word32(0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Journey 7. One end of an event channel: send, mask, unmask, clear.
 
-use super::{End, EventPage, EventWords};
+use super::{End, EventPage, EventWords, Word};
 use crate::cost::{Charge, Cost};
 use crate::sync::{Ordering, fence};
 use crate::{DomId, Port};
@@ -56,14 +56,16 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
     pub fn send(&mut self) {
         self.cost.charge(Charge::Send);
         let to = self.end.other();
-        if self.words.set_pending(to) {
+        // SYNC merged sends: an event that is pending already tells its owner of our work too, since
+        // the owner's swap in `clear` reads this one.
+        if self.words.swap(to, Word::Pending, 1, Ordering::AcqRel) != 0 {
             self.counters.merged += 1;
             return;
         }
         // SYNC event is seen: with the fence in `unmask`. Either we see the port unmasked, or its
         // owner sees it pending.
         fence(Ordering::SeqCst);
-        if self.words.masked(to) {
+        if self.words.load(to, Word::Mask, Ordering::Relaxed) != 0 {
             self.counters.merged += 1;
             return;
         }
@@ -74,30 +76,33 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
     /// Masks our port: from now on nobody rings for it.
     #[inline]
     pub fn mask(&self) {
-        self.words.set_mask(self.end, true);
+        self.words.store(self.end, Word::Mask, 1, Ordering::Relaxed);
     }
 
     /// Unmasks our port; `true` if it is pending, so that one must look and not sleep.
     #[inline]
     #[must_use = "an unmasked port that is pending brings no further doorbell"]
     pub fn unmask(&self) -> bool {
-        self.words.set_mask(self.end, false);
+        self.words.store(self.end, Word::Mask, 0, Ordering::Relaxed);
         // SYNC event is seen: with the fence in `send`.
         fence(Ordering::SeqCst);
-        self.words.pending(self.end)
+        self.words.load(self.end, Word::Pending, Ordering::Acquire) != 0
     }
 
     /// Journey 8. Clears pending, before the ring is looked at: an event that comes afterwards
     /// belongs to work that may have been missed. Says whether it was set.
     #[inline]
     pub fn clear(&self) -> bool {
-        self.words.clear_pending(self.end)
+        // Usually clear already: look first, a swap would take the line from the sender.
+        self.words.load(self.end, Word::Pending, Ordering::Relaxed) != 0
+            // SYNC merged sends: with the swap in `send`.
+            && self.words.swap(self.end, Word::Pending, 0, Ordering::AcqRel) != 0
     }
 
     /// Whether the other end has closed the channel or died.
     #[must_use]
     pub fn closed(&self) -> bool {
-        self.words.closed(self.end)
+        self.words.load(self.end, Word::Closed, Ordering::Acquire) != 0
     }
 
     /// What has happened on this end.

@@ -19,4 +19,4 @@ mod words;
 pub use channel::{Channel, Doorbell, EventCounters};
 pub use eoi::Eoi;
 pub use wait::{Next, Spin, WaitPolicy};
-pub use words::{End, EventPage, EventWords};
+pub use words::{End, EventPage, EventWords, Word};

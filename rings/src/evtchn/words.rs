@@ -10,6 +10,8 @@
 //! All are `u32`, 0 or 1. The sender sets the other end's `pending`; each end owns its `mask`; the
 //! host sets `closed` of an end whose other end is gone.
 
+use std::sync::atomic::AtomicU32;
+
 use crate::mem::Region;
 use crate::sync::Ordering;
 
@@ -33,20 +35,26 @@ impl End {
     }
 }
 
-/// Memory that holds the words of a channel.
+/// The three words of an end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// An event was sent and not seen yet. Set by the sender, cleared by the owner.
+    Pending,
+    /// The owner does not want to be woken.
+    Mask,
+    /// The other end is gone. Set by the host.
+    Closed,
+}
+
+/// Memory that holds the words of a channel. The orderings are passed in, so that they all stand
+/// in `channel.rs`, beside the sentence that needs them.
 pub trait EventWords {
-    /// Sets the pending bit of `end`; says whether it was set already.
-    fn set_pending(&self, end: End) -> bool;
-    /// Clears the pending bit of `end`; says whether it was set.
-    fn clear_pending(&self, end: End) -> bool;
-    /// Reads the pending bit of `end`.
-    fn pending(&self, end: End) -> bool;
-    /// Writes the mask bit of `end`.
-    fn set_mask(&self, end: End, masked: bool);
-    /// Reads the mask bit of `end`.
-    fn masked(&self, end: End) -> bool;
-    /// Whether the other end of `end` is gone.
-    fn closed(&self, end: End) -> bool;
+    /// Reads a word of `end`.
+    fn load(&self, end: End, word: Word, order: Ordering) -> u32;
+    /// Writes a word of `end`.
+    fn store(&self, end: End, word: Word, value: u32, order: Ordering);
+    /// Writes a word of `end` and says what it was.
+    fn swap(&self, end: End, word: Word, value: u32, order: Ordering) -> u32;
 }
 
 /// The words in a shared page.
@@ -55,9 +63,6 @@ pub struct EventPage(Region);
 
 impl EventPage {
     const STRIDE: usize = 64;
-    const PENDING: usize = 0;
-    const MASK: usize = 4;
-    const CLOSED: usize = 8;
 
     /// The channel in `page`.
     ///
@@ -71,45 +76,60 @@ impl EventPage {
 
     /// Tells `end` that its other end is gone. Only the host does.
     pub fn set_closed(&self, end: End, closed: bool) {
-        self.word(end, Self::CLOSED).store(u32::from(closed), Ordering::Release);
+        self.store(end, Word::Closed, u32::from(closed), Ordering::Release);
     }
 
     #[inline(always)]
-    fn word(&self, end: End, at: usize) -> &std::sync::atomic::AtomicU32 {
-        self.0.word32(if end == End::A { 0 } else { Self::STRIDE } + at)
+    fn word(&self, end: End, word: Word) -> &AtomicU32 {
+        let line = match end {
+            End::A => 0,
+            End::B => Self::STRIDE,
+        };
+        let at = match word {
+            Word::Pending => 0,
+            Word::Mask => 4,
+            Word::Closed => 8,
+        };
+        self.0.word32(line + at)
     }
 }
 
 impl EventWords for EventPage {
     #[inline(always)]
-    fn set_pending(&self, end: End) -> bool {
-        self.word(end, Self::PENDING).swap(1, Ordering::AcqRel) != 0
+    fn load(&self, end: End, word: Word, order: Ordering) -> u32 {
+        self.word(end, word).load(order)
     }
 
     #[inline(always)]
-    fn clear_pending(&self, end: End) -> bool {
-        let word = self.word(end, Self::PENDING);
-        // Usually clear already: look first, a swap would take the line from the sender.
-        word.load(Ordering::Relaxed) != 0 && word.swap(0, Ordering::AcqRel) != 0
+    fn store(&self, end: End, word: Word, value: u32, order: Ordering) {
+        self.word(end, word).store(value, order);
     }
 
     #[inline(always)]
-    fn pending(&self, end: End) -> bool {
-        self.word(end, Self::PENDING).load(Ordering::Acquire) != 0
+    fn swap(&self, end: End, word: Word, value: u32, order: Ordering) -> u32 {
+        self.word(end, word).swap(value, order)
     }
+}
 
-    #[inline(always)]
-    fn set_mask(&self, end: End, masked: bool) {
-        self.word(end, Self::MASK).store(u32::from(masked), Ordering::Release);
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    #[inline(always)]
-    fn masked(&self, end: End) -> bool {
-        self.word(end, Self::MASK).load(Ordering::Relaxed) != 0
-    }
-
-    #[inline(always)]
-    fn closed(&self, end: End) -> bool {
-        self.word(end, Self::CLOSED).load(Ordering::Acquire) != 0
+    #[test]
+    fn each_word_has_its_place_in_the_page() {
+        let page = Region::anonymous(128);
+        let words = EventPage::new(page.clone());
+        for (end, word, at) in [
+            (End::A, Word::Pending, 0),
+            (End::A, Word::Mask, 4),
+            (End::A, Word::Closed, 8),
+            (End::B, Word::Pending, 64),
+            (End::B, Word::Mask, 68),
+            (End::B, Word::Closed, 72),
+        ] {
+            words.store(end, word, 1, Ordering::Relaxed);
+            assert_eq!(page.read::<u32>(at), 1, "{word:?} of {end:?}");
+            page.zero(0, 128);
+        }
     }
 }

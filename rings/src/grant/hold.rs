@@ -17,9 +17,14 @@ pub struct Hold {
 
 impl Hold {
     /// The hold word `line`, which the host gave to this copier alone. It goes on where a former
-    /// holder of the line left off, so that the granter can tell their batches apart.
+    /// holder of the line left off, so that the granter can tell their batches apart; one that died
+    /// within a batch copies no more, and must not keep the granter waiting.
     pub fn attach(line: usize, mem: &impl GrantMem) -> Self {
-        Self { line, seq: mem.load_hold(line, Ordering::Relaxed) }
+        let mut hold = Self { line, seq: mem.load_hold(line, Ordering::Relaxed) };
+        if hold.seq % 2 == 1 {
+            hold.end(mem);
+        }
+        hold
     }
 
     /// Which word.
@@ -32,7 +37,9 @@ impl Hold {
     #[inline(always)]
     pub fn begin(&mut self, mem: &impl GrantMem) {
         self.seq = self.seq.wrapping_add(1) | 1;
-        mem.store_hold(self.line, self.seq, Ordering::Relaxed);
+        // SYNC copies are over: a granter that misses the even word between two batches and finds
+        // this one must know the copies of the former batch done, as if it had seen that word.
+        mem.store_hold(self.line, self.seq, Ordering::Release);
         // SYNC copy against end_access: with the fence in GrantTable::end_access. Either the
         // granter sees this hold, or we see the entry withdrawn.
         fence(Ordering::SeqCst);

@@ -1,6 +1,6 @@
 //! The granter's half: giving access, and taking it back only when nobody uses it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{GrantMem, HOLD_LINES};
 use crate::io::grant_table::{GrantEntry, NR_RESERVED_ENTRIES};
@@ -17,6 +17,8 @@ pub struct StillInUse(pub Gref);
 pub struct GrantTable<M> {
     mem: M,
     free: Vec<Gref>,
+    /// Grefs given and not taken back, the reserved ones apart.
+    given: HashSet<Gref>,
     /// Withdrawn entries whose batch of copies had not ended yet: the hold words seen then.
     withdrawn: HashMap<Gref, [u32; HOLD_LINES]>,
 }
@@ -29,18 +31,27 @@ impl<M: GrantMem> GrantTable<M> {
     /// An empty table.
     pub fn new(mem: M) -> Self {
         let free = (NR_RESERVED_ENTRIES..mem.entries()).rev().map(Gref).collect();
-        Self { mem, free, withdrawn: HashMap::new() }
+        Self { mem, free, given: HashSet::new(), withdrawn: HashMap::new() }
     }
 
     /// Lets `domid` read, and unless `readonly` write, `frame`. `None` if all grefs are taken.
     pub fn grant_access(&mut self, domid: DomId, frame: Pfn, readonly: bool) -> Option<Gref> {
         let gref = self.free.pop()?;
-        self.grant_at(gref, domid, frame, readonly);
+        self.given.insert(gref);
+        self.write(gref, domid, frame, readonly);
         Some(gref)
     }
 
     /// As [`grant_access`](Self::grant_access), for a gref with a fixed number (console, store).
+    ///
+    /// # Panics
+    /// If `gref` is not a reserved one: the others are handed out by `grant_access` alone.
     pub fn grant_at(&mut self, gref: Gref, domid: DomId, frame: Pfn, readonly: bool) {
+        assert!(gref.0 < NR_RESERVED_ENTRIES, "gref {gref} has no fixed number");
+        self.write(gref, domid, frame, readonly);
+    }
+
+    fn write(&self, gref: Gref, domid: DomId, frame: Pfn, readonly: bool) {
         // grant_table.h: 1. write domid; 2. write frame; 3. barrier; 4. write flags. As one word
         // they appear together. SYNC grant is visible: with the Acquire loads in CopyEngine and map.
         let entry = GrantEntry::permit_access(domid, frame, readonly);
@@ -48,18 +59,22 @@ impl<M: GrantMem> GrantTable<M> {
     }
 
     /// Takes access back. Until this says `Ok`, the page must neither be reused nor freed
-    /// (XSA-396): keep it aside and ask again.
+    /// (XSA-396): keep it aside and ask again. A gref that is not given (any more) is `Ok` at once.
     ///
     /// # Errors
     /// If the page is mapped, or a copy that may have seen the grant has not ended.
     pub fn end_access(&mut self, gref: Gref) -> Result<(), StillInUse> {
+        let reserved = gref.0 < NR_RESERVED_ENTRIES;
+        if !reserved && !self.given.contains(&gref) {
+            return Ok(());
+        }
         let seen = match self.withdrawn.get(&gref) {
             Some(seen) => *seen,
             None => self.withdraw(gref)?,
         };
         if self.copies_ended(&seen) {
             self.withdrawn.remove(&gref);
-            if gref.0 >= NR_RESERVED_ENTRIES {
+            if self.given.remove(&gref) {
                 self.free.push(gref);
             }
             Ok(())
@@ -69,10 +84,10 @@ impl<M: GrantMem> GrantTable<M> {
         }
     }
 
-    /// Grants given and not taken back.
+    /// Grants given and not taken back, the reserved ones apart.
     #[must_use]
     pub fn active(&self) -> usize {
-        (self.mem.entries() - NR_RESERVED_ENTRIES) as usize - self.free.len()
+        self.given.len()
     }
 
     /// Clears the entry and notes which batches of copies were running then.
@@ -106,7 +121,7 @@ impl<M: GrantMem> GrantTable<M> {
 
     /// Whether each batch that ran when the entry was withdrawn has ended since.
     fn copies_ended(&self, seen: &[u32; HOLD_LINES]) -> bool {
-        // SYNC copies are over: with the Release store in Hold::end.
+        // SYNC copies are over: with the Release stores in Hold::end and Hold::begin.
         seen.iter()
             .enumerate()
             .take(self.mem.holds())
