@@ -178,7 +178,14 @@ impl<D: Domain> Queue<D> {
     /// Whether the largest frame can be given to the guest now.
     #[inline]
     pub(crate) fn has_full_room(&mut self) -> bool {
-        self.has_room(self.largest(), Meta::default())
+        if self.broken.is_some() {
+            return false;
+        }
+        if !self.rx.has_arena() {
+            self.flush();
+        }
+        let outcome = self.rx.has_room(self.largest(), self.accepted.gso);
+        self.believe(outcome).unwrap_or(false)
     }
 
     /// The largest frame this guest takes. Bytes.

@@ -89,7 +89,10 @@ pub enum SegmentError {
 }
 
 /// The mapping; unmapped, and by its maker unlinked, when the last view is gone.
-struct Mapping(Shmem);
+struct Mapping {
+    /// Held for its Drop.
+    _shmem: Shmem,
+}
 
 // SAFETY: Shmem is an address and names; it is only dropped, once, by the last owner of the Arc
 // around it, and its memory is reached through Region's atomics alone.
@@ -151,7 +154,7 @@ impl Segment {
     fn of(shmem: Shmem) -> Self {
         let base = NonNull::new(shmem.as_ptr()).unwrap_or(NonNull::dangling());
         let len = shmem.len();
-        let mapping = Arc::new(Mapping(shmem));
+        let mapping = Arc::new(Mapping { _shmem: shmem });
         // SAFETY: the mapping is `len` bytes at `base`, page-aligned and writable, and lives in the
         // Arc; this process reaches it through Regions only.
         Self(unsafe { Region::new(base, len, mapping) })

@@ -74,6 +74,29 @@ impl EventPage {
         Self(page)
     }
 
+    /// Makes `end` pending and unmasked, as binding it leaves it. Only the host does.
+    pub fn bind(&self, end: End) {
+        self.store(end, Word::Mask, 0, Ordering::Relaxed);
+        self.store(end, Word::Pending, 1, Ordering::Release);
+    }
+
+    /// Makes `end` pending, whoever sent. Only the host does.
+    pub fn raise(&self, end: End) {
+        self.store(end, Word::Pending, 1, Ordering::Release);
+    }
+
+    /// Whether `end` is pending, for whoever looks on from outside.
+    #[must_use]
+    pub fn is_pending(&self, end: End) -> bool {
+        self.load(end, Word::Pending, Ordering::Acquire) != 0
+    }
+
+    /// Whether the other end of `end` is gone, as the host says.
+    #[must_use]
+    pub fn is_closed(&self, end: End) -> bool {
+        self.load(end, Word::Closed, Ordering::Acquire) != 0
+    }
+
     /// Tells `end` that its other end is gone. Only the host does.
     pub fn set_closed(&self, end: End, closed: bool) {
         self.store(end, Word::Closed, u32::from(closed), Ordering::Release);

@@ -4,6 +4,7 @@
 //! it answers the frontend's Closing; the frontend reads it there. Between a domain's process and
 //! the one that started it, the report is a line of JSON on stdout.
 
+use rings::io::xs_wire::XsdError;
 use rings::store::{Nodes, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,10 @@ pub(super) fn fetch(
     store: &mut impl Nodes,
     back_dir: &str,
 ) -> Result<Option<SideReport>, StoreError> {
-    let text = store.read_if_present(&format!("{back_dir}/{REPORT}"))?;
+    let text = match store.read_if_present(&format!("{back_dir}/{REPORT}")) {
+        // A backend that is gone has taken its directory along.
+        Err(error) if error.xsd_error() == Some(XsdError::EACCES) => None,
+        other => other?,
+    };
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }

@@ -149,7 +149,7 @@ impl Lab {
                 progress.print(&line)?;
             }
             self.show(config, &progress);
-            self.reap(&mut reports)?;
+            self.reap(&mut reports, stop)?;
         }
         drop(progress);
         Ok(reports)
@@ -200,8 +200,13 @@ impl Lab {
     }
 
     /// Takes the reports of frontends that have ended.
-    fn reap(&mut self, reports: &mut Vec<FrontReport>) -> anyhow::Result<()> {
+    fn reap(&mut self, reports: &mut Vec<FrontReport>, stop: &StopFlag) -> anyhow::Result<()> {
         if let Some(how) = self.back.ended() {
+            // Ctrl-C reaches every process of the lab, and theirs may be the quicker ones.
+            std::thread::sleep(LOOK);
+            if stop.is_set() {
+                bail!("interrupted");
+            }
             bail!("{} ended before the run did: {how}", self.back.name());
         }
         let mut at = 0;

@@ -94,13 +94,14 @@ fn bare_frames<N: Nic + 'static>(nic: N, config: &NetConfig, place: &Place) -> B
     let seed = run.seed.wrapping_add(place.queue.0.into());
     let payload = run.verify.then(|| Payload::new(seed));
     let batch = run.batch as usize;
+    let decides = place.role == Role::Client;
     if place.sends(config) {
         let addresses = (place.mac, place.other_mac);
         let shape = (config.len, batch, run.think_ns);
-        Box::new(pktgen::Sender::new(nic, meter, payload, addresses, shape))
+        Box::new(pktgen::Sender::new(nic, meter, payload, addresses, shape, decides))
     } else {
         // What the ring holds is looked at in one turn: four batches of the usual size.
-        Box::new(pktgen::Receiver::new(nic, meter, payload, batch * 4))
+        Box::new(pktgen::Receiver::new(nic, meter, payload, batch * 4, decides))
     }
 }
 
@@ -177,12 +178,13 @@ impl<N: Nic + 'static> StackMaker<'_, N> {
             let remote = (address(config.ip, place.other), PORT);
             return Box::new(Stack::new(nic, identity, budget(config), meter, |_, s| {
                 let sockets = flows.iter().map(|&f| (open_udp(s, len, f), payload(f))).collect();
-                datagrams::Sender::new(sockets, remote, len, verify, think)
+                let decides = place.role == Role::Client;
+                datagrams::Sender::new(sockets, remote, len, verify, think, decides)
             }));
         }
         Box::new(Stack::new(nic, identity, budget(config), meter, |_, s| {
             let sockets = flows.iter().map(|&f| (open_udp(s, len, f), payload(f))).collect();
-            datagrams::Receiver::new(sockets, verify)
+            datagrams::Receiver::new(sockets, verify, place.role == Role::Client)
         }))
     }
 }

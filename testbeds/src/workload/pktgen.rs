@@ -19,6 +19,8 @@ use crate::payload::Payload;
 
 const NUMBER_AT: usize = 42;
 const PAYLOAD_AT: usize = 50;
+/// Empty turns between two looks at the clock: it costs more than the turn.
+const IDLE_TURNS_PER_CLOCK: u32 = 64;
 /// UDP's discard port.
 const PORT: u16 = 9;
 
@@ -35,6 +37,8 @@ pub struct Sender<N: Nic> {
     think_ns: u64,
     number: u64,
     blocked: bool,
+    /// Whether this end decides when its time is over.
+    decides: bool,
     over: bool,
 }
 
@@ -46,6 +50,11 @@ pub struct Receiver<N: Nic> {
     verify: bool,
     batch: usize,
     next: u64,
+    /// Whether this end decides when it is over.
+    decides: bool,
+    over: bool,
+    /// Turns without a frame.
+    idle: u32,
 }
 
 impl<N: Nic> Sender<N> {
@@ -56,6 +65,7 @@ impl<N: Nic> Sender<N> {
         payload: Option<Payload>,
         addresses: ([u8; 6], [u8; 6]),
         (len, batch, think_ns): (usize, usize, u64),
+        decides: bool,
     ) -> Self {
         Self {
             nic,
@@ -68,6 +78,7 @@ impl<N: Nic> Sender<N> {
             think_ns,
             number: 0,
             blocked: false,
+            decides,
             over: false,
         }
     }
@@ -116,8 +127,9 @@ impl<N: Nic> Task for Sender<N> {
     }
 
     fn arm(&mut self, now: Instant) -> bool {
+        let was_over = self.over;
         self.look_at_clock();
-        self.nic.arm(self.blocked, now) || self.over
+        self.nic.arm(self.blocked, now) || self.over != was_over
     }
 
     fn disarm(&mut self) -> bool {
@@ -145,7 +157,7 @@ impl<N: Nic> Sender<N> {
         if self.meter.wants_base() {
             self.meter.set_base(self.nic.counters());
         }
-        self.over |= self.meter.is_over(now, self.number);
+        self.over |= self.decides && self.meter.is_over(now, self.number);
     }
 }
 
@@ -178,11 +190,29 @@ impl<N: Nic> Job for Sender<N> {
 }
 
 impl<N: Nic> Receiver<N> {
-    /// Takes `batch` frames in a turn.
-    pub fn new(nic: N, meter: Meter, payload: Option<Payload>, batch: usize) -> Self {
+    /// Takes `batch` frames in a turn. With `decides` it is this end that ends the run.
+    pub fn new(
+        nic: N,
+        meter: Meter,
+        payload: Option<Payload>,
+        batch: usize,
+        decides: bool,
+    ) -> Self {
         let verify = payload.is_some();
         let payload = payload.unwrap_or_else(|| Payload::new(0));
-        Self { nic, meter, payload, verify, batch, next: 0 }
+        Self { nic, meter, payload, verify, batch, next: 0, decides, over: false, idle: 0 }
+    }
+
+    fn look_at_clock(&mut self, took: bool) {
+        let now = Instant::now();
+        if took {
+            self.meter.tick(now);
+        }
+        if self.meter.wants_base() {
+            let counters = self.job_counters();
+            self.meter.set_base(counters);
+        }
+        self.over = self.decides && self.meter.is_over(now, self.next);
     }
 
     fn job_counters(&self) -> Counters {
@@ -205,7 +235,10 @@ fn number(frame: &[u8]) -> Option<u64> {
 impl<N: Nic> Task for Receiver<N> {
     #[inline]
     fn work(&mut self) -> bool {
-        let Self { nic, meter, payload, verify, batch, next } = self;
+        if self.over {
+            return false;
+        }
+        let Self { nic, meter, payload, verify, batch, next, .. } = self;
         let mut taken = 0;
         while taken < *batch {
             let got = nic.take_frame(|frame, _| {
@@ -232,17 +265,19 @@ impl<N: Nic> Task for Receiver<N> {
             taken += 1;
         }
         self.nic.flush();
-        if taken > 0 && (self.meter.report.ops % 512 < taken as u64 || taken < self.batch / 2) {
-            self.meter.tick(Instant::now());
-            if self.meter.wants_base() {
-                let counters = self.job_counters();
-                self.meter.set_base(counters);
-            }
+        if taken == 0 {
+            self.idle = self.idle.wrapping_add(1);
+        }
+        let busy =
+            taken > 0 && (self.meter.report.ops % 512 < taken as u64 || taken < self.batch / 2);
+        if busy || (taken == 0 && self.idle.is_multiple_of(IDLE_TURNS_PER_CLOCK)) {
+            self.look_at_clock(taken > 0);
         }
         taken > 0
     }
 
     fn arm(&mut self, now: Instant) -> bool {
+        self.over |= self.decides && self.meter.is_over(now, self.next);
         self.nic.arm(false, now)
     }
 
@@ -259,7 +294,7 @@ impl<N: Nic> Task for Receiver<N> {
     }
 
     fn finished(&self) -> bool {
-        self.nic.failure().is_some()
+        self.over || self.nic.failure().is_some()
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Sender {
     verify: bool,
     think_ns: u64,
     total: u64,
+    /// Whether this end decides when its time is over.
+    decides: bool,
     over: bool,
 }
 
@@ -26,6 +28,9 @@ pub struct Sender {
 pub struct Receiver {
     flows: Vec<(SocketHandle, u64, Payload)>,
     verify: bool,
+    /// Whether this end decides when it is over.
+    decides: bool,
+    over: bool,
 }
 
 impl Sender {
@@ -36,9 +41,10 @@ impl Sender {
         len: usize,
         verify: bool,
         think_ns: u64,
+        decides: bool,
     ) -> Self {
         let flows = flows.into_iter().map(|(handle, payload)| (handle, 0, payload)).collect();
-        Self { flows, remote, len, verify, think_ns, total: 0, over: false }
+        Self { flows, remote, len, verify, think_ns, total: 0, decides, over: false }
     }
 }
 
@@ -49,7 +55,12 @@ impl App for Sender {
         }
         net.meter.tick(net.now);
         let mut any = false;
+        let counted_out = net.meter.left(self.total) < self.len as u64;
+        let ending = counted_out || (self.decides && net.meter.is_over(net.now, self.total));
         for (flow, (handle, number, payload)) in self.flows.iter_mut().enumerate() {
+            if ending {
+                break;
+            }
             let socket = net.sockets.get_mut::<udp::Socket<'_>>(*handle);
             let port = self.remote.1 + u16::try_from(flow).unwrap_or(u16::MAX);
             while net.meter.left(self.total) >= self.len as u64 && socket.can_send() {
@@ -71,8 +82,7 @@ impl App for Sender {
             }
         }
         // Ends when the sockets are empty too, so that the last datagrams leave.
-        let counted_out = net.meter.left(self.total) < self.len as u64;
-        if counted_out || net.meter.is_over(net.now, self.total) {
+        if ending {
             self.over = self
                 .flows
                 .iter()
@@ -87,10 +97,10 @@ impl App for Sender {
 }
 
 impl Receiver {
-    /// Receives on these sockets.
-    pub fn new(flows: Vec<(SocketHandle, Payload)>, verify: bool) -> Self {
+    /// Receives on these sockets. With `decides` it is this end that ends the run.
+    pub fn new(flows: Vec<(SocketHandle, Payload)>, verify: bool, decides: bool) -> Self {
         let flows = flows.into_iter().map(|(handle, payload)| (handle, 0, payload)).collect();
-        Self { flows, verify }
+        Self { flows, verify, decides, over: false }
     }
 }
 
@@ -121,10 +131,13 @@ impl App for Receiver {
                 }
             }
         }
+        let report = &net.meter.report;
+        let seen = report.bytes + report.lost * (report.bytes / report.ops.max(1));
+        self.over = self.decides && net.meter.is_over(net.now, seen);
         any
     }
 
     fn done(&self) -> bool {
-        true
+        self.over
     }
 }

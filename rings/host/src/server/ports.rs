@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use eventfd::{EfdFlags, EventFD};
 use nix::errno::Errno;
-use rings::evtchn::{End, EventPage, EventWords};
+use rings::evtchn::{End, EventPage};
 use rings::{DomId, PAGE_SIZE, Port};
 
 use crate::mapping::{map, sealed_memfd};
@@ -93,8 +93,7 @@ impl Ports {
         let end = other.end.other();
         let shared = Rc::clone(&other.shared);
         shared.words.set_closed(other.end, false);
-        shared.words.set_mask(end, false);
-        shared.words.set_pending(end);
+        shared.words.bind(end);
         let _ = shared.bell(end).write(1);
         let fds = shared.fds(end);
         self.ports
@@ -110,7 +109,7 @@ impl Ports {
         {
             other.bound = None;
             closed.shared.words.set_closed(other.end, true);
-            closed.shared.words.set_pending(other.end);
+            closed.shared.words.raise(other.end);
             let _ = closed.shared.bell(other.end).write(1);
         }
         Ok(())
@@ -164,12 +163,12 @@ mod tests {
         let (port, _) = ports.alloc_unbound(FRONT, BACK).unwrap();
         let (bound, _) = ports.bind_interdomain(BACK, FRONT, port).unwrap();
         let words = ports.ports[&(FRONT, port)].shared.words.clone();
-        assert!(words.pending(End::B) && !words.pending(End::A));
+        assert!(words.is_pending(End::B) && !words.is_pending(End::A));
         ports.close(BACK, bound).unwrap();
-        assert!(words.closed(End::A), "the front is told");
+        assert!(words.is_closed(End::A), "the front is told");
         let (again, _) = ports.bind_interdomain(BACK, FRONT, port).unwrap();
         assert_ne!(again, bound, "a number is never used twice");
-        assert!(!words.closed(End::A));
+        assert!(!words.is_closed(End::A));
     }
 
     #[test]
