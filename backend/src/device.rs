@@ -2,9 +2,9 @@
 
 use std::num::{NonZeroU16, NonZeroUsize};
 
-use rings::Domain;
 use rings::frame::{Csum, ETH_HLEN, Meta};
 use rings::io::netif::MAX_TX_SIZE;
+use rings::{Domain, Foreign};
 use smoltcp::phy::{
     self, Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta,
 };
@@ -35,8 +35,9 @@ pub struct RxToken<'a> {
 
 /// Room for a frame to send.
 #[derive(Debug)]
-pub struct TxToken<'a> {
+pub struct TxToken<'a, F> {
     rx: &'a mut Rx,
+    foreign: &'a mut F,
     stats: &'a mut Stats,
     /// The guest takes blank checksums.
     csum: bool,
@@ -55,9 +56,9 @@ impl<D: Domain> Nic<D> {
         Self { queue, gso: NonZeroUsize::new(gso), mtu }
     }
 
-    fn halves(&mut self) -> (&mut Tx, TxToken<'_>) {
-        let Queue { tx, rx, stats, accepted, .. } = &mut self.queue;
-        (tx, TxToken { rx, stats, csum: accepted.csum, gso: 0 })
+    fn halves(&mut self) -> (&mut Tx, TxToken<'_, D::Foreign>) {
+        let Queue { tx, rx, foreign, stats, accepted, .. } = &mut self.queue;
+        (tx, TxToken { rx, foreign, stats, csum: accepted.csum, gso: 0 })
     }
 }
 
@@ -68,12 +69,14 @@ impl phy::RxToken for RxToken<'_> {
     }
 }
 
-impl phy::TxToken for TxToken<'_> {
+impl<F: Foreign> phy::TxToken for TxToken<'_, F> {
     #[inline(always)]
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+    fn consume<R, W: FnOnce(&mut [u8]) -> R>(self, len: usize, f: W) -> R {
         // The stack leaves the checksum blank exactly if the guest takes it so.
         let csum = if self.csum { Csum::Blank } else { Csum::Validated };
-        self.rx.put_with(len, Meta { csum, gso: self.gso }, self.stats, f)
+        let result = self.rx.put_with(len, Meta { csum, gso: self.gso }, self.stats, f);
+        self.rx.flush_if_large(self.foreign, self.stats);
+        result
     }
 
     #[inline(always)]
@@ -84,10 +87,10 @@ impl phy::TxToken for TxToken<'_> {
 
 impl<D: Domain> Device for Nic<D> {
     type RxToken<'a> = RxToken<'a>;
-    type TxToken<'a> = TxToken<'a>;
+    type TxToken<'a> = TxToken<'a, D::Foreign>;
 
     #[inline]
-    fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
+    fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, Self::TxToken<'_>)> {
         loop {
             // A received frame may be answered at once: without room for that it stays on the ring.
             if !self.queue.has_full_room() || !self.queue.collect() {
@@ -105,7 +108,7 @@ impl<D: Domain> Device for Nic<D> {
     }
 
     #[inline]
-    fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
+    fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
         if !self.queue.has_full_room() {
             self.queue.stats.ring_full += 1;
             return None;

@@ -13,8 +13,10 @@ use rings::{Foreign, Gref, PAGE_SIZE};
 use crate::error::Rogue;
 use crate::stats::Stats;
 
+/// Bytes after which what was put is copied at once, not at the end of the turn.
+const TURN_BYTES: usize = 1 << 15;
 /// Private memory for the frames of one flush.
-const ARENA_BYTES: usize = 4 << 16;
+const ARENA_BYTES: usize = 2 << 16;
 /// Frames from this length on are copied straight from where they lie, not through the arena.
 const DIRECT: usize = 2048;
 /// Frames begin at cache lines.
@@ -30,6 +32,8 @@ pub(crate) struct Rx {
     ops: Vec<CopyOp>,
     slots: Vec<Answer>,
     frames: u32,
+    /// A flush in the middle of a turn found that the guest wants to be woken.
+    notify_due: bool,
 }
 
 /// How a request will be answered.
@@ -52,6 +56,7 @@ impl Rx {
             ops: Vec::with_capacity(512),
             slots: Vec::with_capacity(512),
             frames: 0,
+            notify_due: false,
         })
     }
 
@@ -71,7 +76,7 @@ impl Rx {
     /// Frames put and not flushed.
     #[inline(always)]
     pub(crate) fn unflushed(&self) -> u32 {
-        self.frames
+        self.frames + u32::from(self.notify_due)
     }
 
     /// Puts a frame of `len` bytes, written in place by `fill`. There must be room, in the ring and
@@ -142,9 +147,26 @@ impl Rx {
         stats.rx_gso += u64::from(meta.gso > 0);
     }
 
-    /// Copies what has not been copied, answers all requests taken, and publishes the answers once.
+    /// Flushes in the middle of a turn, if so much was put that waiting for its end would only keep
+    /// the guest waiting.
+    #[inline(always)]
+    pub(crate) fn flush_if_large(&mut self, foreign: &mut impl Foreign, stats: &mut Stats) {
+        if self.used >= TURN_BYTES {
+            self.notify_due |= self.publish(foreign, stats) == Notify::Yes;
+        }
+    }
+
+    /// Publishes what was put. Says whether the guest wants to be woken, for this or for what was
+    /// published in the middle of the turn.
     #[inline]
     pub(crate) fn flush(&mut self, foreign: &mut impl Foreign, stats: &mut Stats) -> Notify {
+        let now = self.publish(foreign, stats);
+        if std::mem::take(&mut self.notify_due) { Notify::Yes } else { now }
+    }
+
+    /// Copies what has not been copied, answers all requests taken, and publishes the answers once.
+    #[inline]
+    fn publish(&mut self, foreign: &mut impl Foreign, stats: &mut Stats) -> Notify {
         if self.slots.is_empty() {
             return Notify::No;
         }
@@ -221,7 +243,7 @@ pub(crate) fn settle(notify: Notify, always: bool, stats: &mut Stats) -> Notify 
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "an arena is 256 KiB, a turn 256 slots")]
+#[expect(clippy::cast_possible_truncation, reason = "an arena is 128 KiB, a turn 256 slots")]
 fn index(n: usize) -> u32 {
     n as u32
 }

@@ -19,8 +19,11 @@ type Ring = BackRing<Sring<TX_SLOT>, TxRequest, TxResponse>;
 
 /// Largest frame: netif.h's 65,535 bytes.
 const FRAME_BYTES: usize = 1 << 16;
-/// Private memory for one turn's frames. Small enough to stay in the second-level cache.
-const ARENA_BYTES: usize = 4 * FRAME_BYTES;
+/// Bytes after which a turn takes no further frame: what has been copied is used while it is in the
+/// nearest caches, and its pages go back while the guest fills the next ones.
+const TURN_BYTES: usize = 1 << 16;
+/// Private memory for one turn's frames.
+const ARENA_BYTES: usize = TURN_BYTES + FRAME_BYTES;
 /// Frames begin at cache lines.
 const ALIGN: usize = 64;
 
@@ -148,7 +151,7 @@ impl Tx {
         if self.ring.unconsumed_requests() == 0 && self.ring.poll_requests()? == 0 {
             return Ok(Notify::No);
         }
-        while self.frames.len() < budget && self.used + FRAME_BYTES <= ARENA_BYTES {
+        while self.frames.len() < budget && self.used < TURN_BYTES {
             match parse(&mut self.ring, &mut self.packet)? {
                 Some(Verdict::Good) => self.admit(stats),
                 Some(Verdict::Drop(_)) => self.refuse(stats),
@@ -271,7 +274,7 @@ fn csum_of(flags: TxFlags) -> Csum {
 
 /// Positions in the arena and in lists of one turn.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "an arena is 256 KiB, a turn 256 slots")]
+#[expect(clippy::cast_possible_truncation, reason = "an arena is 128 KiB, a turn 256 slots")]
 fn index(n: usize) -> u32 {
     n as u32
 }

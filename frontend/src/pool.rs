@@ -90,15 +90,6 @@ impl Pool {
         self.frames.lend(usize::from(buffer.page) * PAGE_SIZE + offset, len, fill)
     }
 
-    /// The pages that will be taken next are about to be written.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, count: usize, offset: impl Fn(u16) -> usize) {
-        let soon = self.free_singles.len().saturating_sub(count);
-        for &page in &self.free_singles[soon..] {
-            self.frames.region().prefetch_write(usize::from(page) * PAGE_SIZE + offset(page));
-        }
-    }
-
     /// Notes that `page` is in flight. Returns its gref.
     #[inline(always)]
     pub(crate) fn start(&mut self, page: u16) -> Gref {
@@ -121,6 +112,8 @@ impl Pool {
         }
         if at < SINGLES {
             self.free_singles.push(page);
+            // It is the next to be used, and the backend's CPU has its line.
+            self.frames.region().prefetch_write(at * PAGE_SIZE + small_offset(page));
             return Ok(());
         }
         let run = (at - SINGLES) / RUN_PAGES;
@@ -141,6 +134,13 @@ impl Pool {
         }
         kept
     }
+}
+
+/// Where in its page a small frame starts. Bytes. Pages begin at multiples of 4096, and so would
+/// all frames begin in the same few cache sets.
+#[inline(always)]
+pub(crate) fn small_offset(page: u16) -> usize {
+    usize::from(page % 32) * 64
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a pool has 528 pages")]

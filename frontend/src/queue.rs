@@ -146,12 +146,6 @@ impl<D: Domain> Queue<D> {
         self.broken.is_none() && self.tx.has_room()
     }
 
-    /// Asks for the cache lines of the buffers that frames of `len` bytes will use next.
-    #[inline(always)]
-    pub fn prefetch(&mut self, len: usize) {
-        self.tx.prefetch(len);
-    }
-
     /// Journey 15. Takes back the pages of frames the backend is done with. Says how many slots.
     #[inline]
     pub fn reap(&mut self) -> u32 {
@@ -201,7 +195,7 @@ impl<D: Domain> Queue<D> {
         if self.broken.is_some() {
             return;
         }
-        if self.tx.unpushed() > 0 && self.tx.push(&mut self.stats) == Notify::Yes {
+        if self.tx.push(&mut self.stats) == Notify::Yes {
             self.tx_port.send();
         }
         if self.rx.unposted() > 0 && self.rx.push(&mut self.stats) == Notify::Yes {

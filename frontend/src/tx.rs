@@ -8,15 +8,13 @@ use rings::ring::{FrontRing, Notify, Sring};
 
 use crate::csum;
 use crate::error::Misbehaviour;
-use crate::pool::{Buffer, Pool};
+use crate::pool::{Buffer, Pool, small_offset};
 use crate::slots::slots;
 use crate::stats::Stats;
 
 /// Slots kept free so that the next frame, of whatever length, fits: 18 for data, one for the
 /// extra.
 const FRAME_SLOTS: u32 = 19;
-/// Buffers whose cache lines are asked for ahead of their use: two batches of the usual size.
-const PREFETCH: usize = 64;
 /// Frames shorter than this start at different cache lines of their pages. Pages begin at
 /// multiples of 4096, and so would all frames begin in the same few cache sets.
 const STAGGER_BELOW: usize = 2048;
@@ -30,13 +28,13 @@ pub(crate) struct Tx {
     pub(crate) pool: Pool,
     /// Slots in flight that carry an extra info: their responses have no id.
     extras: u32,
-    /// Frames put since the last push.
+    /// Slots put since the last push.
     put: u32,
+    /// A push in the middle of a turn found that the backend wants to be woken.
+    notify_due: bool,
     /// Checksums may be left to others.
     csum: bool,
     always_notify: bool,
-    /// Buffers at the top of the free list whose lines have been asked for.
-    prefetched: usize,
 }
 
 impl Tx {
@@ -50,7 +48,7 @@ impl Tx {
         let sring = Sring::new(page.region().clone());
         sring.init(base);
         let ring = FrontRing::attach(sring, base);
-        Self { ring, page, pool, extras: 0, put: 0, csum, always_notify, prefetched: 0 }
+        Self { ring, page, pool, extras: 0, put: 0, notify_due: false, csum, always_notify }
     }
 
     /// Whether a frame of any length can be sent now.
@@ -94,6 +92,11 @@ impl Tx {
             (result, if offload { flag(bytes) } else { TxFlags::empty() })
         });
         self.put_slots(buffer, len, offset, flags, gso, stats);
+        if len > rings::PAGE_SIZE {
+            // A large frame is a batch of slots by itself: the backend may begin to copy it while
+            // the next one is being filled.
+            self.notify_due |= self.publish(stats) == Notify::Yes;
+        }
         stats.tx_frames += 1;
         stats.tx_bytes += len as u64;
         Some(result)
@@ -126,34 +129,32 @@ impl Tx {
                 size: slot.size,
             });
             stats.tx_slots += 1;
+            self.put += 1;
             if first && gso > 0 {
                 let extra = Extra::Gso { size: gso, kind: GsoType::TcpV4, features: 0 };
                 self.ring.put(extra.encode(false));
                 self.extras += 1;
+                self.put += 1;
                 stats.tx_gso += 1;
                 stats.tx_slots += 1;
             }
         }
-        self.put += 1;
     }
 
-    /// Frames put and not yet published.
-    #[inline(always)]
-    pub(crate) fn unpushed(&self) -> u32 {
-        self.put
-    }
-
-    /// Journey 6. Publishes what was put.
+    /// Publishes what was put. Says whether the backend wants to be woken, for this or for what was
+    /// published in the middle of the turn.
     #[inline]
     pub(crate) fn push(&mut self, stats: &mut Stats) -> Notify {
-        if self.put == 0 {
-            return Notify::No;
-        }
-        let before = self.ring.outstanding();
+        let now = if self.put > 0 { self.publish(stats) } else { Notify::No };
+        if std::mem::take(&mut self.notify_due) { Notify::Yes } else { now }
+    }
+
+    /// Journey 6. Publishes what was put, and asks whether to wake the backend for it.
+    #[inline]
+    fn publish(&mut self, stats: &mut Stats) -> Notify {
         let notify = self.ring.push_requests();
         stats.pushes += 1;
-        stats.pushed += u64::from(self.ring.outstanding() - before);
-        self.put = 0;
+        stats.pushed += u64::from(std::mem::take(&mut self.put));
         settle(notify, self.always_notify, stats)
     }
 
@@ -164,9 +165,6 @@ impl Tx {
         for _ in 0..waiting {
             let Some((_, response)) = self.ring.take_response() else { break };
             self.finish(response, stats)?;
-        }
-        if waiting > 0 {
-            self.prefetched = 0;
         }
         Ok(waiting)
     }
@@ -188,16 +186,6 @@ impl Tx {
         }
     }
 
-    /// Asks for the cache lines of the buffers that come next. The backend's CPU has them; asking
-    /// early lets the waits overlap.
-    #[inline(always)]
-    pub(crate) fn prefetch(&mut self, len: usize) {
-        if self.prefetched == 0 {
-            self.pool.prefetch(PREFETCH, |page| offset_in_page(page, len));
-            self.prefetched = PREFETCH;
-        }
-    }
-
     /// Asks to be woken when there is room for a frame of any length; `true` if there are answers
     /// already that may make it.
     pub(crate) fn final_check(&mut self) -> Result<bool, Misbehaviour> {
@@ -214,7 +202,7 @@ impl Tx {
 /// Where in its first page a frame starts. Bytes.
 #[inline(always)]
 fn offset_in_page(page: u16, len: usize) -> usize {
-    if len < STAGGER_BELOW { usize::from(page % 32) * 64 } else { 0 }
+    if len < STAGGER_BELOW { small_offset(page) } else { 0 }
 }
 
 /// The flags of a frame: a TCP or UDP packet whose checksum we leave to others carries the sum of

@@ -169,6 +169,21 @@ impl Region {
         unsafe { to.write_bytes(0, len) }
     }
 
+    /// Tells the CPU that the cache line at `offset` will be read soon. A hint, as
+    /// [`prefetch_write`](Self::prefetch_write).
+    #[inline(always)]
+    pub fn prefetch_read(&self, offset: usize) {
+        let at = self.at(offset, 1, 1);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: PREFETCHT0 changes no architectural state and cannot fault.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+
     /// Tells the CPU that the cache line at `offset` will be written soon. A hint: a line that
     /// the peer's CPU holds takes hundreds of cycles to come over, and asking for the next batch's
     /// lines early lets those waits overlap.

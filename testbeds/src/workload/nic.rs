@@ -17,8 +17,6 @@ pub trait Nic: Device + Send {
     fn take_frame(&mut self, take: impl FnMut(&mut [u8], Meta)) -> bool;
     /// Sends a frame of `len` bytes, written in place; `false` if there is no room.
     fn xmit(&mut self, len: usize, meta: Meta, fill: impl FnOnce(&mut [u8])) -> bool;
-    /// Buffers for frames of `len` bytes will be written soon.
-    fn prefetch(&mut self, len: usize);
     /// Publishes what was sent and received, and wakes the other end if it asked for it.
     fn flush(&mut self);
     /// Before sleeping; `true` forbids it.
@@ -37,6 +35,8 @@ pub trait Nic: Device + Send {
     fn counters(&self) -> Counters;
     /// Frames sent, and times there was no room for one.
     fn sent(&self) -> (u64, u64);
+    /// Bytes taken from the other end.
+    fn taken(&self) -> u64;
     /// Sleeps on its doorbells from now on.
     ///
     /// # Errors
@@ -61,11 +61,6 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for frontend::Nic<D> {
     #[inline]
     fn xmit(&mut self, len: usize, meta: Meta, fill: impl FnOnce(&mut [u8])) -> bool {
         self.queue.xmit(len, meta, fill).is_some()
-    }
-
-    #[inline]
-    fn prefetch(&mut self, len: usize) {
-        self.queue.prefetch(len);
     }
 
     #[inline]
@@ -135,6 +130,11 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for frontend::Nic<D> {
         (self.queue.stats().tx_frames, self.queue.stats().ring_full)
     }
 
+    #[inline]
+    fn taken(&self) -> u64 {
+        self.queue.stats().rx_bytes
+    }
+
     fn close(self) {
         let kept = self.queue.close();
         if kept > 0 {
@@ -157,9 +157,6 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for backend::Nic<D> {
     fn xmit(&mut self, len: usize, meta: Meta, fill: impl FnOnce(&mut [u8])) -> bool {
         self.queue.xmit(len, meta, fill).is_some()
     }
-
-    #[inline]
-    fn prefetch(&mut self, _: usize) {}
 
     #[inline]
     fn flush(&mut self) {
@@ -205,6 +202,11 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for backend::Nic<D> {
     #[inline]
     fn sent(&self) -> (u64, u64) {
         (self.queue.stats().rx_frames, self.queue.stats().ring_full)
+    }
+
+    #[inline]
+    fn taken(&self) -> u64 {
+        self.queue.stats().tx_bytes
     }
 
     fn close(self) {

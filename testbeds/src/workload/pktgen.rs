@@ -107,7 +107,6 @@ impl<N: Nic> Task for Sender<N> {
         }
         let left = self.meter.left(self.number);
         let batch = usize::try_from(left).unwrap_or(usize::MAX).min(self.batch);
-        self.nic.prefetch(self.len);
         let mut sent = 0;
         while sent < batch && self.send_one() {
             self.number += 1;

@@ -63,6 +63,8 @@ pub struct Stack<N: Nic, A> {
     due: Option<Instant>,
 }
 
+/// Bytes after which a turn takes no further frames: the other end waits for acknowledgements.
+const TURN_BYTES: u64 = 1 << 16;
 /// Empty turns between two looks at the clock: it costs more than the turn.
 const IDLE_TURNS_PER_CLOCK: u32 = 64;
 
@@ -108,7 +110,11 @@ impl<N: Nic, A: App> Stack<N, A> {
     fn turn(&mut self, now: Instant) -> bool {
         let time = self.stack_time(now);
         let mut any = false;
+        let enough = self.nic.taken() + TURN_BYTES;
         for _ in 0..self.budget {
+            if self.nic.taken() >= enough {
+                break;
+            }
             match self.iface.poll_ingress_single(time, &mut self.nic, &mut self.sockets) {
                 PollIngressSingleResult::None => break,
                 _ => any = true,
