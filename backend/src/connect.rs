@@ -16,9 +16,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rings::evtchn::{Channel, Eoi};
-use rings::store::xenbus::{self};
-use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
-use rings::{DomId, Domain, DomainError, Foreign, GrantMode, Gref, Port};
+use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
+use rings::{DomId, Domain, Foreign, GrantMode, Gref, Port};
 
 use crate::error::ConnectError;
 use crate::queue::Queue;
@@ -116,14 +115,12 @@ impl<D: Domain> Netback<D> {
     /// If the store does not answer: the host is gone.
     pub fn step(&mut self, timeout: Duration) -> Result<Vec<VifEvent<D>>, StoreError> {
         let mut events = Vec::new();
-        let Some(first) = self.store.next_event(Some(timeout))? else { return Ok(events) };
+        let Some(_) = self.store.next_event(Some(timeout))? else { return Ok(events) };
         // Watch events are only hints: however many have come, one look at everything will do, so
         // that a flood of them costs no more than the looks (XSA-349).
-        drop(first);
         while self.store.next_event(Some(Duration::ZERO))?.is_some() {}
         self.discover()?;
-        let ids: Vec<VifId> = self.vifs.keys().copied().collect();
-        for id in ids {
+        for id in self.vifs.keys().copied().collect::<Vec<_>>() {
             self.look(id, &mut events)?;
         }
         Ok(events)
@@ -295,12 +292,13 @@ impl<D: Domain> Netback<D> {
     /// The toolstack has removed the device.
     fn forget_if_removed(&mut self, id: VifId, back: &str) -> Result<(), StoreError> {
         let gone = self.store.read_if_present(&format!("{back}/{}", keys::FRONTEND))?.is_none();
-        if gone && self.vifs.get(&id).is_some_and(|vif| !vif.connected) {
-            if let Some(vif) = self.vifs.remove(&id) {
-                let token = format!("front-{}", id.front);
-                // The watch may have gone with the guest.
-                let _ = self.store.unwatch(&format!("{}/{}", vif.front, keys::STATE), &token);
-            }
+        if gone
+            && self.vifs.get(&id).is_some_and(|vif| !vif.connected)
+            && let Some(vif) = self.vifs.remove(&id)
+        {
+            let token = format!("front-{}", id.front);
+            // The watch may have gone with the guest.
+            let _ = self.store.unwatch(&format!("{}/{}", vif.front, keys::STATE), &token);
         }
         Ok(())
     }
@@ -387,8 +385,7 @@ impl<D: Domain> Netback<D> {
             return Ok((bind(tx)?, Some(bind(rx)?)));
         }
         let both = xenbus::read_u32(&mut self.store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
-        let port: Result<_, DomainError> = self.domain.bind_interdomain(front, Port(both));
-        Ok((port?, None))
+        Ok((bind(both)?, None))
     }
 }
 

@@ -4,12 +4,12 @@
 //! |---|---|---|
 //! | `connect` | the driver domain's half of the handshake, for all its vifs | |
 //! | [`Queue`] | one tx and one rx ring with their ports | 8 |
-//! | `tx` | frames from the guest: take, parse, copy, answer | 9 - 14 |
+//! | `tx` | frames from the guest: take, parse, copy, answer, hand on | 9 - 14 |
 //! | `parse` | pure: slots as a frame; every check of what the guest wrote is here | 10 |
 //! | `rx` | frames to the guest: find buffers, copy, answer | 17 |
 //! | `offload` | checksums and segments for whoever cannot take them as they are | |
 //! | `device` | a queue as a smoltcp device | |
-//! | [`wire`] | where frames go: back, or to other guests | 13 |
+//! | [`wire`] | where frames go: back, or to other guests | 14 |
 //!
 //! The guest is not believed. What it writes is copied once and then checked; a lie either fails one
 //! frame or breaks the vif ([`Rogue`]), as Linux' netback decides it, and never more than that. What

@@ -1,4 +1,4 @@
-//! Journey 10. Slots as a frame. Pure: it sees private copies only, and every check of what the
+//! Slots as a frame. Pure: it sees private copies only, and every check of what the
 //! guest wrote into a tx slot is here.
 //!
 //! | what the guest does | verdict |
@@ -77,7 +77,7 @@ impl Packet {
     }
 }
 
-/// Takes one frame's slots, `None` if there are none, and judges it.
+/// Journey 10. Takes one frame's slots, `None` if there are none, and judges it.
 ///
 /// # Errors
 /// What breaks the vif.

@@ -92,7 +92,7 @@ impl<D: Domain> Queue<D> {
         self.tx_port.closed()
     }
 
-    /// Journey 9 - 14. The next frame from the guest, in private memory. Collects a batch when the
+    /// The next frame from the guest, in private memory. Collects a batch when the
     /// last one is used up.
     #[inline]
     pub fn receive<R>(&mut self, take: impl FnOnce(&mut [u8], Meta) -> R) -> Option<R> {
@@ -193,7 +193,7 @@ impl<D: Domain> Queue<D> {
         if self.accepted.sg { usize::from(MAX_TX_SIZE) } else { rings::PAGE_SIZE }
     }
 
-    /// Journey 17. Gives a frame to the guest, as it can take it: with its checksum completed, or cut
+    /// Gives a frame to the guest, as it can take it: with its checksum completed, or cut
     /// into segments, where the guest cannot take it as it is. There must be room. Visible with the
     /// next [`flush`](Self::flush).
     #[inline]
@@ -223,7 +223,7 @@ impl<D: Domain> Queue<D> {
         self.stats.rx_dropped += 1;
     }
 
-    /// Journey 14. Copies and publishes what was given to the guest, and wakes it if it asked for it.
+    /// Copies and publishes what was given to the guest, and wakes it if it asked for it.
     #[inline]
     pub fn flush(&mut self) {
         if self.broken.is_some() || self.rx.unflushed() == 0 {

@@ -1,4 +1,4 @@
-//! Journey 17. Frames to the guest: buffers are found for them, they are copied into its pages, and
+//! Frames to the guest: buffers are found for them, they are copied into its pages, and
 //! the requests are answered.
 
 use rings::frame::{Csum, Meta};
@@ -164,7 +164,8 @@ impl Rx {
         if std::mem::take(&mut self.notify_due) { Notify::Yes } else { now }
     }
 
-    /// Copies what has not been copied, answers all requests taken, and publishes the answers once.
+    /// Journey 17. Copies what has not been copied into the guest's pages, answers all requests taken,
+    /// and publishes the answers once.
     #[inline]
     fn publish(&mut self, foreign: &mut impl Foreign, stats: &mut Stats) -> Notify {
         if self.slots.is_empty() {

@@ -1,4 +1,4 @@
-//! Journey 9 - 14. Frames from the guest: taken from the ring, judged, copied out of its pages, and
+//! Frames from the guest: taken from the ring, judged, copied out of its pages, and
 //! answered; then they are ours, in private memory, until somebody takes them.
 
 use rings::frame::{Csum, Meta};
@@ -100,7 +100,8 @@ impl Tx {
         self.taken < self.frames.len()
     }
 
-    /// The next frame, if one has been collected.
+    /// Journey 14. The next frame, if one has been collected, for the wire: from here it goes where
+    /// the vif is joined to ([`wire`](crate::wire), or a stack).
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<(&mut [u8], Meta)> {
         while let Some(frame) = self.frames.get(self.taken).copied() {
@@ -162,7 +163,7 @@ impl Tx {
         Ok(self.answer(stats))
     }
 
-    /// Plans the copies of the packet just parsed.
+    /// Journey 11. Gives the frame just parsed its place in private memory, and plans its copies.
     #[inline(always)]
     fn admit(&mut self, stats: &mut Stats) {
         let frame = index(self.frames.len());
@@ -207,7 +208,7 @@ impl Tx {
         stats.tx_errors += 1;
     }
 
-    /// Journey 12. Copies everything that was planned; a copy that fails fails its frame alone.
+    /// Copies everything that was planned; a copy that fails fails its frame alone.
     #[inline(always)]
     fn copy(&mut self, foreign: &mut impl Foreign, stats: &mut Stats) {
         foreign.copy_from(&mut self.ops, &mut self.arena);
@@ -226,7 +227,7 @@ impl Tx {
         }
     }
 
-    /// Journey 14. Answers every slot that was taken, in order, and publishes the answers once.
+    /// Answers every slot that was taken, in order, and publishes the answers once.
     #[inline(always)]
     fn answer(&mut self, stats: &mut Stats) -> Notify {
         for slot in &self.slots {

@@ -4,10 +4,10 @@
 //! |---|---|---|
 //! | `connect` | the guest's half of the handshake | |
 //! | `features` | what is asked for, what was offered | |
-//! | [`Queue`] | one tx and one rx ring with their ports | |
-//! | `tx` | frames out: slots, pages, requests, push, reaping | 1 - 7, 15 |
-//! | `slots` | pure: a frame as slots | 2 |
-//! | `pool` | pages granted once and used again | 3, 4 |
+//! | [`Queue`] | one tx and one rx ring with their ports | 1 |
+//! | `tx` | frames out: pages, slots, requests, push, reaping | 2 - 7, 15 |
+//! | `slots` | pure: a frame as slots | 3 |
+//! | `pool` | pages granted once and used again | 2, 4 |
 //! | `rx` | frames in: posting buffers, assembling | 16, 18 |
 //! | `csum` | the sum a blank checksum starts from; checking one that nobody vouches for | |
 //! | `device` | a queue as a smoltcp device | |

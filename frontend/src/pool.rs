@@ -1,5 +1,5 @@
-//! Journey 3, 4. Pages to send from: granted once, used again, the most recently used first; and
-//! the private truth about which of them are in flight (the *shadow*).
+//! Pages to send from: granted once, used again, the most recently used first; and the private
+//! truth about which of them are in flight (the *shadow*).
 //!
 //! There are single pages for ordinary frames and runs of contiguous pages for large ones, so that
 //! TCP fills a large frame as one slice. A page's number is its request id.
@@ -78,7 +78,8 @@ impl Pool {
         free.pop().map(|page| Buffer { page })
     }
 
-    /// Lends the bytes of a buffer, to be filled.
+    /// Journey 2. Lends the bytes of a buffer, to be filled: the application writes into a page that
+    /// the backend may read already.
     #[inline(always)]
     pub(crate) fn fill<R>(
         &mut self,
@@ -90,7 +91,7 @@ impl Pool {
         self.frames.lend(usize::from(buffer.page) * PAGE_SIZE + offset, len, fill)
     }
 
-    /// Notes that `page` is in flight. Returns its gref.
+    /// Journey 4. Notes that `page` is in flight, which nobody is asked again. Returns its gref.
     #[inline(always)]
     pub(crate) fn start(&mut self, page: u16) -> Gref {
         let at = usize::from(page);

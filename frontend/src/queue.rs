@@ -146,7 +146,7 @@ impl<D: Domain> Queue<D> {
         self.broken.is_none() && self.tx.has_room()
     }
 
-    /// Journey 15. Takes back the pages of frames the backend is done with. Says how many slots.
+    /// Takes back the pages of frames the backend is done with. Says how many slots.
     #[inline]
     pub fn reap(&mut self) -> u32 {
         if self.broken.is_some() {
@@ -156,7 +156,7 @@ impl<D: Domain> Queue<D> {
         self.believe(outcome).unwrap_or(0)
     }
 
-    /// Journey 18. The next frame, copied out and checked; its bytes are given to `take`.
+    /// The next frame, copied out and checked; its bytes are given to `take`.
     #[inline]
     pub fn receive<R>(&mut self, take: impl FnOnce(&mut [u8], Meta) -> R) -> Option<R> {
         let (len, meta) = self.next_frame()?;
@@ -189,7 +189,7 @@ impl<D: Domain> Queue<D> {
         Headers::find(frame).is_none_or(|headers| csum::is_right(frame, &headers))
     }
 
-    /// Journey 6, 7. Publishes what was put on both rings, and wakes the backend if it asked for it.
+    /// Publishes what was put on both rings, and wakes the backend if it asked for it.
     #[inline]
     pub fn flush(&mut self) {
         if self.broken.is_some() {
@@ -211,7 +211,7 @@ impl<D: Domain> Queue<D> {
         }
     }
 
-    /// Journey 8. Looks: takes pages back, clears the ports. `true` if there is anything to do.
+    /// Looks at both rings, and takes pages back. `true` if there is anything to do.
     #[inline]
     pub fn poll(&mut self) -> bool {
         if self.broken.is_some() {

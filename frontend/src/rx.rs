@@ -1,4 +1,4 @@
-//! Journey 16, 18. Frames in: posting buffers, and assembling what the backend put into them.
+//! Frames in: posting buffers, and assembling what the backend put into them.
 //!
 //! Slot i of the ring always carries page i: a response must stand in the slot of its request
 //! anyway, so nothing has to be remembered.

@@ -1,5 +1,4 @@
-//! Journey 1 - 7, 15. Frames out: from the application's bytes to requests on the ring, and the
-//! pages back.
+//! Frames out: from the application's bytes to requests on the ring, and the pages back.
 
 use rings::frame::Headers;
 use rings::io::netif::{self, Extra, GsoType, TX_SLOT, TxFlags, TxRequest, TxResponse};
@@ -69,7 +68,7 @@ impl Tx {
         fits && (1..=usize::from(netif::MAX_TX_SIZE)).contains(&len)
     }
 
-    /// Journey 1. Sends a frame of `len` bytes, which `fill` writes in place. It becomes visible
+    /// Sends a frame of `len` bytes, which `fill` writes in place. It becomes visible
     /// with the next [`push`](Self::push). With `offload` a TCP or UDP checksum is left to others,
     /// where that was agreed on. `None` if there is no room, or no such frame.
     #[inline]
@@ -102,7 +101,7 @@ impl Tx {
         Some(result)
     }
 
-    /// Journey 4, 5. One request for each slot of the frame, the GSO extra behind the first.
+    /// One request for each slot of the frame, the GSO extra behind the first.
     #[inline(always)]
     fn put_slots(
         &mut self,
@@ -149,7 +148,7 @@ impl Tx {
         if std::mem::take(&mut self.notify_due) { Notify::Yes } else { now }
     }
 
-    /// Journey 6. Publishes what was put, and asks whether to wake the backend for it.
+    /// Publishes what was put, and asks whether to wake the backend for it.
     #[inline]
     fn publish(&mut self, stats: &mut Stats) -> Notify {
         let notify = self.ring.push_requests();

@@ -1,6 +1,8 @@
 //! What the command `pvlab` is made of. The binary only starts it; domains, workloads and the host's part of a run
 //! live in modules of their own.
 
+#![forbid(unsafe_code)]
+
 pub mod cli;
 pub mod config;
 pub mod counters;

@@ -1,5 +1,7 @@
 //! The command `pvlab`: reads the command line, starts what it asks for, turns the outcome into an exit status.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Journey 13. Where netback's frames go.
+//! Where netback's frames go.
 //!
 //! Here: back to the guest they came from ([`Reflect`]), and from guest to guest ([`Bridge`]). A
 //! TCP/IP stack over a queue (`Nic`), and a sink that counts and checks frames, are workloads and

@@ -1,4 +1,4 @@
-//! Journey 7. One end of an event channel: send, mask, unmask, clear.
+//! One end of an event channel: send, mask, unmask, clear.
 
 use super::{End, EventPage, EventWords, Word};
 use crate::cost::{Charge, Cost};
@@ -50,7 +50,7 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
         self.remote
     }
 
-    /// Sends an event (`EVTCHNOP_send`). Sending to an end that nobody bound yet, or that is gone,
+    /// Journey 7. Sends an event (`EVTCHNOP_send`). Sending to an end that nobody bound yet, or that is gone,
     /// succeeds silently, as in Xen.
     #[inline]
     pub fn send(&mut self) {

@@ -1,4 +1,4 @@
-//! Journey 12. Copying through grants (`GNTTABOP_copy`): the simulated hypervisor checks the entry,
+//! Copying through grants (`GNTTABOP_copy`): the simulated hypervisor checks the entry,
 //! the domain, the direction and the bounds of each operation, and copies.
 
 use super::{GntStatus, GrantMem, GrantPage, Hold, check};
@@ -109,7 +109,8 @@ impl CopyEngine {
         self.hold.line()
     }
 
-    /// Copies each operation's bytes out of its page into `arena`. Returns the bytes copied.
+    /// Journey 12. Copies each operation's bytes out of its page into `arena`. Returns the bytes
+    /// copied.
     #[inline]
     pub fn copy_from(&mut self, ops: &mut [CopyOp], arena: &mut [u8]) -> u64 {
         self.hold.begin(&self.table);

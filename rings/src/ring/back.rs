@@ -89,7 +89,7 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
         index
     }
 
-    /// Journey 14. Publishes what was put, and says whether the frontend asked to be woken for it.
+    /// Journey 13. Publishes what was put, and says whether the frontend asked to be woken for it.
     /// The one place where responses become visible.
     #[inline(always)]
     pub fn push_responses(&mut self) -> Notify {
