@@ -70,7 +70,7 @@ pub(super) struct TrafficArgs {
     #[arg(short = 'r', value_name = "REQ,RESP", value_parser = values::rr_sizes)]
     #[arg(allow_hyphen_values = true)]
     pub(super) rr: Option<Pair<usize>>,
-    /// TCP buffer of each end [256K]
+    /// TCP buffer of each end [512K]
     #[arg(long, value_name = "SIZE", value_parser = values::window, allow_hyphen_values = true)]
     pub(super) window: Option<usize>,
     /// Send this file, once unless -t or -n says otherwise (stream)

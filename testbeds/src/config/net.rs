@@ -146,7 +146,7 @@ impl NetConfig {
             len: 0,
             rr_req: 1,
             rr_resp: 1,
-            window: 256 << 10,
+            window: 512 << 10,
             file: None,
             out: None,
             csum_tx: true,

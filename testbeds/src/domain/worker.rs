@@ -147,6 +147,7 @@ impl<K: Copy + Eq> Loop<K> {
                 break;
             }
             self.worker.turn(&mut self.jobs);
+            self.tell_finished();
             let slept = self.worker.wakeups() != sleeps;
             sleeps = self.worker.wakeups();
             if slept || self.worker.turns().is_multiple_of(TURNS_PER_LOOK) {
@@ -200,7 +201,7 @@ impl<K: Copy + Eq> Loop<K> {
         let _ = self.tell.send(Told::Removed(key, report.unwrap_or_default()));
     }
 
-    /// Now and then: publishes the counters, and tells which jobs are done.
+    /// Now and then: shows that it lives, and publishes the counters.
     fn look_around(&mut self) {
         self.block.set_beat(self.worker.turns());
         let now = cycles();
@@ -214,6 +215,13 @@ impl<K: Copy + Eq> Loop<K> {
             if !name.begun && job.begun() {
                 (name.begun, name.base) = (true, own);
             }
+        }
+    }
+
+    /// Tells which jobs are done. After every turn: the next one may sleep.
+    #[inline]
+    fn tell_finished(&mut self) {
+        for (job, name) in self.jobs.iter().zip(&mut self.names) {
             if !name.told && job.finished() {
                 name.told = true;
                 let _ = self.tell.send(Told::Finished(name.key, job.failure()));

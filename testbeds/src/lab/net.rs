@@ -28,7 +28,7 @@ pub fn net(config: &NetConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow
     if !quiet {
         println!("{}", report::headline(config));
     }
-    let (results, failure) = run(config, &what, quiet, stop)?;
+    let (results, failure) = run(config, &what, Show { quiet, points: None }, stop)?;
     match json {
         Some(JsonTo::Stdout) => print!("{}", results.to_json()?),
         Some(JsonTo::File(path)) => {
@@ -48,11 +48,20 @@ fn write_json(path: &Path, results: &Results) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write -J {}", path.display()))
 }
 
+/// What is shown of a run while it goes on.
+#[derive(Clone, Copy)]
+pub(super) struct Show {
+    /// Nothing at all.
+    pub(super) quiet: bool,
+    /// Intervals of so many seconds for a plot, not for the eye.
+    pub(super) points: Option<f64>,
+}
+
 /// Does one run. Returns its results, and why it was not good if it was not.
 pub(super) fn run(
     config: &NetConfig,
     what: &str,
-    quiet: bool,
+    show: Show,
     stop: &StopFlag,
 ) -> anyhow::Result<(Results, Option<String>)> {
     let machine = host_info();
@@ -63,9 +72,9 @@ pub(super) fn run(
         stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
         ..HostConfig::default()
     })?;
-    let mut lab = Lab::start(config, host)?;
+    let mut lab = Lab::start(config, host, show.points.or(config.run.interval))?;
     let start = Start::now(config);
-    let reports = lab.watch(config, what, quiet, stop)?;
+    let reports = lab.watch(config, what, show, stop)?;
     let (summary, end) =
         summary::summarise(config, &reports, lab.sampler.cpu(), lab.sampler.peak_bytes());
     let effective = effective(config, &reports);
@@ -107,7 +116,7 @@ struct Lab {
 }
 
 impl Lab {
-    fn start(config: &NetConfig, host: Host) -> anyhow::Result<Self> {
+    fn start(config: &NetConfig, host: Host, interval: Option<f64>) -> anyhow::Result<Self> {
         let mut config = config.clone();
         config.run.dir = Some(host.dir().to_owned());
         config.run.quiet = true;
@@ -123,7 +132,7 @@ impl Lab {
             fronts.push(Domain::start("netfront", &args)?);
         }
         let pids = Pids { front: fronts.iter().map(Domain::pid).collect(), back: vec![back.pid()] };
-        let sampler = Sampler::new(host.segment().clone(), pids, &config);
+        let sampler = Sampler::new(host.segment().clone(), pids, &config, interval);
         Ok(Self { fronts, back, sampler, host })
     }
 
@@ -132,18 +141,19 @@ impl Lab {
         &mut self,
         config: &NetConfig,
         what: &str,
-        quiet: bool,
+        show: Show,
         stop: &StopFlag,
     ) -> anyhow::Result<Vec<FrontReport>> {
-        let progress = Progress::new(what, config.run.amount, quiet);
-        if config.run.interval.is_some() && !quiet {
+        let progress = Progress::new(what, config.run.amount, show.quiet);
+        let lines = config.run.interval.is_some() && show.points.is_none() && !show.quiet;
+        if lines {
             progress.print(report::interval_header(&config.clone().into()))?;
         }
         let mut reports = Vec::new();
         while !self.fronts.is_empty() {
             self.news(stop)?;
             if let Some(interval) = self.sampler.look()
-                && !quiet
+                && lines
             {
                 let line = report::interval_line(&config.clone().into(), None, &interval.sum);
                 progress.print(&line)?;

@@ -40,14 +40,20 @@ struct Began {
 }
 
 impl Sampler {
-    pub(super) fn new(segment: Segment, pids: Pids, config: &NetConfig) -> Self {
+    /// Samples a run; every `interval` seconds makes an interval.
+    pub(super) fn new(
+        segment: Segment,
+        pids: Pids,
+        config: &NetConfig,
+        interval: Option<f64>,
+    ) -> Self {
         let transactions = matches!(config.mode, Mode::Rr | Mode::Crr);
         let per_op = transactions.then(|| (config.rr_req + config.rr_resp) as u64);
         Self {
             segment,
             pids,
             per_op,
-            interval: config.run.interval.map(Duration::from_secs_f64),
+            interval: interval.map(Duration::from_secs_f64),
             warmup: config.run.warmup,
             began: None,
             last: None,
@@ -108,7 +114,7 @@ impl Sampler {
         let (began, last) = (self.began?, self.last?);
         let seconds = last.at.duration_since(began.at).as_secs_f64();
         // Two samples too close together say nothing.
-        (seconds > 0.02).then(|| Cpu {
+        (seconds > 0.1).then(|| Cpu {
             front: (last.cpu.0 - began.cpu.0) / seconds,
             back: (last.cpu.1 - began.cpu.1) / seconds,
         })

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use super::net;
+use super::net::{self, Show};
 use crate::config::{Amount, Mode, NetConfig};
 use crate::domain::StopFlag;
 use crate::report::{self, Row};
@@ -21,9 +21,10 @@ const OUT: &str = "pvlab-out";
 pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
     let mut done: Vec<(String, Results)> = Vec::new();
     let mut failures = Vec::new();
-    for config in stops(quiet) {
+    for (config, points) in stops(quiet) {
         let what = report::what(&config);
-        let (results, failure) = net::run(&config, &what, quiet, stop)?;
+        let show = Show { quiet, points: Some(points) };
+        let (results, failure) = net::run(&config, &what, show, stop)?;
         failures.extend(failure.map(|why| format!("{what}: {why}")));
         done.push((what, results));
     }
@@ -33,21 +34,22 @@ pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!(failures.join("; ")) }
 }
 
-/// The runs of the tour.
-fn stops(quiet: bool) -> [NetConfig; 4] {
+/// The runs of the tour, and for each the seconds between two points of its plot.
+fn stops(quiet: bool) -> [(NetConfig, f64); 4] {
     let of = |mode, amount| {
         let mut config = NetConfig::of_mode(mode);
         config.run.amount = amount;
         config.run.quiet = quiet;
-        // Enough points for a plot, whatever the length.
-        config.run.interval = Some(0.1);
         config
     };
-    let mut copy = of(Mode::Stream, Amount::Count(128 << 20));
-    copy.run.interval = Some(0.02);
     let mut frames = of(Mode::Pktgen, Amount::Seconds(2.0));
     frames.run.verify = false;
-    [copy, frames, of(Mode::Rr, Amount::Seconds(2.0)), of(Mode::Crr, Amount::Seconds(2.0))]
+    [
+        (of(Mode::Stream, Amount::Count(128 << 20)), 0.02),
+        (frames, 0.1),
+        (of(Mode::Rr, Amount::Seconds(2.0)), 0.1),
+        (of(Mode::Crr, Amount::Seconds(2.0)), 0.1),
+    ]
 }
 
 /// Writes the results and the page. Says what was written.
