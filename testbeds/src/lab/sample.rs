@@ -125,8 +125,12 @@ impl Sampler {
         self.peak_kib * 1024
     }
 
-    /// All intervals.
-    pub(super) fn into_intervals(self) -> Vec<Interval> {
+    /// All intervals, up to the last in which anything was done: what follows is the end of the
+    /// processes, not of the run.
+    pub(super) fn into_intervals(mut self) -> Vec<Interval> {
+        while self.intervals.last().is_some_and(|last| last.sum.bytes == 0) {
+            self.intervals.pop();
+        }
         self.intervals
     }
 }

@@ -24,7 +24,7 @@ const POINTS: usize = 300;
 /// A moment and the rate around it.
 type Point = (f64, f64);
 
-/// The intervals of a run as a curve; nothing where there are fewer than two.
+/// The intervals of a run as a curve; nothing where there are too few to make one.
 pub(super) fn rate_over_time(
     config: &Config,
     intervals: &[Interval],
@@ -39,7 +39,7 @@ pub(super) fn rate_over_time(
     // So that the curve does not break where the colour changes.
     warmup.extend(measured.first().filter(|_| !warmup.is_empty()));
     let Some(last) = intervals.last() else { return Ok(None) };
-    if warmup.len().max(measured.len()) < 2 {
+    if warmup.len().max(measured.len()) < 4 {
         return Ok(None);
     }
     let highest = warmup.iter().chain(&measured).map(|point| point.1).fold(0.0, f64::max);
