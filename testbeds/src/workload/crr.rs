@@ -17,16 +17,16 @@ use super::think;
 const LEAST_WINDOW: usize = 256;
 /// Connections a server holds ready for each of the client's: the next one comes before the last
 /// ACK of the one before has been dealt with.
-pub const READY: usize = 4;
+pub(super) const READY: usize = 4;
 
 /// How a connection's buffers are sized.
 #[must_use]
-pub fn window(sizes: (usize, usize)) -> usize {
+pub(super) fn window(sizes: (usize, usize)) -> usize {
     sizes.0.max(sizes.1).max(LEAST_WINDOW)
 }
 
 /// Connects, asks, closes, over and over.
-pub struct Client {
+pub(super) struct Client {
     flows: Vec<Flow>,
     sizes: (usize, usize),
     remote: (IpAddress, u16),
@@ -58,7 +58,7 @@ enum Phase {
 
 impl Client {
     /// Connections from these sockets to `remote`.
-    pub fn new(
+    pub(super) fn new(
         sockets: Vec<SocketHandle>,
         sizes: (usize, usize),
         remote: (IpAddress, u16),
@@ -163,7 +163,7 @@ fn left(state: tcp::State) -> bool {
 }
 
 /// Accepts, answers, closes.
-pub struct Server {
+pub(super) struct Server {
     flows: Vec<(SocketHandle, usize, usize)>,
     sizes: (usize, usize),
     port: u16,
@@ -171,7 +171,7 @@ pub struct Server {
 
 impl Server {
     /// Listens on all these sockets at `port`.
-    pub fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize), port: u16) -> Self {
+    pub(super) fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize), port: u16) -> Self {
         let flows = sockets.into_iter().map(|handle| (handle, sizes.0, 0)).collect();
         Self { flows, sizes, port }
     }

@@ -25,7 +25,7 @@ const IDLE_TURNS_PER_CLOCK: u32 = 64;
 const PORT: u16 = 9;
 
 /// Sends frames as fast as the ring takes them.
-pub struct Sender<N: Nic> {
+pub(super) struct Sender<N: Nic> {
     nic: N,
     meter: Meter,
     payload: Payload,
@@ -43,7 +43,7 @@ pub struct Sender<N: Nic> {
 }
 
 /// Takes frames, looks at each header, and compares what is to be compared.
-pub struct Receiver<N: Nic> {
+pub(super) struct Receiver<N: Nic> {
     nic: N,
     meter: Meter,
     payload: Payload,
@@ -59,7 +59,7 @@ pub struct Receiver<N: Nic> {
 
 impl<N: Nic> Sender<N> {
     /// Frames of `len` bytes from `from` to `to`, published `batch` at a time.
-    pub fn new(
+    pub(super) fn new(
         nic: N,
         meter: Meter,
         payload: Option<Payload>,
@@ -190,7 +190,7 @@ impl<N: Nic> Job for Sender<N> {
 
 impl<N: Nic> Receiver<N> {
     /// Takes `batch` frames in a turn. With `decides` it is this end that ends the run.
-    pub fn new(
+    pub(super) fn new(
         nic: N,
         meter: Meter,
         payload: Option<Payload>,

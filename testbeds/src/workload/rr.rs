@@ -9,7 +9,7 @@ use super::stack::{App, Net};
 use super::think;
 
 /// Asks, and waits for the answer.
-pub struct Client {
+pub(super) struct Client {
     flows: Vec<Flow>,
     sizes: (usize, usize),
     think_ns: u64,
@@ -26,7 +26,7 @@ struct Flow {
 }
 
 /// Answers.
-pub struct Server {
+pub(super) struct Server {
     flows: Vec<Flow>,
     sizes: (usize, usize),
 }
@@ -69,7 +69,7 @@ pub(super) fn take_some(socket: &mut tcp::Socket<'_>, left: &mut usize) -> (bool
 
 impl Client {
     /// Requests of `sizes.0` bytes, responses of `sizes.1`.
-    pub fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize), think_ns: u64) -> Self {
+    pub(super) fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize), think_ns: u64) -> Self {
         Self { flows: flows(sockets), sizes, think_ns, done: 0 }
     }
 }
@@ -121,7 +121,7 @@ impl App for Client {
 
 impl Server {
     /// Requests of `sizes.0` bytes, responses of `sizes.1`.
-    pub fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize)) -> Self {
+    pub(super) fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize)) -> Self {
         let mut flows = flows(sockets);
         flows.iter_mut().for_each(|flow| flow.to_come = sizes.0);
         Self { flows, sizes }

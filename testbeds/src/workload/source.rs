@@ -12,7 +12,7 @@ use crate::config::NetConfig;
 use crate::payload::Payload;
 
 /// The bytes of a stream.
-pub enum Source {
+pub(super) enum Source {
     /// Made from the seed.
     Payload(Payload),
     /// A file, over and over.
@@ -33,7 +33,7 @@ impl Source {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn of(config: &NetConfig, flow: u64) -> anyhow::Result<Self> {
+    pub(super) fn of(config: &NetConfig, flow: u64) -> anyhow::Result<Self> {
         if let Some(path) = &config.file {
             let file = File::open(path).with_context(|| format!("--file {}", path.display()))?;
             let len = file.metadata()?.len();
@@ -46,7 +46,7 @@ impl Source {
     }
 
     /// Writes the stream's bytes from `offset` on into `buf`. Says how many.
-    pub fn fill(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Payload(payload) => {
                 payload.fill(offset, buf);
@@ -64,7 +64,7 @@ impl Source {
 
     /// Whether bytes are compared at all.
     #[must_use]
-    pub fn checks(&self) -> bool {
+    pub(super) fn checks(&self) -> bool {
         !matches!(self, Self::Any)
     }
 
@@ -72,7 +72,7 @@ impl Source {
     ///
     /// # Errors
     /// Where it differs, in words.
-    pub fn check(&mut self, offset: u64, got: &[u8]) -> Result<(), String> {
+    pub(super) fn check(&mut self, offset: u64, got: &[u8]) -> Result<(), String> {
         match self {
             Self::Payload(payload) => payload.check(offset, got).map_err(|wrong| wrong.to_string()),
             Self::File { file, len, buf } => {
@@ -96,20 +96,20 @@ impl Source {
 }
 
 /// Where arrived bytes are written, if anywhere.
-pub struct Out(Option<File>);
+pub(super) struct Out(Option<File>);
 
 impl Out {
     /// Opens the file that `config` asks for.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn of(path: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn of(path: Option<&Path>) -> anyhow::Result<Self> {
         let open = |p: &Path| File::create(p).with_context(|| format!("--out {}", p.display()));
         path.map(open).transpose().map(Self)
     }
 
     /// Appends bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
     }
 }

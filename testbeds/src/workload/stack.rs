@@ -15,7 +15,7 @@ use super::{Job, Nic};
 use crate::counters::Counters;
 
 /// An application: what it does with its sockets.
-pub trait App: Send {
+pub(super) trait App: Send {
     /// Looks at its sockets and does what can be done. `true` if it did anything.
     fn poll(&mut self, net: &mut Net<'_>) -> bool;
     /// Whether it has done all it was to do.
@@ -23,7 +23,7 @@ pub trait App: Send {
 }
 
 /// What an application sees of the stack.
-pub struct Net<'a> {
+pub(super) struct Net<'a> {
     /// For connecting.
     pub iface: &'a mut Interface,
     /// The sockets.
@@ -36,7 +36,7 @@ pub struct Net<'a> {
 
 /// Who this stack is.
 #[derive(Clone, Copy, Debug)]
-pub struct Identity {
+pub(super) struct Identity {
     /// Ethernet address.
     pub mac: [u8; 6],
     /// IP address; the network is /24 or /64.
@@ -46,7 +46,7 @@ pub struct Identity {
 }
 
 /// A stack with its application, on a nic.
-pub struct Stack<N: Nic, A> {
+pub(super) struct Stack<N: Nic, A> {
     nic: N,
     iface: Interface,
     sockets: SocketSet<'static>,
@@ -70,7 +70,7 @@ const IDLE_TURNS_PER_CLOCK: u32 = 64;
 
 impl<N: Nic, A: App> Stack<N, A> {
     /// A stack named `identity` over `nic`, with an application whose sockets `open` makes.
-    pub fn new(
+    pub(super) fn new(
         mut nic: N,
         identity: Identity,
         budget: usize,
@@ -216,7 +216,7 @@ impl<N: Nic, A: App> Job for Stack<N, A> {
 
 /// A TCP socket as all workloads want it: no delay of acknowledgements, no waiting for more data.
 #[must_use]
-pub fn tcp_socket(window: usize) -> tcp::Socket<'static> {
+pub(super) fn tcp_socket(window: usize) -> tcp::Socket<'static> {
     let buffer = || tcp::SocketBuffer::new(vec![0; window]);
     let mut socket = tcp::Socket::new(buffer(), buffer());
     socket.set_nagle_enabled(false);

@@ -17,7 +17,7 @@ struct Flow {
 }
 
 /// Sends.
-pub struct Sender {
+pub(super) struct Sender {
     flows: Vec<Flow>,
     chunk: usize,
     think_ns: u64,
@@ -25,7 +25,7 @@ pub struct Sender {
 }
 
 /// Receives.
-pub struct Receiver {
+pub(super) struct Receiver {
     flows: Vec<Flow>,
     out: Out,
 }
@@ -37,7 +37,7 @@ fn flows(sockets: Vec<(SocketHandle, Source)>) -> Vec<Flow> {
 
 impl Sender {
     /// Sends on these sockets, in writes of `chunk` bytes.
-    pub fn new(sockets: Vec<(SocketHandle, Source)>, chunk: usize, think_ns: u64) -> Self {
+    pub(super) fn new(sockets: Vec<(SocketHandle, Source)>, chunk: usize, think_ns: u64) -> Self {
         Self { flows: flows(sockets), chunk, think_ns, total: 0 }
     }
 }
@@ -100,7 +100,7 @@ impl App for Sender {
 
 impl Receiver {
     /// Receives on these sockets.
-    pub fn new(sockets: Vec<(SocketHandle, Source)>, out: Out) -> Self {
+    pub(super) fn new(sockets: Vec<(SocketHandle, Source)>, out: Out) -> Self {
         Self { flows: flows(sockets), out }
     }
 }

@@ -12,7 +12,7 @@ use crate::payload::Payload;
 const HEAD: usize = 8;
 
 /// Sends.
-pub struct Sender {
+pub(super) struct Sender {
     flows: Vec<(SocketHandle, u64, Payload)>,
     remote: (IpAddress, u16),
     len: usize,
@@ -25,7 +25,7 @@ pub struct Sender {
 }
 
 /// Receives.
-pub struct Receiver {
+pub(super) struct Receiver {
     flows: Vec<(SocketHandle, u64, Payload)>,
     verify: bool,
     /// Whether this end decides when it is over.
@@ -35,7 +35,7 @@ pub struct Receiver {
 
 impl Sender {
     /// Datagrams of `len` bytes from these sockets to `remote` and the ports behind it.
-    pub fn new(
+    pub(super) fn new(
         flows: Vec<(SocketHandle, Payload)>,
         remote: (IpAddress, u16),
         len: usize,
@@ -98,7 +98,7 @@ impl App for Sender {
 
 impl Receiver {
     /// Receives on these sockets. With `decides` it is this end that ends the run.
-    pub fn new(flows: Vec<(SocketHandle, Payload)>, verify: bool, decides: bool) -> Self {
+    pub(super) fn new(flows: Vec<(SocketHandle, Payload)>, verify: bool, decides: bool) -> Self {
         let flows = flows.into_iter().map(|(handle, payload)| (handle, 0, payload)).collect();
         Self { flows, verify, decides, over: false }
     }
