@@ -137,7 +137,7 @@ impl<D: Domain> Netback<D> {
         if vif.state != XenbusState::Closing {
             self.switch(id, XenbusState::Closing)?;
         }
-        self.switch(id, to)
+        if to == XenbusState::Closing { Ok(()) } else { self.switch(id, to) }
     }
 
     /// A worker found the guest lying: the vif breaks. Its queues are to be given back.

@@ -18,7 +18,8 @@ pub struct Slot {
     pub more: bool,
 }
 
-/// Journey 3. The slots of a frame of `len` bytes that starts `offset` bytes into the first page of its run.
+/// Journey 3. The slots of a frame of `len` bytes that starts `offset` bytes into the first page of
+/// its run.
 ///
 /// `len` is at least 1 and at most 65,535 (`XEN_NETIF_MAX_TX_SIZE`), `offset` less than a page.
 pub fn slots(len: usize, offset: usize) -> impl Iterator<Item = Slot> {
