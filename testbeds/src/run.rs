@@ -9,19 +9,24 @@ use crate::lab;
 /// # Errors
 /// Whatever went wrong, for one line on stderr and exit 1.
 pub fn start(task: &Task) -> anyhow::Result<()> {
-    init_logging();
     let stop = StopFlag::default();
-    match task {
-        Task::Ls(args) => return lab::ls(args),
-        Task::Store(args) => return lab::store(args),
-        _ => stop.on_signals()?,
+    let name = match task {
+        Task::Ls(_) | Task::Store(_) => "tool",
+        Task::Tour { .. } | Task::Net(..) | Task::Host(_) => "host",
+        Task::Netback(_) => "netback",
+        Task::Netfront(_) => "netfront",
+    };
+    if name != "tool" {
+        stop.on_signals()?;
     }
+    let _logging = init_logging(name);
     match task {
         Task::Tour { quiet } => lab::tour(*quiet, &stop),
         Task::Net(config, json) => lab::net(config, json.as_ref(), &stop),
         Task::Host(config) => lab::host(config, &stop),
         Task::Netback(run) => lab::netback(run, &stop),
         Task::Netfront(config) => lab::netfront(config, &stop),
-        Task::Ls(_) | Task::Store(_) => Ok(()),
+        Task::Ls(args) => lab::ls(args),
+        Task::Store(args) => lab::store(args),
     }
 }

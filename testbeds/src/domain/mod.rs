@@ -7,10 +7,12 @@
 //! | `netback` | the driver domain: serves every vif that comes, with the wire each asks for |
 //! | `wired` | netback's reflector and bridge as jobs |
 //! | `reports` | how a report gets from the domain that measured to the one that prints |
+//! | `logging` | log lines, and the trace file of the control plane |
 //! | `process` | what every domain's process does: CPU, priority, signals, the host's death |
 //!
 //! The workload itself is in `workload`; who starts these processes is in `lab`.
 
+mod logging;
 pub mod netback;
 pub mod netfront;
 mod process;
@@ -18,5 +20,6 @@ mod reports;
 mod wired;
 mod worker;
 
-pub use process::{StopFlag, init_logging};
+pub use logging::{Logging, init_logging};
+pub use process::StopFlag;
 pub use reports::{FrontReport, Outcome};

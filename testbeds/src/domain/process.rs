@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use rings::evtchn::{Spin, WaitPolicy};
 use rings_host::{HostDomain, RunDir, watch_host};
 
+use super::logging::exit;
 use crate::config::{self, RunConfig};
 
 /// Whether somebody wants this process to end.
@@ -46,7 +47,7 @@ impl StopFlag {
             flag.set();
             // The second one means it.
             if set.wait().is_ok() {
-                std::process::exit(1);
+                exit(1);
             }
         })?;
         Ok(())
@@ -91,18 +92,6 @@ pub(super) fn end_with_host(domain: &HostDomain, name: &'static str) -> io::Resu
             eprintln!("pvlab {name}: the host is gone, so this domain ends");
         }
         RunDir::sweep(&dir);
-        std::process::exit(1);
+        exit(1);
     })
-}
-
-/// Log lines go to stderr; `PVLAB_LOG` chooses which, warnings by default.
-pub fn init_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PVLAB_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    // Somebody else's subscriber is as good.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_target(false)
-        .try_init();
 }

@@ -12,6 +12,7 @@ use rings::worker::Worker;
 use rings_host::{Block, EpollWaiter};
 use tracer::clock::{cycles, cycles_per_us};
 
+use super::logging::exit;
 use super::process::{pin, renice};
 use crate::counters::Counters;
 use crate::workload::{Job, SideReport};
@@ -63,7 +64,7 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             if let Err(error) = pin(parts.cpu).and_then(|()| renice(parts.nice)) {
                 eprintln!("error: {error:#}");
-                std::process::exit(1);
+                exit(1);
             }
             Loop::new(parts, receiver, seen, tell).run();
         })?;

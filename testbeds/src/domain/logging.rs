@@ -1,0 +1,95 @@
+//! What a process says about itself: log lines on stderr, and with `PVLAB_TRACE_DIR` a trace file of its handshakes,
+//! state changes and warnings. Nothing of the data path is said here.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use tracing::Subscriber;
+use tracing::field::{Field, Visit};
+use tracing_chrome::{ChromeLayerBuilder, EventOrSpan, FlushGuard};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
+
+/// Which lines go to stderr; warnings by default.
+const LOG: &str = "PVLAB_LOG";
+/// Where each process leaves its trace file.
+const TRACE_DIR: &str = "PVLAB_TRACE_DIR";
+
+/// What writes the trace file. Kept here because some ends of a process leave no stack to drop it from.
+static TRACE: Mutex<Option<FlushGuard>> = Mutex::new(None);
+
+/// The log, as long as it lives; dropping it ends the trace file.
+#[derive(Debug)]
+pub struct Logging(());
+
+/// Begins to log. `name` is what this process is: it names the trace file. Signals must be blocked already: the
+/// trace file has a thread of its own, which inherits that.
+#[must_use = "the trace file ends when this is dropped"]
+pub fn init_logging(name: &str) -> Logging {
+    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let stderr = lines::layer().with_writer(io::stderr).with_target(false).with_filter(filter);
+    let trace = std::env::var_os(TRACE_DIR).and_then(|dir| trace_layer(&dir.into(), name));
+    // Somebody else's subscriber is as good.
+    let _ = tracing_subscriber::registry().with(stderr).with(trace).try_init();
+    Logging(())
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        end_trace();
+    }
+}
+
+/// Ends the process at once, with its trace file whole.
+pub(super) fn exit(status: i32) -> ! {
+    end_trace();
+    std::process::exit(status)
+}
+
+fn end_trace() {
+    drop(TRACE.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+/// Writes `DIR/NAME-PID.json`; without a place to write it to, says so and does without.
+fn trace_layer<S>(dir: &PathBuf, name: &str) -> Option<impl Layer<S> + use<S>>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
+    let path = dir.join(format!("{name}-{}.json", std::process::id()));
+    let file = match std::fs::create_dir_all(dir).and_then(|()| std::fs::File::create(&path)) {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("note: cannot write {} ({TRACE_DIR}): {error}", path.display());
+            return None;
+        }
+    };
+    let (layer, guard) = ChromeLayerBuilder::new()
+        .writer(io::BufWriter::new(file))
+        .include_args(true)
+        .name_fn(Box::new(|what| match what {
+            EventOrSpan::Event(event) => {
+                let mut message = Message(String::new());
+                event.record(&mut message);
+                message.0
+            }
+            EventOrSpan::Span(span) => span.name().into(),
+        }))
+        .build();
+    *TRACE.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    Some(layer.with_filter(LevelFilter::DEBUG))
+}
+
+/// The words of an event, without its fields.
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
