@@ -37,10 +37,27 @@ pub(crate) enum Received {
     Malformed,
 }
 
-/// Receives one message. Descriptors are closed on exec.
+/// Receives one message from whoever asks the host. It has no room for descriptors: what a stranger
+/// sends along, the kernel closes, however much it is.
 ///
 /// # Errors
 /// As recvmsg(2); `EAGAIN` on a non-blocking socket with nothing to read.
+pub(crate) fn receive_request(socket: BorrowedFd<'_>) -> nix::Result<Received> {
+    let mut bytes = [0_u8; size_of::<Message>() + 1];
+    let len = loop {
+        let mut data = [IoSliceMut::new(&mut bytes)];
+        match recvmsg::<()>(socket.as_raw_fd(), &mut data, None, MsgFlags::empty()) {
+            Err(Errno::EINTR) => {}
+            other => break other?.bytes,
+        }
+    };
+    Ok(parse(&bytes[..len], Vec::new()))
+}
+
+/// Receives one answer. Descriptors are closed on exec.
+///
+/// # Errors
+/// As recvmsg(2).
 pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Received> {
     let mut bytes = [0_u8; size_of::<Message>() + 1];
     let mut control = nix::cmsg_space!([RawFd; MAX_FDS]);
@@ -63,12 +80,14 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Received> {
         }
         (got.bytes, fds)
     };
-    if len == 0 {
-        return Ok(Received::Closed);
-    }
-    match Message::read_from_bytes(&bytes[..len]) {
-        Ok(message) => Ok(Received::Message(message, fds)),
-        Err(_) => Ok(Received::Malformed),
+    Ok(parse(&bytes[..len], fds))
+}
+
+fn parse(packet: &[u8], fds: Vec<OwnedFd>) -> Received {
+    match Message::read_from_bytes(packet) {
+        _ if packet.is_empty() => Received::Closed,
+        Ok(message) => Received::Message(message, fds),
+        Err(_) => Received::Malformed,
     }
 }
 

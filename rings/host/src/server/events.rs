@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::sockopt::{PeerCredentials, SndBuf};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen,
+    setsockopt, socket,
 };
 use rings::DomId;
 use rings::io::xs_wire::{XsdSockmsg, XsdType};
@@ -30,6 +32,12 @@ use crate::sys::{self, Received};
 /// Between two looks for stalled domains.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Connections that have not said HELLO; further ones are closed at once.
+const MAX_STRANGERS: usize = 64;
+/// Room for answers that a process has not read, as the kernel counts it (it takes no less than
+/// some answers).
+const UNREAD_BYTES: usize = 4096;
+
 /// A running loop.
 pub(super) struct Started {
     pub(super) thread: JoinHandle<()>,
@@ -43,15 +51,11 @@ enum Source {
     HostListener(OwnedFd),
     StoreListener(UnixListener),
     /// A process, and once it has said HELLO the domain that it is.
-    Process {
-        socket: OwnedFd,
-        pid: i32,
-        domid: Option<DomId>,
-    },
-    /// Becomes readable when the process of this domain ends.
+    Process(Process),
+    /// Becomes readable when the process with this token ends.
     Life {
         _pidfd: OwnedFd,
-        domid: DomId,
+        process: u64,
     },
     Store {
         socket: UnixStream,
@@ -60,8 +64,20 @@ enum Source {
     },
 }
 
+/// A process that asks for things. While it is a domain, its connection and its life stand together:
+/// whichever ends first takes the other along, so that nothing is left to end a later domain of the
+/// same number.
+struct Process {
+    socket: OwnedFd,
+    pid: i32,
+    domid: Option<DomId>,
+    /// The token of its life.
+    life: Option<u64>,
+}
+
 /// Opens the sockets and starts the thread.
 pub(super) fn start(config: HostConfig, dir: &Path, segment: Segment) -> io::Result<Started> {
+    raise_descriptor_limit();
     let (tell, news) = channel();
     let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
     let host = listen_seqpacket(&dir.join("host.sock"))?;
@@ -77,6 +93,17 @@ pub(super) fn start(config: HostConfig, dir: &Path, segment: Segment) -> io::Res
         }
     })?;
     Ok(Started { thread, stop, news })
+}
+
+/// A domain may have 1,023 ports of three descriptors each: as many as the usual limit, which keeps
+/// programs with select(2) alive, allows in all. The hard limit is the one that is meant.
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // A lab of a few ports lives with the old one.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 fn listen_seqpacket(path: &Path) -> io::Result<OwnedFd> {
@@ -165,9 +192,11 @@ impl Events {
                 self.accept_store(&listener);
                 Some(Source::StoreListener(listener))
             }
-            Source::Process { socket, pid, domid } => self.serve_process(socket, pid, domid),
-            Source::Life { domid, .. } => {
-                self.registry.gone(domid);
+            Source::Process(process) => self.serve_process(token, process),
+            Source::Life { process, .. } => {
+                if let Some(Source::Process(process)) = self.sources.remove(&process) {
+                    self.end_process(process);
+                }
                 None
             }
             Source::Store { socket, conn, writing } => self.serve_store(socket, conn, writing),
@@ -181,11 +210,18 @@ impl Events {
     fn accept_process(&mut self, listener: &OwnedFd) {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let Some(socket) = accept(listener, flags) else { return };
+        let stranger = |s: &Source| matches!(s, Source::Process(p) if p.domid.is_none());
+        if self.sources.values().filter(|s| stranger(s)).count() >= MAX_STRANGERS {
+            return;
+        }
+        // Answers that nobody reads hold descriptors: a handful must do.
+        let _ = setsockopt(&socket, SndBuf, &UNREAD_BYTES);
         // Only our own user can reach a socket in a directory of mode 0700.
         let Ok(pid) = getsockopt(&socket, PeerCredentials).map(|c| c.pid()) else { return };
         let token = self.token();
         if self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, token)).is_ok() {
-            self.sources.insert(token, Source::Process { socket, pid, domid: None });
+            let process = Process { socket, pid, domid: None, life: None };
+            self.sources.insert(token, Source::Process(process));
         }
     }
 
@@ -205,44 +241,47 @@ impl Events {
         }
     }
 
-    fn serve_process(
-        &mut self,
-        socket: OwnedFd,
-        pid: i32,
-        mut domid: Option<DomId>,
-    ) -> Option<Source> {
-        match sys::receive(socket.as_fd()) {
-            Ok(Received::Message(message, _)) => {
-                let before = domid;
-                let answer = self.registry.request(&mut domid, pid, &message);
-                if let (None, Some(domid)) = (before, domid) {
-                    self.watch_life(pid, domid);
-                }
-                if let Some((owner, stream)) = answer.store {
-                    self.add_store(owner, stream);
-                }
-                // A process that does not read its answers is not waited for.
-                let _ = sys::send(socket.as_fd(), &answer.message, &answer.fds);
-                drop(answer.passed);
-                Some(Source::Process { socket, pid, domid })
-            }
-            Err(Errno::EAGAIN | Errno::EINTR) => Some(Source::Process { socket, pid, domid }),
+    fn serve_process(&mut self, token: u64, mut process: Process) -> Option<Source> {
+        let message = match sys::receive_request(process.socket.as_fd()) {
+            Ok(Received::Message(message, _)) => message,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Some(Source::Process(process)),
             // The connection is the domain: whoever closes it, or speaks something else, is gone.
             Ok(Received::Closed | Received::Malformed) | Err(_) => {
-                if let Some(domid) = domid {
-                    self.registry.gone(domid);
-                }
-                None
+                return self.end_process(process);
             }
+        };
+        let before = process.domid;
+        let answer = self.registry.request(&mut process.domid, process.pid, &message);
+        if before.is_none() && process.domid.is_some() {
+            process.life = self.watch_life(process.pid, token);
         }
+        if let Some((owner, stream)) = answer.store {
+            self.add_store(owner, stream);
+        }
+        let sent = sys::send(process.socket.as_fd(), &answer.message, &answer.fds);
+        drop(answer.passed);
+        // A process that does not read its answers is not waited for, and one that has missed an
+        // answer does not know what it has.
+        if sent.is_err() { self.end_process(process) } else { Some(Source::Process(process)) }
     }
 
-    fn watch_life(&mut self, pid: i32, domid: DomId) {
-        let Ok(pidfd) = sys::pidfd_open(pid) else { return };
-        let token = self.token();
-        if self.epoll.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, token)).is_ok() {
-            self.sources.insert(token, Source::Life { _pidfd: pidfd, domid });
+    /// A process is gone, and the domain that it was.
+    fn end_process(&mut self, process: Process) -> Option<Source> {
+        if let Some(life) = process.life {
+            self.sources.remove(&life);
         }
+        if let Some(domid) = process.domid {
+            self.registry.gone(domid);
+        }
+        None
+    }
+
+    fn watch_life(&mut self, pid: i32, process: u64) -> Option<u64> {
+        let pidfd = sys::pidfd_open(pid).ok()?;
+        let token = self.token();
+        self.epoll.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, token)).ok()?;
+        self.sources.insert(token, Source::Life { _pidfd: pidfd, process });
+        Some(token)
     }
 
     fn serve_store(&mut self, socket: UnixStream, conn: ConnId, writing: bool) -> Option<Source> {

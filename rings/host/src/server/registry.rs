@@ -25,6 +25,11 @@ const GREFS: u32 = 8192;
 /// Largest page pool a domain may ask for: 256 MiB.
 const MAX_POOL: u32 = 65_536;
 
+/// Store connections a domain may have at a time: each costs the host a descriptor.
+const MAX_STORES: usize = 64;
+/// Blocks of the statistics segment that one domain may have.
+const MAX_BLOCKS: usize = 64;
+
 /// One domain.
 struct Dom {
     info: DomainInfo,
@@ -32,6 +37,8 @@ struct Dom {
     layout: Layout,
     /// Who holds which hold word in this domain's memory.
     holds: [Option<DomId>; HOLD_LINES],
+    /// Blocks of the statistics segment that it was given.
+    blocks: Vec<usize>,
     goodbye: Option<u32>,
 }
 
@@ -110,6 +117,9 @@ impl Registry {
             Kind::Foreign => self.foreign(domid, m),
             Kind::Release => self.release(domid, m),
             Kind::Store => {
+                if self.xs.connections(domid) >= MAX_STORES {
+                    return Err(Errno::ENOSPC);
+                }
                 let (ours, theirs) = UnixStream::pair().map_err(|_| Errno::EMFILE)?;
                 let mut answer = Answer::from(m.answer(&[]));
                 answer.fds.push(theirs.as_raw_fd());
@@ -156,8 +166,9 @@ impl Registry {
 
         let info = DomainInfo { domid, name: m.name(), pid };
         tracing::info!(%domid, name = info.name, pid, "domain registered");
+        let holds = [None; HOLD_LINES];
         let dom =
-            Dom { info: info.clone(), memory, layout, holds: [None; HOLD_LINES], goodbye: None };
+            Dom { info: info.clone(), memory, layout, holds, blocks: Vec::new(), goodbye: None };
         self.domains.insert(domid, dom);
         self.devices.introduce(&mut self.xs, domid);
         // Nobody listens when the lab is just ending.
@@ -208,12 +219,21 @@ impl Registry {
     }
 
     fn stats(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
-        let free = (1..BLOCKS).find_map(|n| {
-            self.segment.block(n).filter(|b| b.owner().is_none()).map(|block| (n, block))
-        });
-        let (number, block) = free.ok_or(Errno::ENOSPC)?;
-        let pid = self.domains.get(&domid).map_or(0, |d| d.info.pid);
-        block.assign(domid, pid.unsigned_abs(), m.arg[0], m.arg[1]);
+        let dom = self.domains.get(&domid).ok_or(Errno::EPROTO)?;
+        if dom.blocks.len() >= MAX_BLOCKS {
+            return Err(Errno::ENOSPC);
+        }
+        let pid = dom.info.pid.unsigned_abs();
+        let blocks = || (1..BLOCKS).filter_map(|n| self.segment.block(n).map(|block| (n, block)));
+        // What the dead have left is for the curious, as long as there is room.
+        let fresh = blocks().find(|(_, block)| block.owner().is_none());
+        let alive = |n: &usize| self.domains.values().any(|dom| dom.blocks.contains(n));
+        let (number, block) =
+            fresh.or_else(|| blocks().find(|(n, _)| !alive(n))).ok_or(Errno::ENOSPC)?;
+        if let Some(dom) = self.domains.get_mut(&domid) {
+            dom.blocks.push(number);
+        }
+        block.assign(domid, pid, m.arg[0], m.arg[1]);
         Ok(m.answer(&[u32::try_from(number).map_err(|_| Errno::ENOSPC)?]).into())
     }
 

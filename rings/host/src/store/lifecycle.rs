@@ -22,6 +22,12 @@ impl Xenstored {
         id
     }
 
+    /// How many connections `domid` has.
+    #[must_use]
+    pub fn connections(&self, domid: DomId) -> usize {
+        self.conns.values().filter(|conn| conn.domid == domid).count()
+    }
+
     /// The connection is closed: its watches and open transactions are forgotten.
     pub fn disconnect(&mut self, id: ConnId) {
         self.forget_all_of(id);
