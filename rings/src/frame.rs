@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn what_is_no_whole_tcp_or_udp_packet_is_not_found() {
-        let broken: [(&str, fn(&mut Vec<u8>)); 6] = [
+        type Spoil = fn(&mut Vec<u8>);
+        let broken: [(&str, Spoil); 6] = [
             ("arp", |f| f[13] = 6),
             ("icmp", |f| f[23] = 1),
             ("fragment", |f| f[21] = 1),

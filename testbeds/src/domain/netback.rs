@@ -188,8 +188,8 @@ impl Driver {
                 let Some(served) = self.served.get_mut(&id) else { return Ok(()) };
                 served.workers.pop();
                 served.report = Some(match served.report.take() {
-                    Some(sum) => sum.plus(report),
-                    None => report,
+                    Some(sum) => sum.plus(*report),
+                    None => *report,
                 });
                 if served.workers.is_empty()
                     && let Some(report) = self.served.remove(&id).and_then(|s| s.report)

@@ -208,8 +208,8 @@ impl Guest {
                 Ok(Told::Removed(_, report)) => {
                     left -= 1;
                     sum = Some(match sum.take() {
-                        Some(sum) => sum.plus(report),
-                        None => report,
+                        Some(sum) => sum.plus(*report),
+                        None => *report,
                     });
                 }
                 Ok(Told::Finished(..)) => {}

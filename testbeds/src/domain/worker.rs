@@ -32,7 +32,7 @@ pub(super) enum Told<K> {
     /// A job is done, or cannot go on, and why.
     Finished(K, Option<String>),
     /// All jobs with this name are closed; what they measured together.
-    Removed(K, SideReport),
+    Removed(K, Box<SideReport>),
 }
 
 /// What a worker is made of.
@@ -199,7 +199,7 @@ impl<K: Copy + Eq> Loop<K> {
                 }
             });
         }
-        let _ = self.tell.send(Told::Removed(key, report.unwrap_or_default()));
+        let _ = self.tell.send(Told::Removed(key, Box::new(report.unwrap_or_default())));
     }
 
     /// Now and then: shows that it lives, and publishes the counters.

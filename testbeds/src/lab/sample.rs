@@ -100,7 +100,7 @@ impl Sampler {
         let start = self.intervals.last().map_or(0.0, |i| i.sum.end);
         let (bytes, ops) = (done.0.saturating_sub(so_far), done.1.saturating_sub(so_far_ops));
         let one = Interval::new(start, end, bytes, Some(ops), end <= self.warmup);
-        self.intervals.push(one.clone());
+        self.intervals.push(one);
         Some(one)
     }
 
