@@ -102,8 +102,14 @@ impl Meter {
         self.last = Some(now);
     }
 
+    /// Measuring begins. What came before does not count, unless there was no warm-up: then what
+    /// came with the first tick is the first of what counts.
     fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
+        if self.warmup.is_zero() {
+            self.base = Some(Counters::default());
+            return;
+        }
         self.base = None;
         let errors = (self.report.errors, self.report.first_error.take());
         let mut latencies = self.report.latencies.take();

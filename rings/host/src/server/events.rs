@@ -60,7 +60,8 @@ enum Source {
     Store {
         socket: UnixStream,
         conn: ConnId,
-        writing: bool,
+        /// What we wait for on the socket.
+        waits_for: EpollFlags,
     },
 }
 
@@ -199,7 +200,7 @@ impl Events {
                 }
                 None
             }
-            Source::Store { socket, conn, writing } => self.serve_store(socket, conn, writing),
+            Source::Store { socket, conn, waits_for } => self.serve_store(socket, conn, waits_for),
         };
         if let Some(source) = keep {
             self.sources.insert(token, source);
@@ -237,7 +238,8 @@ impl Events {
         if socket.set_nonblocking(true).is_ok() && self.epoll.add(&socket, event).is_ok() {
             let conn = self.registry.xs.connect(domid);
             self.stores.insert(conn, token);
-            self.sources.insert(token, Source::Store { socket, conn, writing: false });
+            self.sources
+                .insert(token, Source::Store { socket, conn, waits_for: EpollFlags::EPOLLIN });
         }
     }
 
@@ -284,7 +286,12 @@ impl Events {
         Some(token)
     }
 
-    fn serve_store(&mut self, socket: UnixStream, conn: ConnId, writing: bool) -> Option<Source> {
+    fn serve_store(
+        &mut self,
+        socket: UnixStream,
+        conn: ConnId,
+        waits_for: EpollFlags,
+    ) -> Option<Source> {
         let mut buf = [0; 4096];
         if self.registry.xs.wants_input(conn) {
             match (&socket).read(&mut buf) {
@@ -294,7 +301,7 @@ impl Events {
                 Err(_) => return self.drop_store(conn),
             }
         }
-        Some(Source::Store { socket, conn, writing })
+        Some(Source::Store { socket, conn, waits_for })
     }
 
     fn drop_store(&mut self, conn: ConnId) -> Option<Source> {
@@ -321,10 +328,11 @@ impl Events {
         let ready: Vec<ConnId> = self.registry.xs.ready().collect();
         for conn in ready {
             let Some(&token) = self.stores.get(&conn) else { continue };
-            let Some(Source::Store { socket, conn, writing }) = self.sources.remove(&token) else {
+            let Some(Source::Store { socket, conn, waits_for }) = self.sources.remove(&token)
+            else {
                 continue;
             };
-            if let Some(source) = self.flush(token, socket, conn, writing) {
+            if let Some(source) = self.flush(token, socket, conn, waits_for) {
                 self.sources.insert(token, source);
             }
         }
@@ -335,7 +343,7 @@ impl Events {
         token: u64,
         socket: UnixStream,
         conn: ConnId,
-        writing: bool,
+        waits_for: EpollFlags,
     ) -> Option<Source> {
         loop {
             let output = self.registry.xs.output(conn);
@@ -352,12 +360,16 @@ impl Events {
         if !waits && self.registry.xs.is_dead(conn) {
             return self.drop_store(conn);
         }
-        if waits != writing {
-            let out = if waits { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
-            let mut event = EpollEvent::new(EpollFlags::EPOLLIN | out, token);
-            let _ = self.epoll.modify(&socket, &mut event);
+        // A client whose requests are held back until it reads its answers is not listened to:
+        // what it has sent meanwhile would wake this loop again and again.
+        let listen = self.registry.xs.wants_input(conn);
+        let mut now = EpollFlags::empty();
+        now.set(EpollFlags::EPOLLIN, listen);
+        now.set(EpollFlags::EPOLLOUT, waits);
+        if now != waits_for {
+            let _ = self.epoll.modify(&socket, &mut EpollEvent::new(now, token));
         }
-        Some(Source::Store { socket, conn, writing: waits })
+        Some(Source::Store { socket, conn, waits_for: now })
     }
 }
 
