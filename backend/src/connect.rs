@@ -17,57 +17,15 @@ use std::time::Duration;
 
 use rings::evtchn::{Channel, Eoi};
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
-use rings::{DomId, Domain, Foreign, GrantMode, Gref, Port};
+use rings::{DomId, Domain, Foreign, Gref, Port};
 
 use crate::error::ConnectError;
 use crate::queue::Queue;
 use crate::rx::Rx;
+use crate::starve::Starved;
 use crate::stats::Stats;
 use crate::tx::Tx;
-
-/// Which vif.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct VifId {
-    /// The guest.
-    pub front: DomId,
-    /// Which of the guest's vifs.
-    pub handle: u32,
-}
-
-/// What we offer, and how we work.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Pairs of rings a vif may have.
-    pub max_queues: u32,
-    /// How granted pages are reached.
-    pub grant: GrantMode,
-    /// Frames taken in one turn.
-    pub batch: usize,
-    /// Notify after every push, whatever the event index says.
-    pub always_notify: bool,
-}
-
-/// What the guest takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Accepted {
-    /// Frames of more than one slot (`feature-sg`).
-    pub sg: bool,
-    /// TCPv4 frames that stand for many segments (`feature-gso-tcpv4`).
-    pub gso: bool,
-    /// Blank checksums (no `feature-no-csum-offload`).
-    pub csum: bool,
-    /// It notifies when it posts buffers (`feature-rx-notify`).
-    pub rx_notify: bool,
-}
-
-/// Something for the workers.
-#[derive(Debug)]
-pub enum VifEvent<D: Domain> {
-    /// These queues are to be served.
-    Connected(VifId, Vec<Queue<D>>),
-    /// All queues of this vif must be closed; then call [`Netback::disconnected`].
-    Disconnect(VifId),
-}
+use crate::vif::{Accepted, Config, VifEvent, VifId};
 
 /// One vif, seen from the control side.
 #[derive(Debug)]
@@ -79,6 +37,8 @@ struct Vif {
     connected: bool,
     /// The state to go to once they have given them back.
     leaving: Option<XenbusState>,
+    /// The guest has lied: the queues are to be given back, whatever it does now.
+    broken: bool,
 }
 
 /// The control half of netback.
@@ -90,6 +50,9 @@ pub struct Netback<D: Domain> {
     vifs: BTreeMap<VifId, Vif>,
 }
 
+/// Watch events thrown away before one look at everything: a guest that writes without end must not
+/// keep us from looking.
+const FLOOD: u32 = 1024;
 /// Where our vifs are, relative to our home.
 const BACKENDS: &str = "backend/vif";
 
@@ -118,7 +81,11 @@ impl<D: Domain> Netback<D> {
         let Some(_) = self.store.next_event(Some(timeout))? else { return Ok(events) };
         // Watch events are only hints: however many have come, one look at everything will do, so
         // that a flood of them costs no more than the looks (XSA-349).
-        while self.store.next_event(Some(Duration::ZERO))?.is_some() {}
+        for _ in 0..FLOOD {
+            if self.store.next_event(Some(Duration::ZERO))?.is_none() {
+                break;
+            }
+        }
         self.discover()?;
         for id in self.vifs.keys().copied().collect::<Vec<_>>() {
             self.look(id, &mut events)?;
@@ -132,7 +99,7 @@ impl<D: Domain> Netback<D> {
     /// If the store does not answer.
     pub fn disconnected(&mut self, id: VifId) -> Result<(), StoreError> {
         let Some(vif) = self.vifs.get_mut(&id) else { return Ok(()) };
-        vif.connected = false;
+        (vif.connected, vif.broken) = (false, false);
         let Some(to) = vif.leaving.take() else { return Ok(()) };
         if vif.state != XenbusState::Closing {
             self.switch(id, XenbusState::Closing)?;
@@ -146,6 +113,10 @@ impl<D: Domain> Netback<D> {
     /// If the store does not answer.
     pub fn rogue(&mut self, id: VifId, lie: &str) -> Result<(), StoreError> {
         tracing::warn!(front = %id.front, handle = id.handle, lie, "vif broken");
+        if let Some(vif) = self.vifs.get_mut(&id) {
+            // The write of our own state below brings the next `step` here.
+            vif.broken = true;
+        }
         self.fail(id, lie)
     }
 
@@ -179,7 +150,7 @@ impl<D: Domain> Netback<D> {
         self.offer(&back)?;
         self.store.watch(&format!("{front}/{}", keys::STATE), &format!("front-{}", id.front))?;
         let state = XenbusState::Initialising;
-        let vif = Vif { back, front, state, connected: false, leaving: None };
+        let vif = Vif { back, front, state, connected: false, leaving: None, broken: false };
         self.vifs.insert(id, vif);
         self.switch(id, XenbusState::InitWait)
     }
@@ -220,6 +191,9 @@ impl<D: Domain> Netback<D> {
             return Ok(());
         }
         let (front, back, state) = (vif.front.clone(), vif.back.clone(), vif.state);
+        if vif.broken && vif.connected {
+            return self.bring_down(id, XenbusState::Closing, events);
+        }
         let otherend = xenbus::read_state(&mut self.store, &front)?;
         match (otherend, state) {
             (XenbusState::Initialising, XenbusState::Closed) => {
@@ -315,12 +289,18 @@ impl<D: Domain> Netback<D> {
             });
         }
         let accepted = self.read_accepted(front)?;
-        (0..count)
-            .map(|n| {
-                let dir = if count == 1 { front.into() } else { format!("{front}/queue-{n}") };
-                self.connect_queue(id, &dir, accepted)
-            })
-            .collect()
+        let mut queues = Vec::new();
+        for n in 0..count {
+            let dir = if count == 1 { front.into() } else { format!("{front}/queue-{n}") };
+            match self.connect_queue(id, &dir, accepted) {
+                Ok(queue) => queues.push(queue),
+                Err(why) => {
+                    queues.into_iter().for_each(Queue::close);
+                    return Err(why);
+                }
+            }
+        }
+        Ok(queues)
     }
 
     fn read_accepted(&mut self, front: &str) -> Result<Accepted, StoreError> {
@@ -361,7 +341,7 @@ impl<D: Domain> Netback<D> {
             broken: None,
             batch: self.config.batch,
             segment: Vec::new(),
-            starved: None,
+            starved: Starved::default(),
         })
     }
 
@@ -382,7 +362,15 @@ impl<D: Domain> Netback<D> {
         let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);
         let bind = |port| self.domain.bind_interdomain(front, Port(port));
         if let (Some(tx), Some(rx)) = split {
-            return Ok((bind(tx)?, Some(bind(rx)?)));
+            let tx = bind(tx)?;
+            // A guest that tries again and again must not use up our ports.
+            return match bind(rx) {
+                Ok(rx) => Ok((tx, Some(rx))),
+                Err(why) => {
+                    self.domain.close(tx.port());
+                    Err(why.into())
+                }
+            };
         }
         let both = xenbus::read_u32(&mut self.store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
         Ok((bind(both)?, None))

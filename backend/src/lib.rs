@@ -7,6 +7,8 @@
 //! | `tx` | frames from the guest: take, parse, copy, answer, hand on | 9 - 14 |
 //! | `parse` | pure: slots as a frame; every check of what the guest wrote is here | 10 |
 //! | `rx` | frames to the guest: find buffers, copy, answer | 17 |
+//! | `deliver` | a frame as its guest can take it | |
+//! | `starve` | how long a guest without buffers is waited for | |
 //! | `offload` | checksums and segments for whoever cannot take them as they are | |
 //! | `device` | a queue as a smoltcp device | |
 //! | [`wire`] | where frames go: back, or to other guests | 14 |
@@ -19,20 +21,24 @@
 #![forbid(unsafe_code)]
 
 mod connect;
+mod deliver;
 mod device;
 mod error;
 mod offload;
 mod parse;
 mod queue;
 mod rx;
+mod starve;
 mod stats;
 mod tx;
+mod vif;
 pub mod wire;
 
-pub use connect::{Accepted, Config, Netback, VifEvent, VifId};
+pub use connect::Netback;
 pub use device::Nic;
 pub use error::{ConnectError, Rogue};
 pub use offload::{complete, segments};
 pub use parse::{Packet, Slots, Verdict, parse};
 pub use queue::Queue;
 pub use stats::Stats;
+pub use vif::{Accepted, Config, VifEvent, VifId};

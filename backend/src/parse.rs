@@ -18,6 +18,7 @@ use rings::frame::ETH_HLEN;
 use rings::io::netif::{
     EXTRA_TYPE_MAX, Extra, ExtraInfo, GsoType, NR_SLOTS_MIN, TxFlags, TxRequest,
 };
+use rings::weaken::{Check, skipped};
 
 use crate::error::Rogue;
 
@@ -95,10 +96,8 @@ pub fn parse(slots: &mut impl Slots, packet: &mut Packet) -> Result<Option<Verdi
         verdict = rest(slots, packet)?;
     }
     let first = &packet.data[0];
-    if usize::from(first.offset) + usize::from(first.size) > PAGE_SIZE {
-        return Err(Rogue::Bounds(first.offset, first.size));
-    }
-    if usize::from(packet.total) < ETH_HLEN {
+    within_page(first)?;
+    if usize::from(packet.total) < ETH_HLEN && !skipped(Check::Runt) {
         verdict = Verdict::Drop("shorter than an Ethernet header");
     }
     Ok(Some(verdict))
@@ -109,15 +108,17 @@ pub fn parse(slots: &mut impl Slots, packet: &mut Packet) -> Result<Option<Verdi
 fn rest(slots: &mut impl Slots, packet: &mut Packet) -> Result<Verdict, Rogue> {
     let mut verdict = Verdict::Good;
     loop {
-        let slot = slots.request().ok_or(Rogue::Cut)?;
-        if packet.count + 1 >= FATAL_SLOTS {
+        let slot = match slots.request() {
+            None if skipped(Check::SlotCut) => return Ok(verdict),
+            slot => slot.ok_or(Rogue::Cut)?,
+        };
+        if packet.count + 1 >= FATAL_SLOTS && !skipped(Check::SlotCount) {
             return Err(Rogue::Slots(FATAL_SLOTS));
         }
-        if usize::from(slot.offset) + usize::from(slot.size) > PAGE_SIZE {
-            return Err(Rogue::Bounds(slot.offset, slot.size));
-        }
+        within_page(&slot)?;
         match packet.data[0].size.checked_sub(slot.size) {
             Some(left) => packet.data[0].size = left,
+            None if skipped(Check::SlotTotal) => {}
             None => {
                 verdict = Verdict::Drop("slots longer than the frame");
                 // Nothing of it will be copied; what is left of the first must still be in its
@@ -136,6 +137,17 @@ fn rest(slots: &mut impl Slots, packet: &mut Packet) -> Result<Verdict, Rogue> {
     }
 }
 
+/// Whether a slot's bytes are in its page.
+#[inline(always)]
+fn within_page(slot: &TxRequest) -> Result<(), Rogue> {
+    let within = usize::from(slot.offset) + usize::from(slot.size) <= PAGE_SIZE;
+    if within || skipped(Check::SlotBounds) {
+        Ok(())
+    } else {
+        Err(Rogue::Bounds(slot.offset, slot.size))
+    }
+}
+
 /// The extra infos behind the first slot: one of each type counts, the last of its type wins.
 fn extras(slots: &mut impl Slots, packet: &mut Packet) -> Result<(), Rogue> {
     loop {
@@ -143,8 +155,10 @@ fn extras(slots: &mut impl Slots, packet: &mut Packet) -> Result<(), Rogue> {
         packet.extras += 1;
         match info.decode() {
             Ok(Extra::Gso { size, kind: GsoType::TcpV4, .. }) if size > 0 => packet.gso = size,
+            Ok(Extra::Gso { .. }) if skipped(Check::GsoSize) => {}
             Ok(Extra::Gso { size, kind, .. }) => return Err(Rogue::Gso(size, kind as u8)),
             Ok(_) => {}
+            Err(_) if skipped(Check::ExtraType) => {}
             Err(_) => return Err(Rogue::Extra(info.kind)),
         }
         if !info.more() {

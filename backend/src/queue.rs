@@ -3,17 +3,18 @@
 use std::time::{Duration, Instant};
 
 use rings::evtchn::{Channel, Eoi, EventCounters};
-use rings::frame::{Csum, Meta};
+use rings::frame::Meta;
 use rings::io::netif::MAX_TX_SIZE;
 use rings::ring::Notify;
 use rings::{Domain, DomainError, Foreign, ForeignCounters, Waiter};
 
-use crate::connect::{Accepted, VifId};
+use crate::deliver::{deliver, slots_needed};
 use crate::error::Rogue;
-use crate::offload;
 use crate::rx::Rx;
+use crate::starve::Starved;
 use crate::stats::Stats;
 use crate::tx::Tx;
+use crate::vif::{Accepted, VifId};
 
 /// One queue.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub struct Queue<D: Domain> {
     /// Room for a segment that is cut in software.
     pub(crate) segment: Vec<u8>,
     /// Since when the guest has had no buffers for what is meant for it.
-    pub(crate) starved: Option<Instant>,
+    pub(crate) starved: Starved,
 }
 
 impl<D: Domain> Queue<D> {
@@ -164,14 +165,9 @@ impl<D: Domain> Queue<D> {
         if !self.rx.has_arena() {
             self.flush();
         }
-        // What will be cut into segments needs a slot for each, and pages are larger than those.
-        let slots = if meta.gso > 0 && !self.accepted.gso {
-            let segments = len.div_ceil(usize::from(meta.gso));
-            (segments + 1) * rings::PAGE_SIZE
-        } else {
-            len
-        };
-        let outcome = self.rx.has_room(slots, meta.gso > 0);
+        // What it can never take is not waited for: sending it only counts it.
+        let Some(slots) = slots_needed(len, meta, &self.accepted) else { return true };
+        let outcome = self.rx.has_slots(slots);
         self.believe(outcome).unwrap_or(false)
     }
 
@@ -184,7 +180,8 @@ impl<D: Domain> Queue<D> {
         if !self.rx.has_arena() {
             self.flush();
         }
-        let outcome = self.rx.has_room(self.largest(), self.accepted.gso);
+        let slots = self.largest().div_ceil(rings::PAGE_SIZE) + usize::from(self.accepted.gso);
+        let outcome = self.rx.has_slots(slots);
         self.believe(outcome).unwrap_or(false)
     }
 
@@ -257,8 +254,7 @@ impl<D: Domain> Queue<D> {
         let outcome = self.tx.final_check();
         let mut work = self.believe(outcome).unwrap_or(true);
         if want_room {
-            let largest = self.largest();
-            let outcome = self.rx.final_check(largest);
+            let outcome = self.rx.final_check();
             work |= self.believe(outcome).unwrap_or(true);
         }
         pending | work
@@ -299,18 +295,35 @@ impl<D: Domain> Queue<D> {
 
     /// Whether something waits for the guest's buffers.
     pub(crate) fn is_starved(&self) -> bool {
-        self.starved.is_some()
+        self.starved.is_waiting()
     }
 
     /// How long the guest has had no buffers while something waited for it. `waiting` says whether
     /// something does now.
     pub fn starved(&mut self, waiting: bool, now: Instant) -> Duration {
         if waiting {
-            now.saturating_duration_since(*self.starved.get_or_insert(now))
-        } else {
-            self.starved = None;
-            Duration::ZERO
+            return self.starved.waiting(now);
         }
+        self.starved.over();
+        Duration::ZERO
+    }
+
+    /// Whether the guest has had no buffers for what waits for it for so long that its carrier is
+    /// off: what comes for it is dropped, until it posts some.
+    #[must_use]
+    pub fn stalled(&self) -> bool {
+        self.starved.is_stalled()
+    }
+
+    /// How long what waits for this guest's buffers is held before it is dropped, and how long until
+    /// the queue counts as stalled; 10 s and 60 s otherwise.
+    pub fn set_timers(&mut self, drain: Duration, stall: Duration) {
+        self.starved.set_timers(drain, stall);
+    }
+
+    /// Whether requests of the guest wait of which no event has told.
+    pub fn missed(&mut self) -> bool {
+        !self.tx_port.clear() && self.poll()
     }
 
     /// Sleeps on this queue's doorbells from now on.
@@ -360,39 +373,4 @@ pub(crate) enum Forward {
     Held,
     /// There is none.
     Nothing,
-}
-
-/// Puts a frame on the rx ring as the guest can take it.
-#[inline]
-fn deliver(
-    frame: &mut [u8],
-    mut meta: Meta,
-    accepted: &Accepted,
-    rx: &mut Rx,
-    foreign: &mut impl Foreign,
-    stats: &mut Stats,
-    segment: &mut Vec<u8>,
-) {
-    if meta.gso > 0 && !accepted.gso {
-        stats.segmented += 1;
-        let done = Meta { csum: Csum::Validated, gso: 0 };
-        let whole = offload::segments(frame, meta.gso.into(), segment, |part| {
-            rx.put(part, done, foreign, stats);
-        });
-        stats.rx_errors += u64::from(!whole);
-        return;
-    }
-    if meta.csum == Csum::Blank && !accepted.csum {
-        stats.completed += 1;
-        meta.csum = Csum::Validated;
-        if !offload::complete(frame) {
-            stats.rx_errors += 1;
-            return;
-        }
-    }
-    if frame.len() > rings::PAGE_SIZE && !accepted.sg {
-        stats.rx_errors += 1;
-        return;
-    }
-    rx.put(frame, meta, foreign, stats);
 }

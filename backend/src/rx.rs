@@ -34,6 +34,8 @@ pub(crate) struct Rx {
     frames: u32,
     /// A flush in the middle of a turn found that the guest wants to be woken.
     notify_due: bool,
+    /// Buffers that were not there when last asked for.
+    wanted: u32,
 }
 
 /// How a request will be answered.
@@ -57,14 +59,20 @@ impl Rx {
             slots: Vec::with_capacity(512),
             frames: 0,
             notify_due: false,
+            wanted: 1,
         })
     }
 
-    /// Whether the guest has buffers for a frame of `len` bytes, with or without a GSO extra.
+    /// Whether the guest has posted so many buffers. If not, [`final_check`](Self::final_check) asks
+    /// for them.
     #[inline(always)]
-    pub(crate) fn has_room(&mut self, len: usize, gso: bool) -> Result<bool, Rogue> {
-        let slots = slots(len, gso);
-        Ok(self.ring.unconsumed_requests() >= slots || self.ring.poll_requests()? >= slots)
+    pub(crate) fn has_slots(&mut self, slots: usize) -> Result<bool, Rogue> {
+        let slots = index(slots);
+        if self.ring.unconsumed_requests() >= slots || self.ring.poll_requests()? >= slots {
+            return Ok(true);
+        }
+        self.wanted = slots;
+        Ok(false)
     }
 
     /// Whether the arena has room for the largest frame.
@@ -202,16 +210,10 @@ impl Rx {
         settle(notify, self.always_notify, stats)
     }
 
-    /// Asks to be woken when the guest has buffers for a frame of `len` bytes; `true` if it has.
-    pub(crate) fn final_check(&mut self, len: usize) -> Result<bool, Rogue> {
-        Ok(self.ring.final_check_for_many(slots(len, true))?)
+    /// Asks to be woken when the guest has as many buffers as were missed last; `true` if it has.
+    pub(crate) fn final_check(&mut self) -> Result<bool, Rogue> {
+        Ok(self.ring.final_check_for_many(self.wanted)?)
     }
-}
-
-/// Requests that a frame answers.
-#[inline(always)]
-fn slots(len: usize, gso: bool) -> u32 {
-    index(len.div_ceil(PAGE_SIZE).max(1) + usize::from(gso))
 }
 
 #[inline(always)]

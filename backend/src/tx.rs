@@ -153,10 +153,15 @@ impl Tx {
             return Ok(Notify::No);
         }
         while self.frames.len() < budget && self.used < TURN_BYTES {
-            match parse(&mut self.ring, &mut self.packet)? {
-                Some(Verdict::Good) => self.admit(stats),
-                Some(Verdict::Drop(_)) => self.refuse(stats),
-                None => break,
+            match parse(&mut self.ring, &mut self.packet) {
+                Ok(Some(Verdict::Good)) => self.admit(stats),
+                Ok(Some(Verdict::Drop(_))) => self.refuse(stats),
+                Ok(None) => break,
+                Err(lie) => {
+                    // Planned and never copied: what lies in their place is older frames' bytes.
+                    self.frames.clear();
+                    return Err(lie);
+                }
             }
         }
         self.copy(foreign, stats);

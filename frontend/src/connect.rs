@@ -94,14 +94,34 @@ impl<D: Domain> Netfront<D> {
                 Queue::new(domain, backend, me.features, base, always)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let published: Vec<Vec<(&str, u32)>> =
-            queues.iter().map(|q| ring_keys(domain, backend, q)).collect::<Result<_, _>>()?;
-        me.publish(&published).map_err(bad)?;
-        me.switch(XenbusState::Connected).map_err(bad)?;
-        me.wait("waiting for the backend to connect", &[XenbusState::Connected], config)?;
+        if let Err(why) = me.bring_up(domain, backend, &mut queues, config) {
+            // A backend that never connects must not cost pages, grants and ports each time.
+            queues.into_iter().for_each(|queue| {
+                queue.close();
+            });
+            return Err(why);
+        }
         queues.iter_mut().for_each(Queue::kick);
         tracing::info!(vif = handle, features = ?me.features, "connected");
         Ok((me, queues))
+    }
+
+    /// Publishes the queues and waits for the backend to take them.
+    fn bring_up(
+        &mut self,
+        domain: &D,
+        backend: DomId,
+        queues: &mut [Queue<D>],
+        config: &Config,
+    ) -> Result<(), ConnectError> {
+        let handle = self.handle;
+        let bad = |why| ConnectError::Store { handle, why };
+        let published: Vec<Vec<(&str, u32)>> =
+            queues.iter_mut().map(|q| ring_keys(domain, backend, q)).collect::<Result<_, _>>()?;
+        self.publish(&published).map_err(bad)?;
+        self.switch(XenbusState::Connected).map_err(bad)?;
+        self.wait("waiting for the backend to connect", &[XenbusState::Connected], config)?;
+        Ok(())
     }
 
     /// What was agreed on.
@@ -260,16 +280,15 @@ impl Features {
 fn ring_keys<D: Domain>(
     domain: &D,
     backend: DomId,
-    queue: &Queue<D>,
+    queue: &mut Queue<D>,
 ) -> Result<Vec<(&'static str, u32)>, DomainError> {
     let grant = |frames| {
         let gref = domain.memory().grant_access(backend, frames, 0, false);
         gref.ok_or(DomainError::Refused { what: "a grant for a ring".into(), errno: "ENOSPC" })
     };
-    let mut all = vec![
-        (keys::TX_RING_REF, grant(&queue.tx.page)?.0),
-        (keys::RX_RING_REF, grant(&queue.rx.page)?.0),
-    ];
+    let (tx, rx) = (grant(&queue.tx.page)?, grant(&queue.rx.page)?);
+    (queue.tx.gref, queue.rx.gref) = (Some(tx), Some(rx));
+    let mut all = vec![(keys::TX_RING_REF, tx.0), (keys::RX_RING_REF, rx.0)];
     match queue.ports() {
         (tx, Some(rx)) => {
             all.push((keys::EVENT_CHANNEL_TX, tx.port().0));

@@ -14,9 +14,6 @@ pub enum Misbehaviour {
     /// A tx response for an id that is not in flight.
     #[error("backend answers tx id {0}, which is not in flight")]
     TxIdIdle(u16),
-    /// A tx status that netif.h does not have.
-    #[error("backend answers tx id {0} with status {1}, which does not exist")]
-    TxStatus(u16, i16),
     /// More answers without meaning than there were slots without meaning.
     #[error("backend answers more extra infos than were sent")]
     TxNull,
@@ -35,4 +32,7 @@ pub enum Misbehaviour {
     /// An extra info that does not exist.
     #[error("backend sends an extra info of type {0}")]
     RxExtra(u8),
+    /// Segments of no size, or of a protocol nobody asked for.
+    #[error("backend sends a frame of segments of size {0}, type {1}")]
+    RxGso(u16, u8),
 }

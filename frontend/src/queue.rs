@@ -12,7 +12,7 @@ use crate::csum;
 use crate::error::Misbehaviour;
 use crate::features::Features;
 use crate::pool::Pool;
-use crate::rx::Rx;
+use crate::rx::{Rx, close_ring};
 use crate::stats::Stats;
 use crate::tx::Tx;
 
@@ -294,13 +294,9 @@ impl<D: Domain> Queue<D> {
         if let Some(port) = &self.rx_port {
             self.domain.close(port.port());
         }
-        let Tx { page: tx_page, pool, .. } = self.tx;
-        let (kept_rx, rx_page) = self.rx.close(memory);
-        let kept = pool.close(memory) + kept_rx;
-        // The rings' own pages stay granted until the backend has unmapped them; they are not
-        // reused, and go with the domain.
-        drop((tx_page, rx_page));
-        kept
+        let Tx { page, gref, pool, .. } = self.tx;
+        // Rings that the backend has not unmapped are kept too, and go with the domain.
+        pool.close(memory) + self.rx.close(memory) + close_ring(memory, page, gref)
     }
 
     /// A lie breaks the device, once and for all.

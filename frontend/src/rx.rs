@@ -5,10 +5,11 @@
 
 use rings::frame::{Csum, Meta};
 use rings::io::netif::{
-    Extra, ExtraInfo, NR_SLOTS_MIN, RX_RING_SIZE, RX_SLOT, RxFlags, RxRequest, RxResponse,
+    Extra, ExtraInfo, GsoType, NR_SLOTS_MIN, RX_RING_SIZE, RX_SLOT, RxFlags, RxRequest, RxResponse,
 };
 use rings::mem::Frames;
 use rings::ring::{FrontRing, Notify, Sring};
+use rings::weaken::{Check, skipped};
 use rings::{DomId, Domain, DomainError, Gref, Memory, PAGE_SIZE};
 
 use crate::error::Misbehaviour;
@@ -24,6 +25,8 @@ pub(crate) struct Rx {
     ring: FrontRing<Sring<RX_SLOT>, RxRequest, RxResponse>,
     /// The ring's page; goes back when the queue closes.
     pub(crate) page: Frames,
+    /// Its grant, once the backend may have it.
+    pub(crate) gref: Option<Gref>,
     buffers: Frames,
     grefs: Vec<Gref>,
     /// The frame being assembled: private memory, so that what is checked stays what it was.
@@ -53,7 +56,8 @@ impl Rx {
         sring.init(base);
         let ring = FrontRing::attach(sring, base);
         let frame = vec![0; FRAME_BYTES];
-        let mut rx = Self { ring, page, buffers, grefs, frame, posted: 0, always_notify };
+        let mut rx =
+            Self { ring, page, gref: None, buffers, grefs, frame, posted: 0, always_notify };
         rx.refill();
         // Before the backend is there nobody can be woken.
         let _ = rx.ring.push_requests();
@@ -127,9 +131,11 @@ impl Rx {
         let flags = response.flags();
         let gso = if flags.contains(RxFlags::EXTRA_INFO) { self.extras()? } else { 0 };
         let (mut len, mut good) = (0, true);
-        for _ in 0..NR_SLOTS_MIN {
+        let most = if skipped(Check::RxSlots) { usize::MAX } else { NR_SLOTS_MIN };
+        for _ in 0..most {
             good &= self.append(index, response, &mut len)?;
-            if !response.flags().contains(RxFlags::MORE_DATA) {
+            let cut = skipped(Check::RxCut) && self.ring.unconsumed_responses() == 0;
+            if !response.flags().contains(RxFlags::MORE_DATA) || cut {
                 if !good || len == 0 {
                     return Ok(None);
                 }
@@ -153,11 +159,12 @@ impl Rx {
         len: &mut usize,
     ) -> Result<bool, Misbehaviour> {
         let slot = slot_of(index);
-        if response.id != slot {
+        if response.id != slot && !skipped(Check::RxId) {
             return Err(Misbehaviour::RxId(response.id, slot));
         }
         let Ok(here) = usize::try_from(response.status) else { return Ok(false) };
-        if usize::from(response.offset) + here > PAGE_SIZE {
+        let crosses = usize::from(response.offset) + here > PAGE_SIZE;
+        if crosses && !skipped(Check::RxBounds) {
             return Err(Misbehaviour::RxBounds(response.offset, response.status));
         }
         let at = usize::from(slot) * PAGE_SIZE + usize::from(response.offset);
@@ -173,8 +180,12 @@ impl Rx {
         for _ in 0..rings::io::netif::EXTRA_TYPE_MAX {
             let (_, info) = self.take::<ExtraInfo>()?;
             match info.decode() {
-                Ok(Extra::Gso { size, .. }) => gso = size,
+                Ok(Extra::Gso { size, kind: GsoType::TcpV4, .. }) if size > 0 => gso = size,
+                Ok(Extra::Gso { size, kind, .. }) => {
+                    return Err(Misbehaviour::RxGso(size, kind as u8));
+                }
                 Ok(_) => {}
+                Err(_) if skipped(Check::RxExtra) => {}
                 Err(_) => return Err(Misbehaviour::RxExtra(info.kind)),
             }
             if !info.more() {
@@ -196,13 +207,22 @@ impl Rx {
     }
 
     /// Takes all grants back and returns the pages, as `Pool::close` does.
-    pub(crate) fn close(self, memory: &Memory) -> (usize, Frames) {
+    pub(crate) fn close(self, memory: &Memory) -> usize {
         let kept = self.grefs.iter().filter(|&&gref| memory.end_access(gref).is_err()).count();
         if kept == 0 {
             memory.free(self.buffers);
         }
-        (kept, self.page)
+        kept + close_ring(memory, self.page, self.gref)
     }
+}
+
+/// Returns a ring's page, unless the backend still has it mapped. Says how many grants remain.
+pub(crate) fn close_ring(memory: &Memory, page: Frames, gref: Option<Gref>) -> usize {
+    if gref.is_some_and(|gref| memory.end_access(gref).is_err()) {
+        return 1;
+    }
+    memory.free(page);
+    0
 }
 
 /// The slot, and so the buffer and the id, of an index.

@@ -1,9 +1,11 @@
 //! Frames out: from the application's bytes to requests on the ring, and the pages back.
 
+use rings::Gref;
 use rings::frame::Headers;
 use rings::io::netif::{self, Extra, GsoType, TX_SLOT, TxFlags, TxRequest, TxResponse};
 use rings::mem::Frames;
 use rings::ring::{FrontRing, Notify, Sring};
+use rings::weaken::{Check, skipped};
 
 use crate::csum;
 use crate::error::Misbehaviour;
@@ -24,6 +26,8 @@ pub(crate) struct Tx {
     ring: FrontRing<Sring<TX_SLOT>, TxRequest, TxResponse>,
     /// The ring's page; goes back when the queue closes.
     pub(crate) page: Frames,
+    /// Its grant, once the backend may have it.
+    pub(crate) gref: Option<Gref>,
     pub(crate) pool: Pool,
     /// Slots in flight that carry an extra info: their responses have no id.
     extras: u32,
@@ -47,7 +51,17 @@ impl Tx {
         let sring = Sring::new(page.region().clone());
         sring.init(base);
         let ring = FrontRing::attach(sring, base);
-        Self { ring, page, pool, extras: 0, put: 0, notify_due: false, csum, always_notify }
+        Self {
+            ring,
+            page,
+            gref: None,
+            pool,
+            extras: 0,
+            put: 0,
+            notify_due: false,
+            csum,
+            always_notify,
+        }
     }
 
     /// Whether a frame of any length can be sent now.
@@ -173,15 +187,17 @@ impl Tx {
         match response.status {
             netif::RSP_OKAY => self.pool.finish(response.id),
             // The answer to an extra: its id means nothing and is not looked at.
+            netif::RSP_NULL if skipped(Check::TxNull) => Ok(()),
             netif::RSP_NULL => {
                 self.extras = self.extras.checked_sub(1).ok_or(Misbehaviour::TxNull)?;
                 Ok(())
             }
-            netif::RSP_ERROR | netif::RSP_DROPPED => {
+            // RSP_ERROR, RSP_DROPPED, and what netif.h does not have: the frame has failed, and its
+            // page is free all the same.
+            _ => {
                 stats.tx_errors += 1;
                 self.pool.finish(response.id)
             }
-            status => Err(Misbehaviour::TxStatus(response.id, status)),
         }
     }
 

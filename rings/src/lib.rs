@@ -18,6 +18,7 @@ mod memory;
 pub mod ring;
 pub mod store;
 pub mod sync;
+pub mod weaken;
 pub mod worker;
 
 pub use domain::{Domain, DomainError, Foreign, ForeignCounters, GrantMode, Waiter};

@@ -23,6 +23,11 @@ pub trait Task {
     fn settle(&mut self, worked: bool, now: Instant);
     /// How long this task may be left asleep.
     fn patience(&self, now: Instant) -> Duration;
+    /// Slept out, and no event has come: whether work waits all the same, of which the other end
+    /// should have told.
+    fn missed(&mut self) -> bool {
+        false
+    }
     /// Whether this task is done for good.
     fn finished(&self) -> bool;
 }
@@ -48,6 +53,10 @@ impl<T: Task + ?Sized> Task for Box<T> {
         (**self).patience(now)
     }
 
+    fn missed(&mut self) -> bool {
+        (**self).missed()
+    }
+
     fn finished(&self) -> bool {
         (**self).finished()
     }
@@ -63,6 +72,7 @@ pub struct Worker<W> {
     slept: u64,
     turns: u64,
     wakeups: u64,
+    lost: u64,
 }
 
 /// What a worker's time went into, in cycles of the time-stamp counter.
@@ -82,7 +92,7 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 impl<W> Worker<W> {
     /// A worker that sleeps on `waiter`.
     pub fn new(waiter: W, spin: Spin, cost: Cost) -> Self {
-        Self { waiter, spin, cost, started: cycles(), slept: 0, turns: 0, wakeups: 0 }
+        Self { waiter, spin, cost, started: cycles(), slept: 0, turns: 0, wakeups: 0, lost: 0 }
     }
 
     /// What it sleeps on.
@@ -105,6 +115,12 @@ impl<W> Worker<W> {
     #[must_use]
     pub fn wakeups(&self) -> u64 {
         self.wakeups
+    }
+
+    /// Work found only because no sleep is for ever: the other end had not sent its event.
+    #[must_use]
+    pub fn lost_wakeups(&self) -> u64 {
+        self.lost
     }
 
     /// Where the time went. Reads the clock.
@@ -147,17 +163,21 @@ impl<W> Worker<W> {
             patience = patience.min(task.patience(now));
         }
         self.spin.sleeping();
+        let mut slept_out = false;
         if !look_again && !patience.is_zero() {
             let asleep = cycles();
             self.cost.charge(Charge::Block);
             self.waiter.wait(patience);
             self.slept += cycles().wrapping_sub(asleep);
             self.wakeups += 1;
+            slept_out = patience == LONGEST_SLEEP && now.elapsed() >= patience;
         }
         for task in tasks.iter_mut() {
             if task.disarm() {
                 let worked = task.work();
                 task.settle(worked, Instant::now());
+            } else if slept_out && task.missed() {
+                self.lost += 1;
             }
         }
     }

@@ -11,8 +11,8 @@ use rings::Domain;
 use rings::frame::Meta;
 use rings::worker::Task;
 
-use crate::connect::VifId;
 use crate::queue::Queue;
+use crate::vif::VifId;
 
 /// How long a source is held for a destination without buffers.
 pub(crate) const HOLD: Duration = Duration::from_millis(50);

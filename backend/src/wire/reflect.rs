@@ -1,6 +1,7 @@
 //! Sends every frame back to the guest it came from, with its Ethernet addresses exchanged.
 //!
-//! One source, one destination: a guest without buffers holds its own frames back, nothing is lost.
+//! One source, one destination: a guest without buffers holds its own frames back, and nothing is
+//! lost until netback's drain time is over.
 
 use std::time::{Duration, Instant};
 
@@ -25,19 +26,34 @@ impl<D: Domain> Reflect<D> {
     }
 }
 
-impl<D: Domain> Task for Reflect<D> {
-    fn work(&mut self) -> bool {
+impl<D: Domain> Reflect<D> {
+    /// A turn at `now`, which is asked for only when a frame is held.
+    pub fn work_at(&mut self, now: impl Fn() -> Instant) -> bool {
         let mut any = false;
         for _ in 0..self.queue.batch() {
             let outcome = self.queue.reflect(exchange_addresses);
             self.held = outcome == Forward::Held;
-            if outcome != Forward::Done {
-                break;
+            match outcome {
+                Forward::Done if self.queue.is_starved() => {
+                    self.queue.starved.over();
+                }
+                Forward::Done => {}
+                Forward::Held if self.queue.starved.gives_up(now()) => {
+                    let _ = self.queue.next_frame();
+                    self.queue.drop_frame();
+                }
+                Forward::Held | Forward::Nothing => break,
             }
             any = true;
         }
         self.queue.flush();
         any
+    }
+}
+
+impl<D: Domain> Task for Reflect<D> {
+    fn work(&mut self) -> bool {
+        self.work_at(Instant::now)
     }
 
     fn arm(&mut self, now: Instant) -> bool {
@@ -54,6 +70,10 @@ impl<D: Domain> Task for Reflect<D> {
 
     fn patience(&self, now: Instant) -> Duration {
         self.queue.patience(now)
+    }
+
+    fn missed(&mut self) -> bool {
+        self.queue.missed()
     }
 
     fn finished(&self) -> bool {

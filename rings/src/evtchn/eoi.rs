@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::weaken::{Check, skipped};
+
 /// The state of one port.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Eoi {
@@ -30,6 +32,9 @@ impl Eoi {
 
     /// An event came and brought nothing.
     pub fn spurious(&mut self, now: Instant) {
+        if skipped(Check::Storm) {
+            return;
+        }
         self.spurious = self.spurious.saturating_add(1);
         let Some(excess) = self.spurious.checked_sub(Self::THRESHOLD + 1) else { return };
         let delay = Self::JIFFY.saturating_mul(1 << excess.min(16)).min(Self::CAP);

@@ -67,6 +67,10 @@ impl Task for Wired {
         }
     }
 
+    fn missed(&mut self) -> bool {
+        self.task().missed()
+    }
+
     fn finished(&self) -> bool {
         self.failure().is_some()
     }

@@ -1,0 +1,97 @@
+//! A frame as its guest can take it: whole, with its checksum completed, or cut into segments; and
+//! how many of the guest's buffers that takes. When there are none, and where frames come from, is
+//! not known here.
+
+use rings::frame::{Csum, ETH_HLEN, Meta};
+use rings::io::netif::RX_RING_SIZE;
+use rings::{Foreign, PAGE_SIZE};
+
+use crate::offload;
+use crate::rx::Rx;
+use crate::stats::Stats;
+use crate::vif::Accepted;
+
+/// Headers of a segment at most: Ethernet's, IPv4's and TCP's with all their options.
+const HEADERS: usize = ETH_HLEN + 60 + 60;
+
+/// Buffers that a frame of `len` bytes takes; `None` if this guest can never take it, however many
+/// it posts. A sender chooses its segments: so small that their number has no end, or so large that
+/// a receiver of single pages has no room for one. Neither may hold the queue, or spoil the ring of
+/// a receiver that has done nothing.
+#[inline]
+pub(crate) fn slots_needed(len: usize, meta: Meta, accepted: &Accepted) -> Option<usize> {
+    let (frames, each) = if meta.gso > 0 && !accepted.gso {
+        let size = usize::from(meta.gso);
+        (len.div_ceil(size), len.min(size + HEADERS))
+    } else {
+        (1, len)
+    };
+    let pages = each.div_ceil(PAGE_SIZE).max(1);
+    let extra = usize::from(meta.gso > 0 && accepted.gso);
+    let slots = frames * pages + extra;
+    ((accepted.sg || pages == 1) && slots <= RX_RING_SIZE).then_some(slots)
+}
+
+/// Puts a frame on the rx ring as the guest can take it. One that it cannot take at all is counted.
+#[inline]
+pub(crate) fn deliver(
+    frame: &mut [u8],
+    mut meta: Meta,
+    accepted: &Accepted,
+    rx: &mut Rx,
+    foreign: &mut impl Foreign,
+    stats: &mut Stats,
+    segment: &mut Vec<u8>,
+) {
+    if slots_needed(frame.len(), meta, accepted).is_none() {
+        stats.rx_errors += 1;
+        return;
+    }
+    if meta.gso > 0 && !accepted.gso {
+        stats.segmented += 1;
+        let done = Meta { csum: Csum::Validated, gso: 0 };
+        let whole = offload::segments(frame, meta.gso.into(), segment, |part| {
+            rx.put(part, done, foreign, stats);
+        });
+        stats.rx_errors += u64::from(!whole);
+        return;
+    }
+    if meta.csum == Csum::Blank && !accepted.csum {
+        stats.completed += 1;
+        meta.csum = Csum::Validated;
+        if !offload::complete(frame) {
+            stats.rx_errors += 1;
+            return;
+        }
+    }
+    rx.put(frame, meta, foreign, stats);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Accepted = Accepted { sg: true, gso: true, csum: true, rx_notify: true };
+    const NO_GSO: Accepted = Accepted { gso: false, ..ALL };
+    const PLAIN: Accepted = Accepted { sg: false, gso: false, ..ALL };
+
+    fn gso(size: u16) -> Meta {
+        Meta { csum: Csum::Blank, gso: size }
+    }
+
+    #[test]
+    fn a_frame_takes_its_pages_its_extra_or_its_segments() {
+        assert_eq!(slots_needed(60, Meta::default(), &PLAIN), Some(1));
+        assert_eq!(slots_needed(4097, Meta::default(), &ALL), Some(2));
+        assert_eq!(slots_needed(65_535, gso(1448), &ALL), Some(17));
+        assert_eq!(slots_needed(2896, gso(1448), &NO_GSO), Some(2));
+        assert_eq!(slots_needed(60_000, gso(8948), &NO_GSO), Some(7 * 3));
+    }
+
+    #[test]
+    fn a_frame_that_a_guest_can_never_take_is_not_waited_for() {
+        assert_eq!(slots_needed(4097, Meta::default(), &PLAIN), None, "two pages, no sg");
+        assert_eq!(slots_needed(65_535, gso(1), &NO_GSO), None, "segments without end");
+        assert_eq!(slots_needed(65_535, gso(60_000), &PLAIN), None, "segments of many pages");
+    }
+}

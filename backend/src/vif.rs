@@ -1,0 +1,50 @@
+//! What the control side and the workers say to each other about a vif: its name, what both ends
+//! want of it, and when its queues come and go. How that comes about is in `connect`.
+
+use rings::{DomId, Domain, GrantMode};
+
+use crate::queue::Queue;
+
+/// Which vif.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VifId {
+    /// The guest.
+    pub front: DomId,
+    /// Which of the guest's vifs.
+    pub handle: u32,
+}
+
+/// What we offer, and how we work.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Pairs of rings a vif may have.
+    pub max_queues: u32,
+    /// How granted pages are reached.
+    pub grant: GrantMode,
+    /// Frames taken in one turn.
+    pub batch: usize,
+    /// Notify after every push, whatever the event index says.
+    pub always_notify: bool,
+}
+
+/// What the guest takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accepted {
+    /// Frames of more than one slot (`feature-sg`).
+    pub sg: bool,
+    /// TCPv4 frames that stand for many segments (`feature-gso-tcpv4`).
+    pub gso: bool,
+    /// Blank checksums (no `feature-no-csum-offload`).
+    pub csum: bool,
+    /// It notifies when it posts buffers (`feature-rx-notify`).
+    pub rx_notify: bool,
+}
+
+/// Something for the workers.
+#[derive(Debug)]
+pub enum VifEvent<D: Domain> {
+    /// These queues are to be served.
+    Connected(VifId, Vec<Queue<D>>),
+    /// All queues of this vif must be closed; then call [`Netback::disconnected`].
+    Disconnect(VifId),
+}

@@ -1,0 +1,400 @@
+//! Hostile backends against the real netfront: one test for each lie of the conformance list.
+//!
+//! Each ends in one of two outcomes, and the rig checks all of it: the device is broken, with the
+//! reason in the store and everything taken back, or it is as good as before. That each attack would
+//! bite without the check is shown by `hostile_weakened`; lies to netback are in `hostile_frontend`.
+
+mod rig;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Std};
+use std::time::{Duration, Instant};
+
+use frontend::Misbehaviour;
+use rig::back::Attack;
+use rig::{Random, until};
+use rings::frame::Meta;
+use rings::io::netif::{
+    Extra, ExtraInfo, GsoType, RSP_DROPPED, RSP_NULL, RX_SLOT, RxFlags, RxResponse, TX_SLOT,
+};
+use rings::ring::{Index, ProdOverflow, SringMem};
+use rings::sync::Ordering;
+
+const MORE: u16 = RxFlags::MORE_DATA.bits();
+const EXTRA: u16 = RxFlags::EXTRA_INFO.bits();
+
+/// Line 1.
+#[test]
+fn a_response_producer_that_cannot_be_breaks_the_device() {
+    for jump in [2, 257, 1 << 31, u32::MAX] {
+        let mut attack = Attack::new();
+        attack.send(60);
+        attack.back.claim_tx(jump);
+        assert_eq!(attack.queue.reap(), 0);
+        let lie = ProdOverflow { index: Index::RspProd, seen: 0, claimed: jump, limit: 1 };
+        attack.is_fatal(Misbehaviour::Ring(lie));
+    }
+}
+
+/// Line 1.
+#[test]
+fn a_response_producer_that_moves_backwards_breaks_the_device() {
+    let mut attack = Attack::new();
+    let ids = attack.send(60);
+    attack.back.answer_all(&ids);
+    assert_eq!(attack.queue.reap(), 1);
+    attack.back.claim_tx(0);
+    assert_eq!(attack.queue.reap(), 0);
+    let lie = ProdOverflow { index: Index::RspProd, seen: 1, claimed: 0, limit: 0 };
+    attack.is_fatal(Misbehaviour::Ring(lie));
+}
+
+/// Line 1, on the ring of buffers.
+#[test]
+fn more_frames_than_buffers_break_the_device() {
+    let mut attack = Attack::new();
+    attack.back.claim_rx(257);
+    assert_eq!(attack.frames(), []);
+    let lie = ProdOverflow { index: Index::RspProd, seen: 0, claimed: 257, limit: 256 };
+    attack.is_fatal(Misbehaviour::Ring(lie));
+}
+
+/// Line 2.
+#[test]
+fn an_event_index_of_garbage_costs_the_liar_events_and_nothing_else() {
+    let mut attack = Attack::new();
+    let mut random = Random(2);
+    for _ in 0..1000 {
+        let garbage = random.next().to_le_bytes();
+        let garbage = u32::from_le_bytes([garbage[0], garbage[1], garbage[2], garbage[3]]);
+        attack.back.tx.store(Index::ReqEvent, garbage, Ordering::Relaxed);
+        attack.back.tx.store(Index::RspEvent, !garbage, Ordering::Relaxed);
+        let ids = attack.send(60);
+        attack.back.answer_all(&ids);
+        assert_eq!(attack.queue.reap(), 1);
+    }
+    let stats = *attack.queue.stats();
+    assert_eq!(stats.notifies + stats.suppressed, 1000);
+    attack.is_harmless();
+}
+
+/// Line 3.
+#[test]
+fn ten_thousand_frames_pass_the_wrap_of_the_indices() {
+    let mut attack = Attack::from_index(u32::MAX - 3);
+    for _ in 0..100 {
+        for _ in 0..100 {
+            let ids = attack.send(60);
+            attack.back.answer_all(&ids);
+            attack.back.deliver(&[3; 60], 0, |_| ());
+        }
+        assert_eq!(attack.frames(), vec![60; 100]);
+        assert_eq!(attack.queue.reap(), 100);
+        attack.queue.flush();
+    }
+    attack.is_harmless();
+}
+
+/// Line 4.
+#[test]
+fn slots_that_change_under_the_reader_never_get_past_the_checks() {
+    for seed in 1..=4 {
+        let mut attack = Attack::new();
+        let (ring, stop) = (attack.back.rx.clone(), Arc::new(AtomicBool::new(false)));
+        let (flips, stopped) = (Arc::new(AtomicU64::new(0)), Arc::clone(&stop));
+        let flipped = Arc::clone(&flips);
+        let flipper = std::thread::spawn(move || {
+            let mut random = Random(seed);
+            while !stopped.load(Std::Relaxed) {
+                let slot = u32::try_from(random.below(256)).unwrap();
+                let mut bytes: [u8; RX_SLOT] = ring.read(slot);
+                let at = usize::try_from(random.below(RX_SLOT as u64)).unwrap();
+                bytes[at] ^= 1 << random.below(8);
+                ring.write(slot, bytes);
+                flipped.fetch_add(1, Std::Relaxed);
+            }
+        });
+        until("the flipper", || (flips.load(Std::Relaxed) > 0).then_some(()));
+        for _ in 0..2000 {
+            let id = u16::try_from(attack.back.rx_prod & 255).unwrap();
+            attack.back.put_rx(RxResponse { id, offset: 0, flags: 0, status: 100 });
+            for len in attack.frames() {
+                assert!((1..=18 * 4096).contains(&len));
+            }
+            attack.queue.flush();
+            if attack.queue.broken().is_some() {
+                break;
+            }
+        }
+        stop.store(true, Std::Relaxed);
+        flipper.join().unwrap();
+        if let Some(lie) = attack.queue.broken() {
+            attack.is_fatal(lie);
+        }
+    }
+}
+
+/// Line 5.
+#[test]
+fn an_answer_for_a_page_that_does_not_exist_breaks_the_device() {
+    for id in [528, 0x7fff, u16::MAX] {
+        let mut attack = Attack::new();
+        attack.send(60);
+        attack.back.answer(id, 0);
+        attack.queue.reap();
+        attack.is_fatal(Misbehaviour::TxIdRange(id));
+    }
+}
+
+/// Line 5.
+#[test]
+fn an_answer_for_a_page_that_is_not_in_flight_breaks_the_device() {
+    let mut attack = Attack::new();
+    let ids = attack.send(60);
+    let idle = if ids[0] == 100 { 101 } else { 100 };
+    attack.back.answer(idle, 0);
+    attack.queue.reap();
+    attack.is_fatal(Misbehaviour::TxIdIdle(idle));
+}
+
+/// Line 5.
+#[test]
+fn an_answer_given_twice_breaks_the_device() {
+    let mut attack = Attack::new();
+    let ids = [attack.send(60), attack.send(60)].concat();
+    attack.back.answer_all(&[ids[0], ids[0]]);
+    attack.queue.reap();
+    attack.is_fatal(Misbehaviour::TxIdIdle(ids[0]));
+}
+
+/// Line 5, on the ring of buffers.
+#[test]
+fn a_frame_in_another_buffer_than_its_slots_breaks_the_device() {
+    let mut attack = Attack::new();
+    attack.back.deliver(&[3; 60], 0, |response| response.id = 77);
+    assert_eq!(attack.frames(), []);
+    attack.is_fatal(Misbehaviour::RxId(77, 0));
+}
+
+/// Line 6. All of them but NULL mean that the frame is over, and its page free.
+#[test]
+fn every_status_there_is_ends_its_frame_and_no_more() {
+    let mut attack = Attack::new();
+    let mut failed = 0;
+    for status in (i16::MIN..=i16::MAX).filter(|&status| status != RSP_NULL) {
+        let ids = attack.send(60);
+        attack.back.answer(ids[0], status);
+        assert_eq!(attack.queue.reap(), 1);
+        failed += u64::from(status != 0);
+    }
+    assert_eq!(attack.queue.stats().tx_errors, failed);
+    attack.is_harmless();
+}
+
+/// Line 6. NULL answers an extra info; for a frame it would keep the page for ever.
+#[test]
+fn an_answer_without_meaning_to_a_frame_breaks_the_device() {
+    let mut attack = Attack::new();
+    let ids = attack.send(60);
+    attack.back.answer(ids[0], RSP_NULL);
+    attack.queue.reap();
+    attack.is_fatal(Misbehaviour::TxNull);
+}
+
+/// Line 6, on the ring of buffers.
+#[test]
+fn a_frame_with_an_error_is_skipped_and_its_buffers_are_posted_again() {
+    let mut attack = Attack::new();
+    for status in [RSP_DROPPED, -1, i16::MIN, 0] {
+        for _ in 0..300 {
+            attack.back.deliver(&[3; 60], 0, |response| response.status = status);
+            assert_eq!(attack.frames(), []);
+            attack.queue.flush();
+        }
+    }
+    assert_eq!(attack.queue.stats().rx_errors, 1200);
+    // An error in the midst of a frame fails all of it.
+    attack.back.deliver(&[3; 60], MORE, |_| ());
+    attack.back.deliver(&[3; 60], MORE, |response| response.status = -1);
+    attack.back.deliver(&[3; 60], 0, |_| ());
+    attack.back.deliver(&[3; 61], 0, |_| ());
+    assert_eq!(attack.frames(), [61]);
+    attack.is_harmless();
+}
+
+/// Line 7.
+#[test]
+fn eighteen_slots_make_a_frame_and_the_next_breaks_the_device() {
+    for slots in [1, 18, 19, 20, 200] {
+        let mut attack = Attack::new();
+        for n in 1..=slots {
+            attack.back.deliver(&[3; 4096], if n < slots { MORE } else { 0 }, |_| ());
+        }
+        let frames = attack.frames();
+        if slots <= 18 {
+            assert_eq!(frames, [slots * 4096]);
+            attack.is_harmless();
+        } else {
+            assert_eq!(frames, []);
+            attack.is_fatal(Misbehaviour::RxSlots(18));
+        }
+    }
+}
+
+/// Line 7.
+#[test]
+fn a_chain_cut_by_the_end_of_the_ring_breaks_the_device() {
+    let mut attack = Attack::new();
+    attack.back.deliver(&[3; 60], 0, |_| ());
+    attack.back.deliver(&[3; 60], MORE, |_| ());
+    assert_eq!(attack.frames(), [60], "the frame before is whole");
+    attack.is_fatal(Misbehaviour::RxCut);
+}
+
+/// Line 8.
+#[test]
+fn extra_infos_that_do_not_exist_break_the_device() {
+    for kind in [0, 5, 255] {
+        let mut attack = Attack::new();
+        attack.back.deliver(&[3; 60], EXTRA, |_| ());
+        attack.back.put_rx(ExtraInfo { kind, flags: 0, body: [0; 6] });
+        assert_eq!(attack.frames(), []);
+        attack.is_fatal(Misbehaviour::RxExtra(kind));
+    }
+}
+
+/// Line 8.
+#[test]
+fn extra_infos_without_end_break_the_device() {
+    let mut attack = Attack::new();
+    attack.back.deliver(&[3; 60], EXTRA, |_| ());
+    for _ in 0..200 {
+        attack.back.put_rx(gso(1448).encode(true));
+    }
+    assert_eq!(attack.frames(), []);
+    attack.is_fatal(Misbehaviour::RxExtra(5));
+}
+
+/// Line 8.
+#[test]
+fn segments_of_no_size_break_the_device_and_of_two_sizes_the_last_counts() {
+    let mut attack = Attack::new();
+    attack.back.deliver(&[3; 60], EXTRA, |_| ());
+    attack.back.put_rx(gso(500).encode(true));
+    attack.back.put_rx(gso(1000).encode(false));
+    // Its checksum is not vouched for, but it is none.
+    assert_eq!(attack.queue.receive(|_, meta| meta.gso), Some(1000));
+    attack.back.deliver(&[3; 60], EXTRA, |_| ());
+    attack.back.put_rx(gso(0).encode(false));
+    assert_eq!(attack.frames(), []);
+    attack.is_fatal(Misbehaviour::RxGso(0, 1));
+}
+
+/// Line 9.
+#[test]
+fn more_bytes_than_a_page_has_break_the_device() {
+    for (offset, status) in [(0, 4097), (4090, 7), (u16::MAX, 1), (0, i16::MAX)] {
+        let mut attack = Attack::new();
+        attack.back.deliver(&[3; 60], 0, |response| {
+            (response.offset, response.status) = (offset, status);
+        });
+        assert_eq!(attack.frames(), []);
+        attack.is_fatal(Misbehaviour::RxBounds(offset, status));
+    }
+}
+
+/// Lines 10 and 11: what may be short is short, and what is empty is nothing.
+#[test]
+fn slots_of_no_bytes_are_taken_wherever_they_stand() {
+    for at in 0..18 {
+        let mut attack = Attack::new();
+        for n in 0..18 {
+            let bytes = if n == at { &[][..] } else { &[3; 10][..] };
+            attack.back.deliver(bytes, if n < 17 { MORE } else { 0 }, |_| ());
+        }
+        assert_eq!(attack.frames(), [170]);
+        attack.is_harmless();
+    }
+}
+
+/// Line 13.
+#[test]
+fn pages_that_the_backend_keeps_mapped_are_never_used_again() {
+    let mut attack = Attack::new();
+    let first = attack.back.buffer();
+    let page = attack.back.map(first.gref);
+    let Attack { lab, netfront: _netfront, queue, back, .. } = attack;
+    assert_eq!(queue.close(), 3, "both rings and the page");
+    let memory = rings::Domain::memory(&lab.guests[0]);
+    assert_eq!(memory.active_grants(), 3);
+    let free = memory.free_frames();
+    drop(page);
+    back.leave();
+    // The backend has let go too late: the pages are out of use, but nothing else is lost.
+    assert_eq!(memory.free_frames(), free);
+}
+
+/// Line 17.
+#[test]
+fn a_request_carries_nothing_but_itself() {
+    let mut attack = Attack::new();
+    let meta = Meta { gso: 1000, ..Meta::default() };
+    attack.queue.xmit(3000, meta, |bytes| bytes.fill(0x22)).expect("room");
+    attack.queue.flush();
+    let [low, high] = 1000_u16.to_ne_bytes();
+    let extra: [u8; TX_SLOT] = attack.back.tx.read(1);
+    assert_eq!(extra, [1, 0, low, high, 1, 0, 0, 0, 0, 0, 0, 0]);
+    for slot in 0..256 {
+        let buffer: [u8; RX_SLOT] = attack.back.rx.read(slot);
+        assert_eq!(buffer[2..4], [0, 0], "the pad of a posted buffer");
+    }
+    let first = attack.back.request(0).id;
+    attack.back.answer_all(&[first]);
+    attack.back.answer(0, RSP_NULL);
+    assert_eq!(attack.queue.reap(), 2);
+    attack.is_harmless();
+}
+
+/// Line 18. A million events within a second of a clock that the test turns.
+#[test]
+fn a_million_events_without_work_cost_a_few_looks() {
+    let mut attack = Attack::new();
+    let (start, mut looks) = (Instant::now(), 0);
+    for event in 0..1_000_000 {
+        let now = start + Duration::from_micros(event);
+        attack.back.tx_port.send();
+        attack.back.rx_port.send();
+        if attack.queue.patience(now) == Duration::MAX {
+            let _ = attack.queue.arm(false, now);
+            assert!(attack.queue.disarm(), "the event was not lost");
+            let worked = attack.queue.poll();
+            attack.queue.settle_event(worked, now);
+            looks += 1;
+        }
+    }
+    assert!(looks < 50, "{looks} looks");
+    assert!(attack.queue.storm_delays() > 0, "counted");
+    attack.is_harmless();
+}
+
+/// Lines 19 and 20.
+#[test]
+fn a_backend_that_answers_nothing_costs_what_the_ring_holds_and_no_more() {
+    let mut attack = Attack::new();
+    let mut ids = Vec::new();
+    while attack.queue.has_room() {
+        ids.extend(attack.send(60));
+    }
+    assert!(ids.len() <= 256);
+    for _ in 0..1000 {
+        assert!(!attack.queue.has_room(), "held, not queued elsewhere");
+    }
+    // It needs no event to be believed when it answers after all.
+    attack.back.answer_all(&ids);
+    assert!(attack.queue.has_room());
+    attack.is_harmless();
+}
+
+fn gso(size: u16) -> Extra {
+    Extra::Gso { size, kind: GsoType::TcpV4, features: 0 }
+}

@@ -1,0 +1,321 @@
+//! A frontend that may do anything with what is its own, against the real netback.
+
+use std::time::Duration;
+
+use backend::{Config, Netback, Queue, Rogue, VifEvent, VifId};
+use rings::evtchn::Channel;
+use rings::io::netif::{
+    ExtraInfo, RX_SLOT, RxRequest, RxResponse, TX_SLOT, TxFlags, TxRequest, TxResponse,
+};
+use rings::mem::Frames;
+use rings::ring::{Index, Sring, SringMem};
+use rings::store::{Nodes, XenbusState, XsClient, xenbus};
+use rings::sync::Ordering;
+use rings::{DomId, Domain, GrantMode, Gref, PAGE_SIZE};
+use rings_host::{EventDoorbell, HostDomain, UnixTransport};
+
+use super::{Lab, holdings, until};
+
+/// Pages of the rogue's own: those with even numbers are granted, the others are canaries.
+pub(crate) const PAGES: usize = 64;
+/// What canaries hold.
+pub(crate) const CANARY: u8 = 0xc5;
+
+/// The two rings, ports and pages of a frontend without scruples.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) domain: HostDomain,
+    pub(crate) store: XsClient<UnixTransport>,
+    pub(crate) tx: Sring<TX_SLOT>,
+    pub(crate) rx: Sring<RX_SLOT>,
+    pub(crate) tx_port: Channel<EventDoorbell>,
+    pub(crate) rx_port: Channel<EventDoorbell>,
+    pub(crate) pages: Frames,
+    rings: [Frames; 2],
+    pub(crate) ring_grefs: [Gref; 2],
+    pub(crate) grefs: Vec<Gref>,
+    /// Next request of the tx ring, next response to look at.
+    pub(crate) tx_prod: u32,
+    pub(crate) tx_seen: u32,
+    pub(crate) rx_prod: u32,
+    /// Grants and free frames before all this.
+    before: (usize, usize),
+}
+
+/// What to tell the backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    pub(crate) base: u32,
+    pub(crate) sg: bool,
+    pub(crate) gso: bool,
+    pub(crate) csum: bool,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Self { base: 0, sg: true, gso: true, csum: true }
+    }
+}
+
+/// What to put into a slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slot {
+    Data(TxRequest),
+    Extra(ExtraInfo),
+}
+
+impl Front {
+    pub(crate) fn new(domain: &HostDomain, offer: &Offer) -> Self {
+        let before = holdings(domain);
+        let memory = domain.memory();
+        let rings = [memory.alloc(1).unwrap(), memory.alloc(1).unwrap()];
+        let pages = memory.alloc(PAGES).unwrap();
+        let grant =
+            |frames: &Frames, page| memory.grant_access(DomId::DOM0, frames, page, false).unwrap();
+        let ring_grefs = [grant(&rings[0], 0), grant(&rings[1], 0)];
+        let grefs = (0..PAGES).step_by(2).map(|page| grant(&pages, page)).collect();
+        for page in 0..PAGES {
+            let fill = if page % 2 == 0 { 0x11 } else { CANARY };
+            pages.region().copy_in(page * PAGE_SIZE, &[fill; PAGE_SIZE]);
+        }
+        let (tx, rx) =
+            (Sring::new(rings[0].region().clone()), Sring::new(rings[1].region().clone()));
+        tx.init(offer.base);
+        rx.init(offer.base);
+        Self {
+            domain: domain.clone(),
+            store: domain.store().unwrap(),
+            tx,
+            rx,
+            tx_port: domain.alloc_unbound(DomId::DOM0).unwrap(),
+            rx_port: domain.alloc_unbound(DomId::DOM0).unwrap(),
+            pages,
+            rings,
+            ring_grefs,
+            grefs,
+            tx_prod: offer.base,
+            tx_seen: offer.base,
+            rx_prod: offer.base,
+            before,
+        }
+    }
+
+    /// Writes a key of the device.
+    pub(crate) fn key(&mut self, key: &str, value: impl ToString) {
+        self.store.write(&format!("device/vif/0/{key}"), value.to_string()).unwrap();
+    }
+
+    /// Writes all keys and switches to Connected.
+    pub(crate) fn publish(&mut self, offer: &Offer) {
+        self.key("tx-ring-ref", self.ring_grefs[0]);
+        self.key("rx-ring-ref", self.ring_grefs[1]);
+        self.key("event-channel-tx", self.tx_port.port());
+        self.key("event-channel-rx", self.rx_port.port());
+        self.key("request-rx-copy", 1);
+        self.key("feature-rx-notify", 1);
+        self.key("feature-sg", u8::from(offer.sg));
+        self.key("feature-gso-tcpv4", u8::from(offer.gso));
+        self.key("feature-no-csum-offload", u8::from(!offer.csum));
+        xenbus::switch_state(&mut self.store, "device/vif/0", XenbusState::Connected).unwrap();
+    }
+
+    /// A request for `size` bytes at the start of granted page `n`.
+    pub(crate) fn data(&self, n: usize, size: u16, more: bool) -> TxRequest {
+        let flags = if more { TxFlags::MORE_DATA } else { TxFlags::empty() };
+        let id = u16::try_from(n).unwrap();
+        TxRequest { gref: self.grefs[n].0, offset: 0, flags: flags.bits(), id, size }
+    }
+
+    /// Puts slots on the tx ring and publishes them.
+    pub(crate) fn put(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            let at = self.tx_prod & 255;
+            match slot {
+                Slot::Data(request) => self.tx.write(at, *request),
+                Slot::Extra(extra) => self.tx.write(at, *extra),
+            }
+            self.tx_prod = self.tx_prod.wrapping_add(1);
+        }
+        self.claim(self.tx_prod);
+    }
+
+    /// Puts data slots on the tx ring and publishes them.
+    pub(crate) fn put_data(&mut self, requests: &[TxRequest]) {
+        let slots: Vec<Slot> = requests.iter().copied().map(Slot::Data).collect();
+        self.put(&slots);
+    }
+
+    /// Claims that the tx ring's producer is there.
+    pub(crate) fn claim(&self, req_prod: u32) {
+        self.tx.store(Index::ReqProd, req_prod, Ordering::Release);
+    }
+
+    /// Statuses of the answers since the last look.
+    pub(crate) fn answers(&mut self) -> Vec<i16> {
+        let prod = self.tx.load(Index::RspProd, Ordering::Acquire);
+        let mut all = Vec::new();
+        while self.tx_seen != prod {
+            all.push(self.tx.read::<TxResponse>(self.tx_seen & 255).status);
+            self.tx_seen = self.tx_seen.wrapping_add(1);
+        }
+        all
+    }
+
+    /// Posts buffers with these grants.
+    pub(crate) fn post(&mut self, grefs: &[Gref]) {
+        for gref in grefs {
+            let (at, id) = (self.rx_prod & 255, self.rx_prod.to_le_bytes());
+            let id = u16::from_le_bytes([id[0], id[1]]);
+            self.rx.write(at, RxRequest { id, pad: 0, gref: gref.0 });
+            self.rx_prod = self.rx_prod.wrapping_add(1);
+        }
+        self.rx.store(Index::ReqProd, self.rx_prod, Ordering::Release);
+    }
+
+    /// The rx responses from index `from` on.
+    pub(crate) fn received(&self, from: u32) -> Vec<RxResponse> {
+        let count = self.rx.load(Index::RspProd, Ordering::Acquire).wrapping_sub(from);
+        (0..count).map(|n| self.rx.read(from.wrapping_add(n) & 255)).collect()
+    }
+
+    /// Whether no byte of the pages that were never granted has changed.
+    pub(crate) fn canaries_live(&self) -> bool {
+        let mut page = [0; PAGE_SIZE];
+        (1..PAGES).step_by(2).all(|n| {
+            self.pages.region().copy_out(n * PAGE_SIZE, &mut page);
+            page.iter().all(|&byte| byte == CANARY)
+        })
+    }
+
+    /// Takes everything back. All grants must come back, or somebody still holds them.
+    pub(crate) fn leave(self) {
+        let memory = self.domain.memory();
+        for gref in self.ring_grefs.iter().chain(&self.grefs) {
+            assert_eq!(memory.end_access(*gref), Ok(()), "a map or hold was left behind");
+        }
+        let [tx, rx] = self.rings;
+        [tx, rx, self.pages].into_iter().for_each(|frames| memory.free(frames));
+        self.domain.close(self.tx_port.port());
+        self.domain.close(self.rx_port.port());
+        assert_eq!(holdings(&self.domain), self.before, "grants and frames are as before");
+    }
+}
+
+/// The real netback with a rogue for a guest, and a well-behaved one beside it.
+#[derive(Debug)]
+pub(crate) struct Attack {
+    pub(crate) lab: Lab,
+    pub(crate) netback: Netback<HostDomain>,
+    pub(crate) front: Front,
+    pub(crate) queue: Queue<HostDomain>,
+    pub(crate) neighbour: Front,
+    pub(crate) other: Queue<HostDomain>,
+}
+
+/// How netback is configured here.
+pub(crate) const CONFIG: Config =
+    Config { max_queues: 4, grant: GrantMode::Copy, batch: 64, always_notify: false };
+
+impl Attack {
+    pub(crate) fn new() -> Self {
+        Self::offering(&Offer::default())
+    }
+
+    pub(crate) fn offering(offer: &Offer) -> Self {
+        Self::with(offer, CONFIG)
+    }
+
+    pub(crate) fn with(offer: &Offer, config: Config) -> Self {
+        let lab = Lab::new();
+        let mut netback = Netback::new(&lab.dom0, config).unwrap();
+        let mut front = Front::new(&lab.guests[0], offer);
+        let mut neighbour = Front::new(&lab.guests[1], &Offer::default());
+        wait_for(&mut netback, 1, XenbusState::InitWait);
+        front.publish(offer);
+        let queue = connected(&mut netback);
+        wait_for(&mut netback, 2, XenbusState::InitWait);
+        neighbour.publish(&Offer::default());
+        let other = connected(&mut netback);
+        Self { lab, netback, front, queue, neighbour, other }
+    }
+
+    /// All frames the backend has from the rogue now.
+    pub(crate) fn frames(&mut self) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        while let Some(frame) = self.queue.receive(|bytes, _| bytes.to_vec()) {
+            all.push(frame);
+        }
+        all
+    }
+
+    /// The outcome: the vif breaks for this reason, told in the store; the neighbour does not care,
+    /// and nothing of the rogue's is held any more.
+    pub(crate) fn is_fatal(mut self, lie: Rogue) {
+        assert_eq!(self.queue.broken(), Some(lie));
+        assert!(self.queue.receive(|_, _| ()).is_none(), "nothing more is taken from a liar");
+        let id = self.queue.vif();
+        self.netback.rogue(id, &lie.to_string()).unwrap();
+        let given_back = until("the queues to be asked back", || {
+            let events = self.netback.step(Duration::from_millis(10)).unwrap();
+            events.into_iter().find(|event| matches!(event, VifEvent::Disconnect(_)))
+        });
+        assert!(matches!(given_back, VifEvent::Disconnect(broken) if broken == id));
+        let Self { lab, mut netback, front, queue, neighbour, other } = self;
+        queue.close();
+        netback.disconnected(id).unwrap();
+        let state = xenbus::read_state(netback.store(), &dir(id)).unwrap();
+        assert_eq!(state, XenbusState::Closing);
+        let error = netback.store().read_string(&format!("error/{}/error", dir(id))).unwrap();
+        assert!(error.contains(&lie.to_string()), "the store says {error:?}");
+        assert!(front.tx_port.closed() && front.rx_port.closed(), "ports are given back");
+        finish(lab, front, neighbour, other);
+    }
+
+    /// The outcome: the vif is as good as before, and so is the neighbour.
+    pub(crate) fn is_harmless(mut self) {
+        assert_eq!(self.queue.broken(), None);
+        let last = self.front.data(0, 60, false);
+        self.front.put_data(&[last]);
+        assert_eq!(self.frames().len(), 1, "the next frame passes");
+        let Self { lab, netback: _netback, front, queue, neighbour, other } = self;
+        queue.close();
+        finish(lab, front, neighbour, other);
+    }
+}
+
+fn finish(lab: Lab, front: Front, mut neighbour: Front, mut other: Queue<HostDomain>) {
+    assert!(front.canaries_live(), "bytes outside a grant were written");
+    front.leave();
+    let frame = neighbour.data(0, 60, false);
+    neighbour.put_data(&[frame]);
+    assert_eq!(other.receive(|bytes, _| bytes.len()), Some(60), "the neighbour is served");
+    assert_eq!(neighbour.answers(), [0]);
+    other.close();
+    neighbour.leave();
+    drop(lab);
+}
+
+/// A vif's directory, relative to the backend's home.
+pub(crate) fn dir(id: VifId) -> String {
+    format!("backend/vif/{}/{}", id.front, id.handle)
+}
+
+/// Lets netback work until it is in `state` for this guest.
+pub(crate) fn wait_for(netback: &mut Netback<HostDomain>, guest: u16, state: XenbusState) {
+    let dir = dir(VifId { front: DomId(guest), handle: 0 });
+    until("a state of netback", || {
+        let events = netback.step(Duration::from_millis(10)).unwrap();
+        assert!(events.is_empty(), "nothing is ready yet");
+        (xenbus::read_state(netback.store(), &dir).unwrap() == state).then_some(())
+    });
+}
+
+/// Lets netback work until it has connected a vif of one queue.
+pub(crate) fn connected(netback: &mut Netback<HostDomain>) -> Queue<HostDomain> {
+    until("netback to connect", || {
+        netback.step(Duration::from_millis(10)).unwrap().into_iter().find_map(|e| match e {
+            VifEvent::Connected(_, mut queues) => queues.pop(),
+            VifEvent::Disconnect(_) => None,
+        })
+    })
+}
