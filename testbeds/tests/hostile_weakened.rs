@@ -1,0 +1,265 @@
+//! Each attack bites: every check that turns one away is left out here, one at a time, and the attack
+//! comes through. What `hostile_frontend` and `hostile_backend` see is the work of these checks.
+//!
+//! `cargo test -p testbeds --features weaken --test hostile_weakened`. In memory-safe code a bite is
+//! a lie believed, another's bytes, a page lost, or a panic; each test says which.
+
+mod rig;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use backend::wire::Reflect;
+use rig::back::Attack as OnFront;
+use rig::front::{Attack as OnBack, CANARY, Slot};
+use rings::grant::{CopyOp, GntStatus};
+use rings::io::netif::{
+    Extra, ExtraInfo, GsoType, RSP_ERROR, RSP_NULL, RxFlags, TxFlags, TxRequest,
+};
+use rings::weaken::{Check, skip};
+use rings::{DomId, Domain, Foreign, GrantMode, PAGE_SIZE};
+
+const MORE: u16 = RxFlags::MORE_DATA.bits();
+const EXTRA: u16 = RxFlags::EXTRA_INFO.bits();
+
+/// Line 1: requests are taken that nobody made.
+#[test]
+fn without_its_check_a_request_producer_is_believed() {
+    let mut attack = OnBack::new();
+    let _skip = skip(Some(Check::ReqProd));
+    attack.front.claim(257);
+    assert_eq!(attack.frames().len(), 0);
+    assert_eq!(attack.queue.stats().tx_errors, 257, "of 256 slots");
+}
+
+/// Line 1: frames are taken that nobody sent.
+#[test]
+fn without_its_check_a_response_producer_is_believed() {
+    let mut attack = OnFront::new();
+    let _skip = skip(Some(Check::RspProd));
+    for _ in 0..256 {
+        attack.back.deliver(&[3; 60], 0, |_| ());
+    }
+    attack.back.claim_rx(257);
+    assert_eq!(attack.frames().len(), 257, "in 256 buffers");
+}
+
+/// Line 5: a page is free twice.
+#[test]
+fn without_its_check_an_answer_is_believed_twice() {
+    let mut attack = OnFront::new();
+    let _skip = skip(Some(Check::TxId));
+    let ids = [attack.send(60), attack.send(60)].concat();
+    attack.back.answer_all(&[ids[0], ids[0]]);
+    assert_eq!(attack.queue.reap(), 2);
+    assert_eq!(attack.queue.broken(), None);
+}
+
+/// Line 5: the frame is read from a buffer that it is not in.
+#[test]
+fn without_its_check_a_frame_stands_in_another_buffer() {
+    let mut attack = OnFront::new();
+    let _skip = skip(Some(Check::RxId));
+    attack.back.deliver(&[3; 60], 0, |response| response.id = 77);
+    assert_eq!(attack.frames(), [60]);
+}
+
+/// Line 6: a page is lost, and nothing shows it.
+#[test]
+fn without_its_check_an_answer_without_meaning_keeps_the_page() {
+    let mut attack = OnFront::new();
+    let _skip = skip(Some(Check::TxNull));
+    let ids = attack.send(60);
+    attack.back.answer(ids[0], RSP_NULL);
+    assert_eq!(attack.queue.reap(), 1);
+    assert_eq!(attack.queue.broken(), None);
+}
+
+/// Line 7: a panic.
+#[test]
+fn without_their_check_slots_outgrow_the_frame() {
+    let mut attack = OnBack::new();
+    let _skip = skip(Some(Check::SlotCount));
+    let slots = [attack.front.data(0, 0, true); 30];
+    attack.front.put_data(&slots);
+    assert!(catch_unwind(AssertUnwindSafe(|| attack.frames())).is_err());
+}
+
+/// Line 7: a panic.
+#[test]
+fn without_their_check_received_slots_outgrow_the_frame() {
+    let mut attack = OnFront::new();
+    let _skip = skip(Some(Check::RxSlots));
+    for _ in 0..19 {
+        attack.back.deliver(&[3; 4096], MORE, |_| ());
+    }
+    assert!(catch_unwind(AssertUnwindSafe(|| attack.frames())).is_err());
+}
+
+/// Line 7: half a frame gets out.
+#[test]
+fn without_its_check_a_cut_chain_is_a_frame() {
+    let mut attack = OnBack::new();
+    let skipping = skip(Some(Check::SlotCut));
+    let cut = attack.front.data(1, 60, true);
+    attack.front.put_data(&[cut]);
+    assert_eq!(attack.frames().len(), 1);
+    drop(skipping);
+
+    let mut attack = OnFront::new();
+    let _skip = skip(Some(Check::RxCut));
+    attack.back.deliver(&[3; 60], MORE, |_| ());
+    assert_eq!(attack.frames(), [60]);
+}
+
+/// Line 8: nobody notices.
+#[test]
+fn without_their_check_extra_infos_may_be_of_any_type() {
+    let unknown = ExtraInfo { kind: 255, flags: 0, body: [0; 6] };
+    let mut attack = OnBack::new();
+    let skipping = skip(Some(Check::ExtraType));
+    attack.front.put(&[with_extra(&attack), Slot::Extra(unknown)]);
+    assert_eq!(attack.frames().len(), 1);
+    drop(skipping);
+
+    let mut attack = OnFront::new();
+    let _skip = skip(Some(Check::RxExtra));
+    attack.back.deliver(&[3; 60], EXTRA, |_| ());
+    attack.back.put_rx(unknown);
+    assert_eq!(attack.frames(), [60]);
+}
+
+/// Line 8: nobody notices.
+#[test]
+fn without_their_check_segments_may_have_no_size() {
+    let mut attack = OnBack::new();
+    let _skip = skip(Some(Check::GsoSize));
+    let extra = Extra::Gso { size: 0, kind: GsoType::TcpV4, features: 0 };
+    attack.front.put(&[with_extra(&attack), Slot::Extra(extra.encode(false))]);
+    assert_eq!(attack.frames().len(), 1);
+}
+
+/// Line 9: the liar stays connected; only the grant copy, the second line, says no.
+#[test]
+fn without_its_check_a_slot_that_leaves_its_page_breaks_nothing() {
+    let mut attack = OnBack::new();
+    let _skip = skip(Some(Check::SlotBounds));
+    let frame = TxRequest { offset: 4090, ..attack.front.data(0, 60, false) };
+    attack.front.put_data(&[frame]);
+    assert_eq!(attack.frames().len(), 0);
+    assert_eq!(attack.front.answers(), [RSP_ERROR]);
+    assert_eq!(attack.queue.broken(), None);
+}
+
+/// Line 9: the guest's neighbouring page, which it had not granted, is written.
+#[test]
+fn without_its_check_a_copy_leaves_its_page() {
+    let attack = OnBack::new();
+    let _skip = skip(Some(Check::CopyBounds));
+    let mut foreign = attack.lab.dom0.foreign(DomId(1), GrantMode::Copy).unwrap();
+    let gref = attack.front.grefs[0];
+    let mut op = [CopyOp { gref, offset: 4000, len: 200, ..CopyOp::default() }];
+    foreign.copy_to(&mut op, &[7; PAGE_SIZE]);
+    assert_eq!(op[0].status, GntStatus::Okay);
+    assert!(!attack.front.canaries_live());
+}
+
+/// Line 9: more bytes than were announced.
+#[test]
+fn without_their_check_slots_are_longer_than_the_frame() {
+    let mut attack = OnBack::new();
+    let _skip = skip(Some(Check::SlotTotal));
+    let slots = [attack.front.data(0, 100, true), attack.front.data(1, 101, false)];
+    attack.front.put_data(&slots);
+    assert_eq!(attack.frames()[0].len(), 201, "of 100");
+}
+
+/// Line 9: bytes of a page that is not this buffer's.
+#[test]
+fn without_its_check_a_frame_is_longer_than_its_page() {
+    let mut attack = OnFront::new();
+    let _skip = skip(Some(Check::RxBounds));
+    attack.back.deliver(&[3; 60], 0, |response| response.status = 4200);
+    assert_eq!(attack.frames(), [4200]);
+}
+
+/// Line 10: a frame without a header gets out.
+#[test]
+fn without_its_check_a_frame_is_shorter_than_its_header() {
+    let mut attack = OnBack::new();
+    let _skip = skip(Some(Check::Runt));
+    let runt = attack.front.data(0, 1, false);
+    attack.front.put_data(&[runt]);
+    assert_eq!(attack.frames()[0].len(), 1);
+}
+
+/// Line 12: bytes that were granted to somebody else arrive.
+#[test]
+fn without_its_check_a_grant_for_another_domain_is_good() {
+    let mut attack = OnBack::new();
+    let guest = attack.lab.guests[0].clone();
+    let memory = guest.memory();
+    let page = memory.alloc(1).unwrap();
+    page.region().copy_in(0, &[CANARY; PAGE_SIZE]);
+    let gref = memory.grant_access(DomId(2), &page, 0, false).unwrap();
+    let _skip = skip(Some(Check::GrantEntry));
+    let frame = TxRequest { gref: gref.0, ..attack.front.data(0, 60, false) };
+    attack.front.put_data(&[frame]);
+    assert_eq!(attack.frames(), [[CANARY; 60]]);
+}
+
+/// Line 12: a count of eight bits goes on towards its end.
+#[test]
+fn without_its_check_a_grant_is_pinned_once_more() {
+    let attack = OnBack::new();
+    let mut foreign = attack.lab.dom0.foreign(DomId(1), GrantMode::Copy).unwrap();
+    let _skip = skip(Some(Check::Pins));
+    let gref = attack.front.grefs[0];
+    let maps: Vec<_> = (0..129).map(|_| foreign.map(gref)).collect();
+    assert!(maps.iter().all(Result::is_ok));
+}
+
+/// Line 13: the page is used again while somebody else writes to it.
+#[test]
+fn without_its_check_a_mapped_page_is_taken_back() {
+    let attack = OnBack::new();
+    let _skip = skip(Some(Check::InUse));
+    assert_eq!(attack.lab.guests[0].memory().end_access(attack.front.ring_grefs[0]), Ok(()));
+}
+
+/// Line 18: each event costs a look.
+#[test]
+fn without_its_check_a_storm_is_not_slowed() {
+    let mut attack = OnBack::new();
+    let _skip = skip(Some(Check::Storm));
+    let now = Instant::now();
+    for _ in 0..10_000 {
+        attack.front.tx_port.send();
+        assert_eq!(attack.queue.patience(now), Duration::MAX);
+        let _ = attack.queue.arm(false, now);
+        assert!(attack.queue.disarm());
+        attack.queue.settle_event(false, now);
+    }
+    assert_eq!(attack.queue.storm_delays(), 0);
+}
+
+/// Line 20: frames are held for ever.
+#[test]
+fn without_its_check_a_guest_without_buffers_is_waited_for() {
+    let OnBack { mut front, queue, lab: _lab, netback: _netback, .. } = OnBack::new();
+    let _skip = skip(Some(Check::Drain));
+    let mut wire = Reflect::new(queue);
+    let frame = front.data(0, 60, false);
+    front.put_data(&[frame]);
+    let start = Instant::now();
+    for seconds in 0..100 {
+        wire.work_at(|| start + Duration::from_secs(seconds));
+    }
+    assert_eq!(wire.queue.stats().rx_dropped, 0);
+}
+
+/// A first slot behind which an extra info follows.
+fn with_extra(attack: &OnBack) -> Slot {
+    let flags = TxFlags::EXTRA_INFO.bits();
+    Slot::Data(TxRequest { flags, ..attack.front.data(0, 100, false) })
+}
