@@ -362,6 +362,7 @@ impl<D: Domain> Netback<D> {
             batch: self.config.batch,
             segment: Vec::new(),
             starved: None,
+            lossy: None,
         })
     }
 

@@ -9,6 +9,7 @@
 //! | `rx` | frames to the guest: find buffers, copy, answer | 17 |
 //! | `offload` | checksums and segments for whoever cannot take them as they are | |
 //! | `device` | a queue as a smoltcp device | |
+//! | `lossy` | frames lost on purpose | |
 //! | [`wire`] | where frames go: back, or to other guests | 14 |
 //!
 //! The guest is not believed. What it writes is copied once and then checked; a lie either fails one
@@ -21,6 +22,7 @@
 mod connect;
 mod device;
 mod error;
+mod lossy;
 mod offload;
 mod parse;
 mod queue;

@@ -126,8 +126,8 @@ impl Sampler {
     }
 
     /// All intervals.
-    pub(super) fn into_intervals(self) -> Vec<Interval> {
-        self.intervals
+    pub(super) fn intervals(&mut self) -> &mut Vec<Interval> {
+        &mut self.intervals
     }
 }
 
