@@ -342,6 +342,7 @@ impl<D: Domain> Netback<D> {
             batch: self.config.batch,
             segment: Vec::new(),
             starved: Starved::default(),
+            lossy: None,
         })
     }
 

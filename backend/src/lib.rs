@@ -11,6 +11,7 @@
 //! | `starve` | how long a guest without buffers is waited for | |
 //! | `offload` | checksums and segments for whoever cannot take them as they are | |
 //! | `device` | a queue as a smoltcp device | |
+//! | `lossy` | frames lost on purpose | |
 //! | [`wire`] | where frames go: back, or to other guests | 14 |
 //!
 //! The guest is not believed. What it writes is copied once and then checked; a lie either fails one
@@ -24,6 +25,7 @@ mod connect;
 mod deliver;
 mod device;
 mod error;
+mod lossy;
 mod offload;
 mod parse;
 mod queue;

@@ -23,6 +23,8 @@ pub struct Stats {
     pub rx_errors: u64,
     /// Frames dropped because the guest had no buffers for too long.
     pub rx_dropped: u64,
+    /// Frames of the guest lost on purpose.
+    pub tx_lost: u64,
     /// Times responses were published, on either ring.
     pub pushes: u64,
     /// Responses published.

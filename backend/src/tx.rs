@@ -11,6 +11,7 @@ use rings::ring::{BackRing, Notify, ProdOverflow, Sring};
 use rings::{Foreign, Gref};
 
 use crate::error::Rogue;
+use crate::lossy::Lossy;
 use crate::parse::{Packet, Slots, Verdict, parse};
 use crate::rx::settle;
 use crate::stats::Stats;
@@ -112,6 +113,13 @@ impl Tx {
             }
         }
         None
+    }
+
+    /// Loses some of the frames just collected. Says how many.
+    pub(crate) fn lose(&mut self, lossy: &mut Lossy) -> u64 {
+        let before = self.frames.len();
+        self.frames.retain(|frame| !(frame.good && lossy.loses()));
+        (before - self.frames.len()) as u64
     }
 
     /// The frame that was taken last.

@@ -49,6 +49,8 @@ counters! {
     errors,
     /// Frames dropped for want of buffers.
     dropped,
+    /// Frames lost on purpose.
+    lost,
     /// Times slots were published.
     pushes,
     /// Slots published.

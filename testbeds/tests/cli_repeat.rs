@@ -95,6 +95,7 @@ prop_compose! {
         }
         config.reverse = reverse && !round_trips && config.wire != WireKind::Reflect;
         config.vifs = if reflect { vifs } else { default_vifs(config.path) };
+        if config.path == NetPath::Bridge { config.vifs += config.vifs % 2 }
         if !pktgen { config.parallel = parallel }
         if !pktgen && mode != Mode::Udp { config.window = window }
         if round_trips { (config.rr_req, config.rr_resp) = (rr_req, rr_resp) }

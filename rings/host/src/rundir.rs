@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! DIR/            0700
-//!   lock          held (flock) by the host as long as it lives; its pid is inside
+//!   lock          held (flock) by the host as long as it lives; its pid is inside, and `made`
+//!                 if the host made DIR
 //!   host.sock     the messages of `proto`
 //!   xenstored.sock  the store, for domain 0 and for Xen's own tools (XENSTORED_PATH)
 //!   stats         names the statistics segment in /dev/shm
@@ -12,7 +13,7 @@
 //! die, the next start) removes it, and the segment it names.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 const LOCK: &str = "lock";
+/// Second line of the lock file, if the directory was made by the host.
+const MADE: &str = "made";
 /// The link file of the statistics segment.
 pub(crate) const STATS: &str = "stats";
 /// Everything a lab puts into its directory.
@@ -83,12 +86,12 @@ impl RunDir {
     }
 
     fn take_at(dir: &Path) -> Result<Self, RunDirError> {
-        let made = make(dir)?;
-        let lock = match try_lock(dir) {
+        let (made, lock) = make_and_lock(dir)?;
+        let lock = match lock {
             Ok(lock) => lock,
             Err(Errno::EWOULDBLOCK) => {
-                let pid = fs::read_to_string(dir.join(LOCK)).unwrap_or_default();
-                let pid = if pid.is_empty() { "?".to_owned() } else { pid };
+                let text = fs::read_to_string(dir.join(LOCK)).unwrap_or_default();
+                let pid = text.lines().next().unwrap_or("?").to_owned();
                 return Err(RunDirError::InUse { dir: dir.display().to_string(), pid });
             }
             Err(errno) => return Err(cannot(dir, errno.into())),
@@ -98,7 +101,10 @@ impl RunDir {
         for file in &FILES[..3] {
             let _ = fs::remove_file(dir.join(file));
         }
-        write_pid(&lock).map_err(|e| cannot(dir, e))?;
+        // A directory that a dead host made is ours to remove too.
+        let text = io::read_to_string(&*lock).unwrap_or_default();
+        let made = made || text.lines().nth(1) == Some(MADE);
+        write_pid(&lock, made).map_err(|e| cannot(dir, e))?;
         Ok(Self { path: dir.to_owned(), made, _lock: lock })
     }
 
@@ -109,14 +115,18 @@ impl RunDir {
     }
 
     /// Removes a lab's files from `dir` if no host holds it any more. For children whose host died.
-    pub fn sweep(dir: &Path) {
-        if let Ok(_lock) = try_lock(dir) {
-            clear(dir);
-            // Only a directory of our making, under the base, is removed with its files.
-            if dir.parent() == Some(&base()) {
-                let _ = fs::remove_dir(dir);
-            }
+    /// Whether there were any.
+    pub fn sweep(dir: &Path) -> bool {
+        let Ok(lock) = try_lock(dir) else { return false };
+        let found = dir.join(FILES[0]).exists();
+        // A directory that a host made is removed with its files; what else is in it stays.
+        let text = io::read_to_string(&*lock).unwrap_or_default();
+        let made = text.lines().nth(1) == Some(MADE) || dir.parent() == Some(&base());
+        clear(dir);
+        if made {
+            let _ = fs::remove_dir(dir);
         }
+        found
     }
 }
 
@@ -174,6 +184,32 @@ fn make(dir: &Path) -> Result<bool, RunDirError> {
     Ok(made)
 }
 
+/// Makes the directory and locks it. Somebody who sweeps may find it just before it is locked, and
+/// remove it: then it is made again.
+fn make_and_lock(dir: &Path) -> Result<(bool, Result<Flock<File>, Errno>), RunDirError> {
+    const TRIES: u32 = 20;
+    let mut made = false;
+    for _ in 0..TRIES {
+        made |= make(dir)?;
+        let lock = try_lock(dir);
+        let there = match &lock {
+            Ok(lock) => {
+                let ours = lock.metadata().map(|meta| meta.ino());
+                let seen = fs::metadata(dir.join(LOCK)).map(|meta| meta.ino());
+                matches!((ours, seen), (Ok(ours), Ok(seen)) if ours == seen)
+            }
+            // Whoever sweeps holds the lock of nobody, and not for long.
+            Err(Errno::EWOULDBLOCK) => !made,
+            Err(errno) => *errno != Errno::ENOENT,
+        };
+        if there {
+            return Ok((made, lock));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Ok((made, try_lock(dir)))
+}
+
 fn try_lock(dir: &Path) -> Result<Flock<File>, Errno> {
     let file = OpenOptions::new()
         .read(true)
@@ -186,9 +222,11 @@ fn try_lock(dir: &Path) -> Result<Flock<File>, Errno> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
 }
 
-fn write_pid(mut lock: &File) -> io::Result<()> {
+fn write_pid(mut lock: &File, made: bool) -> io::Result<()> {
     lock.set_len(0)?;
-    write!(lock, "{}", std::process::id())
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())?;
+    if made { writeln!(lock, "{MADE}") } else { Ok(()) }
 }
 
 fn clear(dir: &Path) {

@@ -105,11 +105,11 @@ pub(super) struct DeviceArgs {
     /// Frontend domains, 1-64 [1; bridge: 2]
     #[arg(long, value_name = "N", value_parser = values::vifs, allow_hyphen_values = true)]
     pub(super) vifs: Option<u32>,
-    /// Lose this share of frames on purpose, 0 to below 1 [0]
+    /// Lose this share of the frames that guests send, 0 to below 1 [0]
     #[arg(long, value_name = "RATE", value_parser = values::drop_rate)]
     #[arg(allow_hyphen_values = true)]
     pub(super) drop: Option<f64>,
-    /// Extra copies of every byte, 0-64 [0]
+    /// Extra copies of every byte that is received, 0-64 [0]
     #[arg(long, value_name = "N", value_parser = values::copies, allow_hyphen_values = true)]
     pub(super) copies: Option<u32>,
     /// Other end: loopback (same domain), backend, bridge [backend]

@@ -170,5 +170,9 @@ fn bridge(config: &NetConfig) -> Verdict {
         let why = "a bridge joins two frontends; use --vifs 2 or more, or --path backend";
         return Err(Refusal::of("--vifs", config.vifs, why));
     }
+    if config.path == NetPath::Bridge && config.vifs % 2 == 1 {
+        let why = format!("guests on a bridge talk in pairs; use --vifs {}", config.vifs + 1);
+        return Err(Refusal::of("--vifs", config.vifs, &why));
+    }
     Ok(())
 }

@@ -13,7 +13,7 @@ use rings::store::Nodes;
 use rings::{DomId, Domain, GrantMode};
 use rings_host::{BlockKind, Connect, HostDomain, Segment};
 
-use super::process::{StopFlag, end_with_host, spin};
+use super::process::{StopFlag, connect, end_with_host, spin};
 use super::reports;
 use super::wired::Wired;
 use super::worker::{Command, Handle, Parts, Told};
@@ -33,7 +33,7 @@ const MAX_QUEUES: u32 = 8;
 /// If there is no lab.
 pub fn run(run: &RunConfig, stop: &StopFlag) -> anyhow::Result<()> {
     let dir = run.dir.clone().context("--dir is needed to find the host")?;
-    let domain = HostDomain::connect(&Connect {
+    let domain = connect(&Connect {
         dir,
         domid: Some(DomId::DOM0),
         pool_frames: 1,
@@ -124,7 +124,10 @@ impl Driver {
         let config: Option<NetConfig> = workload.and_then(|text| serde_json::from_str(&text).ok());
         let count = u32::try_from(queues.len())?;
         let mut workers = Vec::new();
-        for (n, queue) in queues.into_iter().enumerate() {
+        for (n, mut queue) in queues.into_iter().enumerate() {
+            if let Some(config) = &config {
+                queue.lose_frames(config.drop, config.run.seed.wrapping_add(n as u64));
+            }
             let place = Place {
                 role: Role::Server,
                 own: 0,
@@ -215,7 +218,7 @@ fn start_workers(
         let block = domain.stats_block(BlockKind::Back.number(), u32::try_from(n)?)?;
         let parts = Parts {
             waiter: domain.waiter()?,
-            spin: spin(run),
+            spin: spin(run, 1),
             cost: domain.cost().clone(),
             block: segment.block(block).context("the statistics segment is too small")?,
             cpu,

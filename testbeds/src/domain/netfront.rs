@@ -9,16 +9,16 @@ use rings::store::{Nodes, XenbusState};
 use rings::{DomId, Domain};
 use rings_host::{BlockKind, Connect, HostDomain, Segment};
 
-use super::process::{StopFlag, end_with_host, spin};
+use super::process::{StopFlag, connect, end_with_host, spin};
 use super::reports::{self, FrontReport, Outcome};
 use super::worker::{Command, Handle, Parts, Told};
 use crate::config::{NetConfig, NetPath};
 use crate::workload::{Place, Role, SideReport, build};
 
-/// How long the backend may take for each step of the handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long it may take to let go at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Added to a guest's number: the other end of what it says to itself.
+const LOOPBACK: u16 = 100;
 /// Between two looks at the other end.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Whatever keeps the run from taking place.
 pub fn run(config: &NetConfig, domid: Option<u16>, stop: &StopFlag) -> anyhow::Result<FrontReport> {
     let dir = config.run.dir.clone().context("--dir is needed to find the host")?;
-    let domain = HostDomain::connect(&Connect {
+    let domain = connect(&Connect {
         dir,
         domid: domid.map(DomId),
         pool_frames: pool_frames(config),
@@ -73,7 +73,8 @@ impl Guest {
                 },
                 always_notify: config.run.notify == crate::config::NotifyPolicy::Always,
                 index_base: config.run.index_base,
-                timeout: HANDSHAKE,
+                // Twice what makes a peer count as stalled: then the host has said so before.
+                timeout: Duration::from_secs_f64(config.run.stall_timeout * 2.0),
             },
         )?;
         let features = *netfront.features();
@@ -96,7 +97,8 @@ impl Guest {
         let back = reports::fetch(self.netfront.store(), &back_dir)?;
         let front = Self::collect(&workers, &told, jobs);
         workers.into_iter().for_each(Handle::stop);
-        if failure.is_none() && stop.is_set() {
+        // A server is told to end when all its clients are done.
+        if failure.is_none() && stop.is_set() && !self.serves() {
             failure = Some("interrupted".into());
         }
         let f = &self.features;
@@ -112,6 +114,12 @@ impl Guest {
         Ok(FrontReport { domid, front, back, outcome, failure })
     }
 
+    /// How many workers of guests share the frontend's CPUs.
+    fn guests(&self) -> usize {
+        let each = self.queues.len().min(self.config.run.front_cpus.len());
+        each * usize::try_from(self.config.vifs).unwrap_or(1)
+    }
+
     fn start_workers(&self, tell: &Sender<Told<usize>>) -> anyhow::Result<Vec<Handle<usize>>> {
         let run = &self.config.run;
         let segment = Segment::open(self.domain.dir())?;
@@ -121,7 +129,7 @@ impl Guest {
             let block = self.domain.stats_block(BlockKind::Front.number(), number)?;
             let parts = Parts {
                 waiter: self.domain.waiter()?,
-                spin: spin(run),
+                spin: spin(run, self.guests()),
                 cost: self.domain.cost().clone(),
                 block: segment.block(block).context("the statistics segment is too small")?,
                 cpu,
@@ -159,12 +167,19 @@ impl Guest {
         Ok(jobs)
     }
 
+    /// Whether it is the end that others connect to.
+    fn serves(&self) -> bool {
+        self.part(self.domain.domid().0).0 == Role::Server
+    }
+
     /// Which part this guest plays, and with whom: on a bridge guests talk in pairs.
     fn part(&self, own: u16) -> (Role, u16) {
         match self.config.path {
             NetPath::Bridge if own.is_multiple_of(2) => (Role::Server, own - 1),
             NetPath::Bridge => (Role::Client, own + 1),
-            NetPath::Backend | NetPath::Loopback => (Role::Client, 0),
+            NetPath::Backend => (Role::Client, 0),
+            // Both ends are here; the other one has a number that no guest has.
+            NetPath::Loopback => (Role::Client, own + LOOPBACK),
         }
     }
 

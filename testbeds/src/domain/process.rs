@@ -1,6 +1,6 @@
 //! What every domain's process does: CPU, priority, signals, the host's death.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +9,9 @@ use anyhow::Context as _;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
+use rings::Domain as _;
 use rings::evtchn::{Spin, WaitPolicy};
-use rings_host::{HostDomain, RunDir, watch_host};
+use rings_host::{Connect, ConnectError, HostDomain, RunDir, watch_host};
 
 use super::logging::exit;
 use crate::config::{self, RunConfig};
@@ -70,28 +71,45 @@ pub(super) fn renice(nice: i32) -> anyhow::Result<()> {
         .with_context(|| format!("cannot set nice {nice}; negative values need privileges"))
 }
 
-/// The idle loop that the options ask for.
-pub(super) fn spin(run: &RunConfig) -> Spin {
+/// The idle loop that the options ask for. `guests` is how many domains share this side's CPUs.
+pub(super) fn spin(run: &RunConfig, guests: usize) -> Spin {
     let policy = match run.wait {
         config::WaitPolicy::Adaptive => WaitPolicy::Adaptive,
         config::WaitPolicy::Event => WaitPolicy::Event,
         config::WaitPolicy::Poll => WaitPolicy::Poll,
     };
-    let shared = run.front_cpus.iter().any(|cpu| run.back_cpus.contains(cpu));
+    let shared = run.front_cpus.iter().any(|cpu| run.back_cpus.contains(cpu))
+        || guests > run.front_cpus.len().max(1);
     let budget = std::time::Duration::from_secs_f64(run.spin_us.max(0.0) / 1e6);
     Spin::new(policy, budget, shared)
 }
 
+/// Registers this process as a domain.
+///
+/// # Errors
+/// If there is no host, or it refuses.
+pub(super) fn connect(wanted: &Connect) -> Result<HostDomain, ConnectError> {
+    let outcome = HostDomain::connect(wanted);
+    if outcome.is_err() && crate::lab::is_child() {
+        // The host died before it knew us: what it left is ours to remove.
+        RunDir::sweep(&wanted.dir);
+    }
+    outcome
+}
+
 /// When the host dies, its lab is over: what it left is swept away, and this process ends with one
-/// line that says so.
+/// line that says so. Of processes that share a terminal only the one that swept says it.
 pub(super) fn end_with_host(domain: &HostDomain, name: &'static str) -> io::Result<()> {
     let dir: PathBuf = domain.dir().to_owned();
+    let quiet = crate::lab::is_child();
+    let name = format!("domain {} ({name}, process {})", domain.domid(), std::process::id());
     watch_host(domain, move || {
-        // A host that ends in good order has removed its lock; then there is nothing to say.
-        if dir.join("host.sock").exists() {
-            eprintln!("pvlab {name}: the host is gone, so this domain ends");
+        // A host that ends in good order has removed its files; then there is nothing to say.
+        let died = dir.join("host.sock").exists();
+        let swept = RunDir::sweep(&dir);
+        if swept || (died && !quiet) {
+            eprintln!("error: the host of {} is gone, so {name} ends", dir.display());
         }
-        RunDir::sweep(&dir);
         exit(1);
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use rings_host::{Death, Host};
 
-use super::children::CHILD;
+use super::children::{self, is_child, told, wake_when_orphaned};
 use super::summary;
 use crate::config::{HostConfig, NetConfig, RunConfig};
 use crate::domain::{self, FrontReport, StopFlag};
@@ -64,9 +64,10 @@ fn say(config: &HostConfig, line: &str) {
 /// # Errors
 /// If there is no lab.
 pub fn netback(run: &RunConfig, stop: &StopFlag) -> anyhow::Result<()> {
+    wake_when_orphaned();
     let outcome = domain::netback::run(run, stop);
     // Started for one run, it ends with the run: that is not worth a line.
-    if std::env::var_os(CHILD).is_some() && stop.is_set() { Ok(()) } else { outcome }
+    if is_child() && stop.is_set() { Ok(()) } else { told(outcome) }
 }
 
 /// Is a guest for one run, and shows what came of it.
@@ -74,13 +75,16 @@ pub fn netback(run: &RunConfig, stop: &StopFlag) -> anyhow::Result<()> {
 /// # Errors
 /// If the run could not take place, or was not good.
 pub fn netfront(config: &NetConfig, stop: &StopFlag) -> anyhow::Result<()> {
+    wake_when_orphaned();
+    if is_child() {
+        return told(domain::netfront::run(config, None, stop).and_then(|report| {
+            children::report(&serde_json::to_string(&report)?);
+            Ok(())
+        }));
+    }
     let start = Start::now(config);
     let machine = host_info();
     let report = domain::netfront::run(config, None, stop)?;
-    if std::env::var_os(CHILD).is_some() {
-        println!("{}", serde_json::to_string(&report)?);
-        return Ok(());
-    }
     show(config, start, machine, report)
 }
 

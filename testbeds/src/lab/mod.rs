@@ -18,6 +18,7 @@ mod summary;
 mod tools;
 mod tour;
 
+pub(crate) use children::is_child;
 pub use hand::{host, netback, netfront};
 pub use net::net;
 pub use tools::{ls, store};

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rings_host::{Death, Host, HostConfig};
 
-use super::children::Domain;
+use super::children::{Domain, LastWords};
 use super::sample::{Pids, Sampler};
 use super::summary;
 use crate::cli::JsonTo;
-use crate::config::{Amount, NetConfig};
+use crate::config::{Amount, NetConfig, NetPath};
 use crate::domain::{FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Results, Start, host_info};
@@ -80,7 +80,7 @@ pub(super) fn run(
     let effective = effective(config, &reports);
     let results = Results {
         start: Some(start),
-        intervals: lab.sampler.into_intervals(),
+        intervals: std::mem::take(lab.sampler.intervals()),
         end: Some(end),
         config: effective.into(),
         summary,
@@ -107,11 +107,20 @@ fn effective(config: &NetConfig, reports: &[FrontReport]) -> NetConfig {
     effective
 }
 
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // All at once: one that waits for another would only wait longer.
+        self.fronts.iter_mut().chain([&mut self.back]).for_each(Domain::wake_to_end);
+    }
+}
+
 struct Lab {
     // Children first: they end before their host does.
     fronts: Vec<Domain>,
     back: Domain,
     sampler: Sampler,
+    /// Which processes are the servers of others, on a bridge.
+    servers: Vec<i32>,
     host: Host,
 }
 
@@ -133,7 +142,7 @@ impl Lab {
         }
         let pids = Pids { front: fronts.iter().map(Domain::pid).collect(), back: vec![back.pid()] };
         let sampler = Sampler::new(host.segment().clone(), pids, &config, interval);
-        Ok(Self { fronts, back, sampler, host })
+        Ok(Self { fronts, back, sampler, servers: Vec::new(), host })
     }
 
     /// Waits until every frontend has ended, and collects what they report.
@@ -151,7 +160,8 @@ impl Lab {
         }
         let mut reports = Vec::new();
         while !self.fronts.is_empty() {
-            self.news(stop)?;
+            self.news(config, stop)?;
+            self.stopped(config)?;
             if let Some(interval) = self.sampler.look()
                 && lines
             {
@@ -160,17 +170,24 @@ impl Lab {
             }
             self.show(config, &progress);
             self.reap(&mut reports, stop)?;
+            self.dismiss();
         }
         drop(progress);
         Ok(reports)
     }
 
     /// What the host has to tell about the domains, waiting a little for it.
-    fn news(&mut self, stop: &StopFlag) -> anyhow::Result<()> {
+    fn news(&mut self, config: &NetConfig, stop: &StopFlag) -> anyhow::Result<()> {
         if stop.is_set() {
             bail!("interrupted");
         }
         match self.host.news(LOOK) {
+            Some(Death::Born(who)) => {
+                if config.path == NetPath::Bridge && who.domid.0 > 0 && who.domid.0 % 2 == 0 {
+                    self.servers.push(who.pid);
+                }
+                Ok(())
+            }
             Some(Death::Stalled(who)) => bail!(
                 "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
                 who.domid,
@@ -182,6 +199,26 @@ impl Lab {
                 bail!("domain {} ({}, process {}) died: {how}", who.domid, who.name, who.pid)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Looks for processes that were stopped before the host knew them.
+    fn stopped(&mut self, config: &NetConfig) -> anyhow::Result<()> {
+        // What the host can see it says first, and with the domain's number.
+        let timeout = Duration::from_secs_f64(config.run.stall_timeout) + LOOK * 25;
+        for domain in self.fronts.iter_mut().chain([&mut self.back]) {
+            if domain.stopped_for(timeout) {
+                let (name, pid) = (domain.name(), domain.pid());
+                bail!("{name} (process {pid}) has stalled: it was stopped before it registered");
+            }
+        }
+        Ok(())
+    }
+
+    /// Servers do not know when their clients are done.
+    fn dismiss(&mut self) {
+        if self.fronts.iter().all(|front| self.servers.contains(&front.pid())) {
+            self.fronts.iter_mut().for_each(Domain::ask_to_end);
         }
     }
 
@@ -217,7 +254,11 @@ impl Lab {
             if stop.is_set() {
                 bail!("interrupted");
             }
-            bail!("{} ended before the run did: {how}", self.back.name());
+            let (name, pid) = (self.back.name(), self.back.pid());
+            match self.back.last_words() {
+                LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
+                _ => bail!("{name} (process {pid}) died: {how}"),
+            }
         }
         let mut at = 0;
         while at < self.fronts.len() {
@@ -226,9 +267,11 @@ impl Lab {
                 continue;
             };
             let mut front = self.fronts.remove(at);
-            match front.report() {
-                Some(report) => reports.push(report),
-                None => bail!("{} ended without a report: {how}", front.name()),
+            let (name, pid) = (front.name(), front.pid());
+            match front.last_words() {
+                LastWords::Report(report) => reports.push(*report),
+                LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
+                LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
             }
         }
         Ok(())

@@ -127,11 +127,11 @@ impl Sampler {
 
     /// All intervals, up to the last in which anything was done: what follows is the end of the
     /// processes, not of the run.
-    pub(super) fn into_intervals(mut self) -> Vec<Interval> {
+    pub(super) fn intervals(&mut self) -> &mut Vec<Interval> {
         while self.intervals.last().is_some_and(|last| last.sum.bytes == 0) {
             self.intervals.pop();
         }
-        self.intervals
+        &mut self.intervals
     }
 }
 

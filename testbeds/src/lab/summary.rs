@@ -1,6 +1,6 @@
 //! Reports of both ends made into figures: the `summary` of the results contract.
 
-use crate::config::{Mode, NetConfig, NetPath};
+use crate::config::{Mode, NetConfig, NetPath, WireKind};
 use crate::counters::Counters;
 use crate::domain::FrontReport;
 use crate::results::{Cpu, End, Grants, Summary, per};
@@ -48,7 +48,8 @@ impl Ends {
 
     /// The end whose measurement counts.
     fn measured(&self, config: &NetConfig) -> &SideReport {
-        let client = matches!(config.mode, Mode::Rr | Mode::Crr) || config.reverse;
+        let back = config.path != NetPath::Loopback && config.wire != WireKind::Reflect;
+        let client = !back || matches!(config.mode, Mode::Rr | Mode::Crr) || config.reverse;
         if client { &self.client } else { &self.server }
     }
 }
@@ -65,7 +66,8 @@ pub(super) fn summarise(
     let both = ends.front.plus(&ends.back);
     let seconds = measured.seconds;
     let transactions = matches!(config.mode, Mode::Rr | Mode::Crr);
-    let frames = measured.counters.frames_in;
+    // What netback lost on purpose has come as far as its ring, and no further.
+    let frames = measured.counters.frames_in.saturating_sub(measured.counters.lost);
     let ops = if transactions { measured.ops } else { frames };
     let rate = |count: u64| (seconds > 0.0).then(|| float(count) / seconds);
     let line_bytes = measured.counters.bytes_in + LINE_OVERHEAD * frames;
@@ -78,7 +80,8 @@ pub(super) fn summarise(
         bytes: Some(measured.bytes),
         bytes_verified: Some(measured.verified).filter(|_| !transactions),
         errors: Some(ends.client.errors + ends.server.errors),
-        lost: Some(measured.lost),
+        // What was lost on purpose a stack sends again, and the last of it nobody misses.
+        lost: Some(measured.lost.max(ends.back.lost)),
         ops: Some(ops),
         notifies_per_op: per(both.notifies, ops),
         notifies_suppressed: Some(both.suppressed),

@@ -4,10 +4,12 @@ use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::udp;
 use smoltcp::wire::{IpAddress, Ipv4Address, Ipv6Address};
 
+use super::both::Both;
+use super::echo::Echo;
 use super::source::{Out, Source};
-use super::stack::{Identity, Stack, tcp_socket};
+use super::stack::{App, Identity, Stack, tcp_socket};
 use super::{Job, Meter, Nic, Role, crr, pktgen, rr, stream, udp as datagrams};
-use crate::config::{Mode, NetConfig};
+use crate::config::{Mode, NetConfig, NetPath, WireKind};
 use crate::payload::Payload;
 
 /// Where servers listen; UDP's first port.
@@ -38,7 +40,7 @@ impl Place {
     fn identity(&self, config: &NetConfig) -> Identity {
         let ip = address(config.ip, self.own);
         let seed = config.run.seed ^ (u64::from(self.own) << 32) ^ u64::from(self.queue.0);
-        Identity { mac: self.mac, ip, seed }
+        Identity { mac: self.mac, ip, also: None, seed }
     }
 
     /// The flows of the run that go through this queue.
@@ -78,115 +80,132 @@ pub fn build<N: Nic + 'static>(
         return Ok(None);
     }
     let busy_queues = u64::from(config.parallel.min(place.queue.1));
-    let meter = Meter::new(&config.run, busy_queues);
-    let stack = StackMaker { nic, config, place, meter, flows };
-    Ok(Some(match config.mode {
-        Mode::Stream | Mode::Maerts => stack.stream()?,
-        Mode::Rr => stack.rr(),
-        Mode::Crr => stack.crr(),
-        Mode::Udp | Mode::Pktgen => stack.udp(),
-    }))
+    let meter = || Meter::new(&config.run, busy_queues).with_copies(config.copies);
+    if config.path == NetPath::Loopback {
+        return both_ends(nic, config, place, &flows, [meter(), meter()]).map(Some);
+    }
+    let (identity, open) = (place.identity(config), parts(config, place, &flows)?);
+    Ok(Some(Box::new(Stack::new(nic, identity, budget(config), meter(), open))))
+}
+
+/// Client and server on one stack with two addresses.
+fn both_ends<N: Nic + 'static>(
+    nic: N,
+    config: &NetConfig,
+    place: &Place,
+    flows: &[u32],
+    [meter, other]: [Meter; 2],
+) -> anyhow::Result<Box<dyn Job>> {
+    let answering = Place { role: Role::Server, own: place.other, other: place.own, ..*place };
+    let identity =
+        Identity { also: Some(address(config.ip, place.other)), ..place.identity(config) };
+    let client = parts(config, place, flows)?;
+    let server = parts(config, &answering, flows)?;
+    let round_trips = matches!(config.mode, Mode::Rr | Mode::Crr);
+    let server_counts = !round_trips && !config.reverse;
+    let trails = config.mode == Mode::Udp && !config.reverse;
+    Ok(Box::new(Stack::new(nic, identity, budget(config), meter, |i, s| {
+        let server = server(i, s);
+        Both::new(client(i, s), server, other, server_counts, trails)
+    })))
 }
 
 fn bare_frames<N: Nic + 'static>(nic: N, config: &NetConfig, place: &Place) -> Box<dyn Job> {
     let run = &config.run;
-    let meter = Meter::new(run, place.queue.1.into());
+    let meter = Meter::new(run, place.queue.1.into()).with_copies(config.copies);
     let seed = run.seed.wrapping_add(place.queue.0.into());
-    let payload = run.verify.then(|| Payload::new(seed));
+    let payload = || run.verify.then(|| Payload::new(seed));
     let batch = run.batch as usize;
     let decides = place.role == Role::Client;
-    if place.sends(config) {
-        let addresses = (place.mac, place.other_mac);
-        let shape = (config.len, batch, run.think_ns);
-        Box::new(pktgen::Sender::new(nic, meter, payload, addresses, shape, decides))
-    } else {
-        // What the ring holds is looked at in one turn: four batches of the usual size.
-        Box::new(pktgen::Receiver::new(nic, meter, payload, batch * 4, decides))
+    let addresses = (place.mac, place.other_mac);
+    let maker = || pktgen::Maker::new(payload(), addresses, config.len, run.think_ns);
+    if config.wire == WireKind::Reflect {
+        let taker = pktgen::Taker::new(payload());
+        return Box::new(Echo::new(nic, meter, maker(), taker, batch));
     }
+    if place.sends(config) {
+        return Box::new(pktgen::Sender::new(nic, meter, maker(), batch, decides));
+    }
+    // What the ring holds is looked at in one turn: four batches of the usual size.
+    let taker = pktgen::Taker::new(payload());
+    Box::new(pktgen::Receiver::new(nic, meter, taker, batch * 4, decides))
 }
 
-struct StackMaker<'a, N> {
-    nic: N,
+/// What makes an application on a stack, once there is one.
+type Open<'a> = Box<dyn FnOnce(&mut Interface, &mut SocketSet<'static>) -> Box<dyn App> + 'a>;
+
+/// One end's application: its files opened, its sockets yet to be.
+fn parts<'a>(
     config: &'a NetConfig,
     place: &'a Place,
-    meter: Meter,
-    flows: Vec<u32>,
+    flows: &'a [u32],
+) -> anyhow::Result<Open<'a>> {
+    Ok(match config.mode {
+        Mode::Stream | Mode::Maerts => stream_end(config, place, flows)?,
+        Mode::Rr => rr_end(config, place, flows),
+        Mode::Crr => crr_end(config, place, flows),
+        Mode::Udp | Mode::Pktgen => udp_end(config, place, flows),
+    })
 }
 
-impl<N: Nic + 'static> StackMaker<'_, N> {
-    fn stream(self) -> anyhow::Result<Box<dyn Job>> {
-        let Self { nic, config, place, meter, flows } = self;
-        let sends = place.sends(config);
-        let sources: Vec<Source> = flows
-            .iter()
-            .map(|&flow| Source::of(config, flow.into()))
-            .collect::<anyhow::Result<_>>()?;
-        let out = Out::of(config.out.as_deref().filter(|_| !sends))?;
-        let (chunk, think) = (config.len, config.run.think_ns);
-        let identity = place.identity(config);
-        if sends {
-            return Ok(Box::new(Stack::new(nic, identity, budget(config), meter, |i, s| {
-                let sockets = open_tcp(i, s, config, place, &flows);
-                stream::Sender::new(sockets.into_iter().zip(sources).collect(), chunk, think)
-            })));
+fn stream_end<'a>(
+    config: &'a NetConfig,
+    place: &'a Place,
+    flows: &'a [u32],
+) -> anyhow::Result<Open<'a>> {
+    let sends = place.sends(config);
+    let sources: Vec<Source> =
+        flows.iter().map(|&flow| Source::of(config, flow.into())).collect::<anyhow::Result<_>>()?;
+    let out = Out::of(config.out.as_deref().filter(|_| !sends))?;
+    let (chunk, think) = (config.len, config.run.think_ns);
+    Ok(Box::new(move |i, s| {
+        let flows = open_tcp(i, s, config, place, flows).into_iter().zip(sources).collect();
+        match sends {
+            true => Box::new(stream::Sender::new(flows, chunk, think)),
+            false => Box::new(stream::Receiver::new(flows, out)),
         }
-        Ok(Box::new(Stack::new(nic, identity, budget(config), meter, |i, s| {
-            let sockets = open_tcp(i, s, config, place, &flows);
-            stream::Receiver::new(sockets.into_iter().zip(sources).collect(), out)
-        })))
-    }
+    }))
+}
 
-    fn rr(self) -> Box<dyn Job> {
-        let Self { nic, config, place, meter, flows } = self;
-        let (sizes, think) = ((config.rr_req, config.rr_resp), config.run.think_ns);
-        let identity = place.identity(config);
-        if place.role == Role::Client {
-            return Box::new(Stack::new(nic, identity, budget(config), meter, |i, s| {
-                rr::Client::new(open_tcp(i, s, config, place, &flows), sizes, think)
-            }));
+fn rr_end<'a>(config: &'a NetConfig, place: &'a Place, flows: &'a [u32]) -> Open<'a> {
+    let (sizes, think) = ((config.rr_req, config.rr_resp), config.run.think_ns);
+    Box::new(move |i, s| {
+        let sockets = open_tcp(i, s, config, place, flows);
+        match place.role {
+            Role::Client => Box::new(rr::Client::new(sockets, sizes, think)),
+            Role::Server => Box::new(rr::Server::new(sockets, sizes)),
         }
-        Box::new(Stack::new(nic, identity, budget(config), meter, |i, s| {
-            rr::Server::new(open_tcp(i, s, config, place, &flows), sizes)
-        }))
-    }
+    })
+}
 
-    fn crr(self) -> Box<dyn Job> {
-        let Self { nic, config, place, meter, flows } = self;
-        let (sizes, think) = ((config.rr_req, config.rr_resp), config.run.think_ns);
-        let identity = place.identity(config);
-        let window = crr::window(sizes);
+fn crr_end<'a>(config: &'a NetConfig, place: &'a Place, flows: &'a [u32]) -> Open<'a> {
+    let (sizes, think) = ((config.rr_req, config.rr_resp), config.run.think_ns);
+    let window = crr::window(sizes);
+    Box::new(move |_, s| {
         if place.role == Role::Client {
             let remote = (address(config.ip, place.other), PORT);
-            return Box::new(Stack::new(nic, identity, budget(config), meter, |_, s| {
-                let sockets = flows.iter().map(|_| s.add(tcp_socket(window))).collect();
-                crr::Client::new(sockets, sizes, remote, think)
-            }));
+            let sockets = flows.iter().map(|_| s.add(tcp_socket(window))).collect();
+            return Box::new(crr::Client::new(sockets, sizes, remote, think));
         }
-        Box::new(Stack::new(nic, identity, budget(config), meter, |_, s| {
-            let sockets = (0..flows.len() * crr::READY).map(|_| s.add(tcp_socket(window)));
-            crr::Server::new(sockets.collect(), sizes, PORT)
-        }))
-    }
+        let sockets = (0..flows.len() * crr::READY).map(|_| s.add(tcp_socket(window)));
+        Box::new(crr::Server::new(sockets.collect(), sizes, PORT))
+    })
+}
 
-    fn udp(self) -> Box<dyn Job> {
-        let Self { nic, config, place, meter, flows } = self;
-        let identity = place.identity(config);
-        let (len, verify, think) = (config.len, config.run.verify, config.run.think_ns);
-        let seed = config.run.seed;
-        let payload = |flow: u32| Payload::new(seed.wrapping_add(flow.into()));
+fn udp_end<'a>(config: &'a NetConfig, place: &'a Place, flows: &'a [u32]) -> Open<'a> {
+    let (len, verify, think) = (config.len, config.run.verify, config.run.think_ns);
+    let (own, remote) = (address(config.ip, place.own), address(config.ip, place.other));
+    let decides = place.role == Role::Client;
+    let payload = |flow: u32| Payload::new(config.run.seed.wrapping_add(flow.into()));
+    Box::new(move |_, s| {
         if place.sends(config) {
-            let remote = (address(config.ip, place.other), PORT);
-            return Box::new(Stack::new(nic, identity, budget(config), meter, |_, s| {
-                let sockets = flows.iter().map(|&f| (open_udp(s, len, f), payload(f))).collect();
-                let decides = place.role == Role::Client;
-                datagrams::Sender::new(sockets, remote, len, verify, think, decides)
-            }));
+            let flow = |&f| (open_udp(s, own, len, f), (remote, port(f)), payload(f));
+            let flows = flows.iter().map(flow).collect();
+            return Box::new(datagrams::Sender::new(flows, len, verify, think, decides));
         }
-        Box::new(Stack::new(nic, identity, budget(config), meter, |_, s| {
-            let sockets = flows.iter().map(|&f| (open_udp(s, len, f), payload(f))).collect();
-            datagrams::Receiver::new(sockets, verify, place.role == Role::Client)
-        }))
-    }
+        let flows = flows.iter().map(|&f| (open_udp(s, own, len, f), payload(f))).collect();
+        Box::new(datagrams::Receiver::new(flows, len, verify, decides))
+    })
 }
 
 /// Frames a stack takes in one turn.
@@ -220,14 +239,23 @@ fn open_tcp(
     flows.iter().map(open).collect()
 }
 
-fn open_udp(sockets: &mut SocketSet<'static>, len: usize, flow: u32) -> SocketHandle {
+/// Where the server of a UDP flow is, and its client.
+fn port(flow: u32) -> u16 {
+    PORT.saturating_add(u16::try_from(flow).unwrap_or(u16::MAX))
+}
+
+fn open_udp(
+    sockets: &mut SocketSet<'static>,
+    own: IpAddress,
+    len: usize,
+    flow: u32,
+) -> SocketHandle {
     let buffer = || {
         let slots = vec![udp::PacketMetadata::EMPTY; DATAGRAMS];
         udp::PacketBuffer::new(slots, vec![0; DATAGRAMS * len])
     };
     let mut socket = udp::Socket::new(buffer(), buffer());
-    let port = PORT + u16::try_from(flow).unwrap_or(u16::MAX);
-    if let Err(error) = socket.bind(port) {
+    if let Err(error) = socket.bind((own, port(flow))) {
         tracing::error!(flow, %error, "cannot open a socket");
     }
     sockets.add(socket)

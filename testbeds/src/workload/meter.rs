@@ -11,6 +11,9 @@ use crate::config::{Amount, RunConfig};
 use crate::counters::Counters;
 use crate::results::Latencies;
 
+/// Bytes copied in one go. Bytes.
+const COPY_ROOM: usize = 64 << 10;
+
 /// What one end of a workload measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SideReport {
@@ -71,6 +74,10 @@ pub struct Meter {
     base: Option<Counters>,
     /// What has been measured so far.
     pub report: SideReport,
+    /// Extra copies of each payload byte, and where they go.
+    copies: u32,
+    room: Vec<u8>,
+    copied: u64,
 }
 
 impl Meter {
@@ -89,7 +96,45 @@ impl Meter {
             last: None,
             base: None,
             report: SideReport::default(),
+            copies: 0,
+            room: Vec::new(),
+            copied: 0,
         }
+    }
+
+    /// The same, with so many extra copies of each byte that is taken.
+    #[must_use]
+    pub fn with_copies(mut self, copies: u32) -> Self {
+        self.copies = copies;
+        // The largest piece that can come in one: a frame.
+        self.room = if copies > 0 { vec![0; COPY_ROOM] } else { Vec::new() };
+        self
+    }
+
+    /// Payload was taken: copies it as often as is asked for, one copy after the other.
+    #[inline]
+    pub fn copy(&mut self, bytes: &[u8]) {
+        for _ in 0..self.copies {
+            for piece in bytes.chunks(COPY_ROOM) {
+                self.room[..piece.len()].copy_from_slice(piece);
+                std::hint::black_box(&mut self.room);
+            }
+            self.copied += bytes.len() as u64;
+        }
+    }
+
+    /// What the workload itself has counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let (payload, ops, copied_bytes) = (self.report.bytes, self.report.ops, self.copied);
+        Counters { payload, ops, copied_bytes, ..Counters::default() }
+    }
+
+    /// Whether anything has happened yet.
+    #[inline]
+    #[must_use]
+    pub fn started(&self) -> bool {
+        self.first.is_some()
     }
 
     /// Something happened at `now`. The first time starts the clock.
@@ -111,6 +156,7 @@ impl Meter {
             return;
         }
         self.base = None;
+        self.copied = 0;
         let errors = (self.report.errors, self.report.first_error.take());
         let mut latencies = self.report.latencies.take();
         if let Some(latencies) = &mut latencies {

@@ -7,13 +7,17 @@
 //! | `stack` | a TCP/IP stack over a nic, and an application on it |
 //! | `stream`, `rr`, `crr`, `udp` | the applications, each as client and as server |
 //! | `source` | where a stream's bytes come from, what they are compared with, where they go |
+//! | `both` | both ends on one stack, over a reflector |
 //! | `pktgen` | bare frames: a sender and a receiver |
+//! | `echo` | bare frames that come back |
 //!
 //! Which of them runs where is said by a `NetConfig` and a [`Role`]; the processes around them live
 //! in `domain`.
 
 mod apps;
+mod both;
 mod crr;
+mod echo;
 mod meter;
 mod nic;
 mod pktgen;

@@ -226,6 +226,7 @@ pub(crate) fn back_counters<D: Domain>(queue: &backend::Queue<D>) -> Counters {
         gso_in: s.tx_gso,
         errors: s.tx_errors + s.rx_errors,
         dropped: s.rx_dropped,
+        lost: s.tx_lost,
         pushes: s.pushes,
         pushed: s.pushed,
         notifies: events.rung,

@@ -24,32 +24,42 @@ const IDLE_TURNS_PER_CLOCK: u32 = 64;
 /// UDP's discard port.
 const PORT: u16 = 9;
 
-/// Sends frames as fast as the ring takes them.
-pub(super) struct Sender<N: Nic> {
-    nic: N,
-    meter: Meter,
+/// Makes frames, each with its number.
+pub(super) struct Maker {
     payload: Payload,
     verify: bool,
     /// The first 64 bytes of each frame.
     head: [u8; 64],
     len: usize,
-    batch: usize,
     think_ns: u64,
     number: u64,
+}
+
+/// Takes frames, looks at each header, and compares what is to be compared.
+pub(super) struct Taker {
+    payload: Payload,
+    verify: bool,
+    next: u64,
+}
+
+/// Sends frames as fast as the ring takes them.
+pub(super) struct Sender<N: Nic> {
+    nic: N,
+    meter: Meter,
+    maker: Maker,
+    batch: usize,
     blocked: bool,
     /// Whether this end decides when its time is over.
     decides: bool,
     over: bool,
 }
 
-/// Takes frames, looks at each header, and compares what is to be compared.
+/// Takes frames.
 pub(super) struct Receiver<N: Nic> {
     nic: N,
     meter: Meter,
-    payload: Payload,
-    verify: bool,
+    taker: Taker,
     batch: usize,
-    next: u64,
     /// Whether this end decides when it is over.
     decides: bool,
     over: bool,
@@ -57,44 +67,93 @@ pub(super) struct Receiver<N: Nic> {
     idle: u32,
 }
 
-impl<N: Nic> Sender<N> {
-    /// Frames of `len` bytes from `from` to `to`, published `batch` at a time.
+impl Maker {
+    /// Frames of `len` bytes from one address to another; with `think_ns` of work before each.
     pub(super) fn new(
-        nic: N,
-        meter: Meter,
         payload: Option<Payload>,
         addresses: ([u8; 6], [u8; 6]),
-        (len, batch, think_ns): (usize, usize, u64),
-        decides: bool,
+        len: usize,
+        think_ns: u64,
     ) -> Self {
-        Self {
-            nic,
-            meter,
-            verify: payload.is_some(),
-            payload: payload.unwrap_or_else(|| Payload::new(0)),
-            head: head(addresses, len),
-            len,
-            batch,
-            think_ns,
-            number: 0,
-            blocked: false,
-            decides,
-            over: false,
-        }
+        let verify = payload.is_some();
+        let payload = payload.unwrap_or_else(|| Payload::new(0));
+        Self { payload, verify, head: head(addresses, len), len, think_ns, number: 0 }
     }
 
+    /// Frames made so far.
     #[inline(always)]
-    fn send_one(&mut self) -> bool {
+    pub(super) fn made(&self) -> u64 {
+        self.number
+    }
+
+    /// Sends the next frame; `false` if there is no room for it now.
+    #[inline(always)]
+    pub(super) fn send(&mut self, nic: &mut impl Nic) -> bool {
         think(self.think_ns);
         let Self { head, len, number, payload, verify, .. } = self;
-        self.nic.xmit(*len, Meta::default(), |frame| {
+        let sent = nic.xmit(*len, Meta::default(), |frame| {
             let known = (*len).min(head.len());
             frame[..known].copy_from_slice(&head[..known]);
             frame[NUMBER_AT..PAYLOAD_AT].copy_from_slice(&number.to_le_bytes());
             if *verify {
                 payload.fill(number.wrapping_mul(*len as u64), &mut frame[PAYLOAD_AT..]);
             }
+        });
+        *number += u64::from(sent);
+        sent
+    }
+}
+
+impl Taker {
+    /// Takes frames; with a payload it compares every byte.
+    pub(super) fn new(payload: Option<Payload>) -> Self {
+        let verify = payload.is_some();
+        Self { payload: payload.unwrap_or_else(|| Payload::new(0)), verify, next: 0 }
+    }
+
+    /// The number that should come next.
+    #[inline(always)]
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// What has not come of the first `made` frames is lost.
+    pub(super) fn give_up(&mut self, made: u64, meter: &mut Meter) {
+        meter.report.lost += made.saturating_sub(self.next);
+        self.next = self.next.max(made);
+    }
+
+    /// Takes the next frame; `false` if there is none.
+    #[inline(always)]
+    pub(super) fn take(&mut self, nic: &mut impl Nic, meter: &mut Meter) -> bool {
+        let Self { payload, verify, next } = self;
+        nic.take_frame(|frame, _| {
+            let Some(number) = number(frame) else {
+                meter.error(|| "a frame that is none of ours".to_owned());
+                return;
+            };
+            let report = &mut meter.report;
+            report.ops += 1;
+            report.bytes += frame.len() as u64;
+            report.lost += number.saturating_sub(*next);
+            *next = number.wrapping_add(1);
+            if *verify {
+                let offset = number.wrapping_mul(frame.len() as u64);
+                match payload.check(offset, &frame[PAYLOAD_AT..]) {
+                    Ok(()) => report.verified += frame.len() as u64,
+                    Err(wrong) => meter.error(|| format!("frame {number}: {wrong}")),
+                }
+            }
+            meter.copy(frame);
         })
+    }
+}
+
+impl<N: Nic> Sender<N> {
+    /// Sends what `maker` makes, published `batch` frames at a time. With `decides` it is this end
+    /// that ends the run.
+    pub(super) fn new(nic: N, meter: Meter, maker: Maker, batch: usize, decides: bool) -> Self {
+        Self { nic, meter, maker, batch, blocked: false, decides, over: false }
     }
 }
 
@@ -105,11 +164,10 @@ impl<N: Nic> Task for Sender<N> {
         if self.over {
             return false;
         }
-        let left = self.meter.left(self.number);
+        let left = self.meter.left(self.maker.made());
         let batch = usize::try_from(left).unwrap_or(usize::MAX).min(self.batch);
         let mut sent = 0;
-        while sent < batch && self.send_one() {
-            self.number += 1;
+        while sent < batch && self.maker.send(&mut self.nic) {
             sent += 1;
         }
         self.blocked = sent < batch;
@@ -119,7 +177,7 @@ impl<N: Nic> Task for Sender<N> {
             return true;
         }
         // One look at the clock for some batches: it costs as much as a few frames.
-        if self.number % 1024 < self.batch as u64 || sent == 0 {
+        if self.maker.made() % 1024 < self.batch as u64 || sent == 0 {
             self.look_at_clock();
         }
         sent > 0
@@ -156,7 +214,7 @@ impl<N: Nic> Sender<N> {
         if self.meter.wants_base() {
             self.meter.set_base(self.nic.counters());
         }
-        self.over |= self.decides && self.meter.is_over(now, self.number);
+        self.over |= self.decides && self.meter.is_over(now, self.maker.made());
     }
 }
 
@@ -190,16 +248,8 @@ impl<N: Nic> Job for Sender<N> {
 
 impl<N: Nic> Receiver<N> {
     /// Takes `batch` frames in a turn. With `decides` it is this end that ends the run.
-    pub(super) fn new(
-        nic: N,
-        meter: Meter,
-        payload: Option<Payload>,
-        batch: usize,
-        decides: bool,
-    ) -> Self {
-        let verify = payload.is_some();
-        let payload = payload.unwrap_or_else(|| Payload::new(0));
-        Self { nic, meter, payload, verify, batch, next: 0, decides, over: false, idle: 0 }
+    pub(super) fn new(nic: N, meter: Meter, taker: Taker, batch: usize, decides: bool) -> Self {
+        Self { nic, meter, taker, batch, decides, over: false, idle: 0 }
     }
 
     fn look_at_clock(&mut self, took: bool) {
@@ -208,16 +258,13 @@ impl<N: Nic> Receiver<N> {
             self.meter.tick(now);
         }
         if self.meter.wants_base() {
-            let counters = self.job_counters();
-            self.meter.set_base(counters);
+            self.meter.set_base(self.nic.counters());
         }
-        self.over = self.decides && self.meter.is_over(now, self.next);
+        self.over = self.decides && self.meter.is_over(now, self.taker.next());
     }
 
     fn job_counters(&self) -> Counters {
-        let report = &self.meter.report;
-        let mine = Counters { payload: report.bytes, ops: report.ops, ..Counters::default() };
-        self.nic.counters().plus(&mine)
+        self.nic.counters().plus(&self.meter.counters())
     }
 }
 
@@ -237,30 +284,12 @@ impl<N: Nic> Task for Receiver<N> {
         if self.over {
             return false;
         }
-        let Self { nic, meter, payload, verify, batch, next, .. } = self;
+        // The clock starts before the first frame is counted.
+        if !self.meter.started() && self.nic.poll() {
+            self.look_at_clock(true);
+        }
         let mut taken = 0;
-        while taken < *batch {
-            let got = nic.take_frame(|frame, _| {
-                let Some(number) = number(frame) else {
-                    meter.error(|| "a frame that is none of ours".to_owned());
-                    return;
-                };
-                let report = &mut meter.report;
-                report.ops += 1;
-                report.bytes += frame.len() as u64;
-                report.lost += number.saturating_sub(*next);
-                *next = number.wrapping_add(1);
-                if *verify {
-                    let offset = number.wrapping_mul(frame.len() as u64);
-                    match payload.check(offset, &frame[PAYLOAD_AT..]) {
-                        Ok(()) => report.verified += frame.len() as u64,
-                        Err(wrong) => meter.error(|| format!("frame {number}: {wrong}")),
-                    }
-                }
-            });
-            if !got {
-                break;
-            }
+        while taken < self.batch && self.taker.take(&mut self.nic, &mut self.meter) {
             taken += 1;
         }
         self.nic.flush();
@@ -276,7 +305,7 @@ impl<N: Nic> Task for Receiver<N> {
     }
 
     fn arm(&mut self, now: Instant) -> bool {
-        self.over |= self.decides && self.meter.is_over(now, self.next);
+        self.over |= self.decides && self.meter.is_over(now, self.taker.next());
         self.nic.arm(false, now)
     }
 
@@ -318,7 +347,13 @@ impl<N: Nic> Job for Receiver<N> {
         self.nic.unwatch(waiter);
     }
 
-    fn finish(self: Box<Self>) -> SideReport {
+    fn finish(mut self: Box<Self>) -> SideReport {
+        // What has been taken off the ring has arrived.
+        for _ in 0..self.batch {
+            if !self.taker.take(&mut self.nic, &mut self.meter) {
+                break;
+            }
+        }
         let counters = self.job_counters();
         self.nic.close();
         self.meter.finish(counters)

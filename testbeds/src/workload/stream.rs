@@ -113,8 +113,10 @@ impl App for Receiver {
             while socket.can_recv() {
                 net.meter.tick(net.now);
                 let (source, offset, out) = (&mut flow.source, flow.offset, &mut self.out);
+                let meter = &mut *net.meter;
                 let taken = socket.recv(|bytes| {
                     let good = source.check(offset, bytes);
+                    meter.copy(bytes);
                     let written = out.write(bytes).map_err(|e| format!("--out: {e}"));
                     (bytes.len(), (bytes.len(), good.and(written)))
                 });

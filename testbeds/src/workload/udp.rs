@@ -13,8 +13,7 @@ const HEAD: usize = 8;
 
 /// Sends.
 pub(super) struct Sender {
-    flows: Vec<(SocketHandle, u64, Payload)>,
-    remote: (IpAddress, u16),
+    flows: Vec<Outgoing>,
     len: usize,
     verify: bool,
     think_ns: u64,
@@ -24,9 +23,18 @@ pub(super) struct Sender {
     over: bool,
 }
 
+/// One flow of a sender: its socket, whom it sends to, its next number, its bytes.
+struct Outgoing {
+    handle: SocketHandle,
+    remote: (IpAddress, u16),
+    number: u64,
+    payload: Payload,
+}
+
 /// Receives.
 pub(super) struct Receiver {
     flows: Vec<(SocketHandle, u64, Payload)>,
+    len: usize,
     verify: bool,
     /// Whether this end decides when it is over.
     decides: bool,
@@ -34,17 +42,17 @@ pub(super) struct Receiver {
 }
 
 impl Sender {
-    /// Datagrams of `len` bytes from these sockets to `remote` and the ports behind it.
+    /// Datagrams of `len` bytes from these sockets, each to its own end.
     pub(super) fn new(
-        flows: Vec<(SocketHandle, Payload)>,
-        remote: (IpAddress, u16),
+        flows: Vec<(SocketHandle, (IpAddress, u16), Payload)>,
         len: usize,
         verify: bool,
         think_ns: u64,
         decides: bool,
     ) -> Self {
-        let flows = flows.into_iter().map(|(handle, payload)| (handle, 0, payload)).collect();
-        Self { flows, remote, len, verify, think_ns, total: 0, decides, over: false }
+        let flow = |(handle, remote, payload)| Outgoing { handle, remote, number: 0, payload };
+        let flows = flows.into_iter().map(flow).collect();
+        Self { flows, len, verify, think_ns, total: 0, decides, over: false }
     }
 }
 
@@ -57,16 +65,15 @@ impl App for Sender {
         let mut any = false;
         let counted_out = net.meter.left(self.total) < self.len as u64;
         let ending = counted_out || (self.decides && net.meter.is_over(net.now, self.total));
-        for (flow, (handle, number, payload)) in self.flows.iter_mut().enumerate() {
+        for Outgoing { handle, remote, number, payload } in &mut self.flows {
             if ending {
                 break;
             }
             let socket = net.sockets.get_mut::<udp::Socket<'_>>(*handle);
-            let port = self.remote.1 + u16::try_from(flow).unwrap_or(u16::MAX);
             while net.meter.left(self.total) >= self.len as u64 && socket.can_send() {
                 think(self.think_ns);
                 let (len, verify, n) = (self.len, self.verify, *number);
-                let sent = socket.send_with(len, (self.remote.0, port), |room| {
+                let sent = socket.send_with(len, *remote, |room| {
                     room[..HEAD].copy_from_slice(&n.to_be_bytes());
                     if verify {
                         payload.fill(n.wrapping_mul(len as u64), &mut room[HEAD..]);
@@ -86,7 +93,7 @@ impl App for Sender {
             self.over = self
                 .flows
                 .iter()
-                .all(|(handle, ..)| net.sockets.get::<udp::Socket<'_>>(*handle).send_queue() == 0);
+                .all(|flow| net.sockets.get::<udp::Socket<'_>>(flow.handle).send_queue() == 0);
         }
         any
     }
@@ -97,10 +104,16 @@ impl App for Sender {
 }
 
 impl Receiver {
-    /// Receives on these sockets. With `decides` it is this end that ends the run.
-    pub(super) fn new(flows: Vec<(SocketHandle, Payload)>, verify: bool, decides: bool) -> Self {
+    /// Receives datagrams of `len` bytes on these sockets. With `decides` it is this end that ends
+    /// the run.
+    pub(super) fn new(
+        flows: Vec<(SocketHandle, Payload)>,
+        len: usize,
+        verify: bool,
+        decides: bool,
+    ) -> Self {
         let flows = flows.into_iter().map(|(handle, payload)| (handle, 0, payload)).collect();
-        Self { flows, verify, decides, over: false }
+        Self { flows, len, verify, decides, over: false }
     }
 }
 
@@ -117,6 +130,7 @@ impl App for Receiver {
                     continue;
                 };
                 let number = u64::from_be_bytes(*head);
+                net.meter.copy(bytes);
                 let report = &mut net.meter.report;
                 report.bytes += bytes.len() as u64;
                 report.ops += 1;
@@ -126,14 +140,17 @@ impl App for Receiver {
                     continue;
                 }
                 match payload.check(number.wrapping_mul(bytes.len() as u64), rest) {
-                    Ok(()) => report.verified += rest.len() as u64,
+                    // The number too: another one would want another payload.
+                    Ok(()) => report.verified += bytes.len() as u64,
                     Err(wrong) => net.meter.error(|| format!("datagram {number}: {wrong}")),
                 }
             }
         }
         let report = &net.meter.report;
         let seen = report.bytes + report.lost * (report.bytes / report.ops.max(1));
-        self.over = self.decides && net.meter.is_over(net.now, seen);
+        // The sender sends no part of a datagram.
+        let all = net.meter.left(seen) < self.len as u64;
+        self.over = self.decides && (all || net.meter.is_over(net.now, seen));
         any
     }
 

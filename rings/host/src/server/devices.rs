@@ -64,9 +64,10 @@ impl Devices {
             return;
         }
         let device = Device { kind: "vif", front: domid, back: DomId::DOM0, handle: 0 };
+        libxl_names(xs, &device);
         frontend_nodes(xs, &device, self.mtu);
         backend_nodes(xs, &device, self.mtu);
-        libxl_nodes(xs, &device);
+        libxl_copy(xs, &device);
         self.devices.push(device);
     }
 
@@ -156,7 +157,10 @@ fn frontend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
     ] {
         let path = format!("{dir}/{key}");
         t.write(&path, &value);
-        t.set_perms(&path, &perms);
+        // The first has those of the directory already, and libxl leaves it at that.
+        if key != keys::BACKEND {
+            t.set_perms(&path, &perms);
+        }
     }
     let path = format!("{dir}/{}", keys::MTU);
     t.write(&path, &mtu.to_string());
@@ -177,13 +181,19 @@ fn backend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
     }
 }
 
-/// The toolstack's own copy, which neither end can write.
-fn libxl_nodes(xs: &mut Xenstored, device: &Device) {
+/// The toolstack's own copy, which neither end can write: first where the two ends are.
+fn libxl_names(xs: &mut Xenstored, device: &Device) {
     let mut t = Toolstack(xs);
     let dir = device.libxl_dir();
     t.rm(&dir);
     t.write(&format!("{dir}/{}", keys::FRONTEND), &device.front_dir());
     t.write(&format!("{dir}/{}", keys::BACKEND), &device.back_dir());
+}
+
+/// The toolstack's own copy: then what the backend was told.
+fn libxl_copy(xs: &mut Xenstored, device: &Device) {
+    let mut t = Toolstack(xs);
+    let dir = device.libxl_dir();
     for (key, value) in trusted(device).into_iter().skip(1) {
         t.write(&format!("{dir}/{key}"), &value);
     }

@@ -18,7 +18,7 @@ mod stall;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ use rings::DomId;
 
 use crate::rundir::{RunDir, RunDirError};
 use crate::stats::{Segment, SegmentError};
+use crate::store::Record;
+
+pub use stall::is_stopped;
 
 /// What kind of lab to be host of.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct HostConfig {
     pub pool_frames: u32,
     /// A domain that makes no progress for so long is called stalled.
     pub stall_timeout: Duration,
+    /// Is told of everything that is written into the store.
+    pub record: Option<Sender<Record>>,
 }
 
 impl Default for HostConfig {
@@ -50,6 +55,7 @@ impl Default for HostConfig {
             mtu: 1500,
             pool_frames: 4096,
             stall_timeout: Duration::from_secs(5),
+            record: None,
         }
     }
 }

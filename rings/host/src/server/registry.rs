@@ -74,6 +74,9 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn new(config: HostConfig, segment: Segment, news: Sender<Death>) -> Self {
         let mut xs = Xenstored::new();
+        if let Some(recorder) = &config.record {
+            xs.record_to(recorder.clone());
+        }
         let devices = Devices::new(&mut xs, config.mtu);
         Self {
             config,
@@ -242,7 +245,8 @@ impl Registry {
         let Some(dom) = self.domains.remove(&domid) else { return };
         match dom.goodbye {
             Some(status) => tracing::info!(%domid, status, "domain left"),
-            None => tracing::warn!(%domid, name = dom.info.name, pid = dom.info.pid, "domain died"),
+            // Who listens to the news says so in its own words.
+            None => tracing::info!(%domid, name = dom.info.name, pid = dom.info.pid, "domain died"),
         }
         self.stall.forget(domid);
         self.ports.close_all(domid);
@@ -259,7 +263,7 @@ impl Registry {
         for dom in self.domains.values() {
             let (info, timeout) = (&dom.info, self.config.stall_timeout);
             if self.stall.look(info.domid, info.pid, &self.segment, timeout, now) {
-                tracing::warn!(domid = %info.domid, name = info.name, "domain stalled");
+                tracing::info!(domid = %info.domid, name = info.name, "domain stalled");
                 let _ = self.news.send(Death::Stalled(info.clone()));
             }
         }

@@ -42,7 +42,7 @@ impl Stall {
         let stuck = beats.len() == seen.beats.len()
             && beats.iter().zip(&seen.beats).any(|(now, then)| now == then && *now > 0);
         seen.beats = beats;
-        if !stuck && !stopped(pid) {
+        if !stuck && !is_stopped(pid) {
             seen.since = now;
             seen.told = false;
             return false;
@@ -59,7 +59,8 @@ impl Stall {
 }
 
 /// Whether a process is stopped by a signal or a tracer (proc_pid_stat(5), field 3).
-fn stopped(pid: i32) -> bool {
+#[must_use]
+pub fn is_stopped(pid: i32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     // The name in field 2 may contain anything, parentheses included.
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());

@@ -2,7 +2,7 @@
 //! connection.
 
 use rings::DomId;
-use rings::io::xs_wire::XsdError;
+use rings::io::xs_wire::{XsdError, XsdType};
 use rings::store::Perm;
 
 use super::Xenstored;
@@ -135,6 +135,8 @@ impl Xenstored {
     /// # Errors
     /// As [`Batch::write`].
     pub fn write(&mut self, path: &str, value: impl AsRef<[u8]>) -> Result<(), XsdError> {
+        let value = value.as_ref();
+        self.record_own(XsdType::WRITE, &[path, &String::from_utf8_lossy(value)]);
         self.direct(|batch| batch.write(path, value))
     }
 
@@ -143,6 +145,7 @@ impl Xenstored {
     /// # Errors
     /// As [`Batch::mkdir`].
     pub fn mkdir(&mut self, path: &str) -> Result<(), XsdError> {
+        self.record_own(XsdType::MKDIR, &[path]);
         self.direct(|batch| batch.mkdir(path))
     }
 
@@ -151,6 +154,7 @@ impl Xenstored {
     /// # Errors
     /// As [`Batch::rm`].
     pub fn rm(&mut self, path: &str) -> Result<(), XsdError> {
+        self.record_own(XsdType::RM, &[path]);
         self.direct(|batch| batch.rm(path))
     }
 
@@ -159,6 +163,8 @@ impl Xenstored {
     /// # Errors
     /// As [`Batch::set_perms`].
     pub fn set_perms(&mut self, path: &str, perms: &[Perm]) -> Result<(), XsdError> {
+        let texts: Vec<String> = perms.iter().map(ToString::to_string).collect();
+        self.record_own(XsdType::SET_PERMS, &[path, &texts.join(" ")]);
         self.direct(|batch| batch.set_perms(path, perms))
     }
 }

@@ -17,6 +17,7 @@
 //! | `conn` | bytes in and out of one connection |
 //! | `lifecycle` | domains and connections come and go |
 //! | `direct` | the toolstack's way in, without a connection |
+//! | `record` | what was written, told to whoever asked |
 //!
 //! Follows docs/misc/xenstore.txt and the behaviour of C xenstored, quotas at their current
 //! numbers. Left out: the write rate limit of XSA-206 (a domain that writes without end costs the
@@ -32,6 +33,7 @@ mod ops;
 mod path;
 mod perms;
 mod quota;
+mod record;
 mod request;
 mod transaction;
 mod tree;
@@ -39,6 +41,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::sync::mpsc::Sender;
 
 use rings::DomId;
 use rings::io::xs_wire::{XsdError, XsdSockmsg, XsdType};
@@ -50,6 +53,7 @@ use watch::{Change, Specials};
 
 pub use direct::Batch;
 pub use quota::{Quota, Usage};
+pub use record::Record;
 
 /// Most bytes kept of a connection that sends while it is not served. With the reading end of its
 /// socket left alone while not [`Xenstored::wants_input`], this much never comes together.
@@ -69,6 +73,8 @@ pub struct Xenstored {
     /// Changes of a transaction just committed, whose watches have not fired yet.
     committed: Vec<Change>,
     next_conn: u64,
+    /// Who is told of everything that is written.
+    recorder: Option<Sender<Record>>,
 }
 
 impl Default for Xenstored {
@@ -95,6 +101,7 @@ impl Xenstored {
             introduced: BTreeSet::new(),
             committed: Vec::new(),
             next_conn: 0,
+            recorder: None,
         };
         // Domain 0 is refused nothing in an empty tree.
         let made = store.mkdir("/tool/xenstored");

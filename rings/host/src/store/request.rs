@@ -27,6 +27,9 @@ impl Xenstored {
         let request = XsdType::try_from(header.r#type);
         let reply = request.map_err(|_| XsdError::ENOSYS);
         let reply = reply.and_then(|request| self.dispatch(id, request, header.tx_id, payload));
+        if let (Ok(request), Ok(_)) = (request, &reply) {
+            self.record(id, request, header.tx_id, payload);
+        }
         let told = self.reply(id, header, reply);
         if told && request == Ok(XsdType::WATCH) {
             self.fire_first(id);

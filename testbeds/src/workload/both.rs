@@ -1,0 +1,70 @@
+//! Both ends of a workload on one stack: what a guest says to itself over netback's reflector.
+//!
+//! The stack has two addresses, one for each end. Every frame goes to netback and comes back with its
+//! Ethernet addresses exchanged, which are the same; nothing is delivered on a short cut.
+
+use std::time::{Duration, Instant};
+
+use super::meter::Meter;
+use super::stack::{App, Net};
+
+/// How long nothing must have come before what is missing counts as lost.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Two applications, of which one is measured.
+pub(super) struct Both {
+    client: Box<dyn App>,
+    server: Box<dyn App>,
+    /// The meter of the end that is not measured.
+    other: Meter,
+    /// Whether the server is the one that is.
+    server_counts: bool,
+    /// Whether what was sent may still be on its way when the client is done.
+    trails: bool,
+    quiet_since: Option<Instant>,
+    settled: bool,
+}
+
+impl Both {
+    /// `client` and `server`, of which the stack's meter measures one and `other` the other.
+    pub(super) fn new(
+        client: Box<dyn App>,
+        server: Box<dyn App>,
+        other: Meter,
+        server_counts: bool,
+        trails: bool,
+    ) -> Self {
+        Self { client, server, other, server_counts, trails, quiet_since: None, settled: !trails }
+    }
+}
+
+impl App for Both {
+    fn poll(&mut self, net: &mut Net<'_>) -> bool {
+        let Net { iface, sockets, now, meter } = net;
+        let (client, server) = match self.server_counts {
+            true => (&mut self.other, &mut **meter),
+            false => (&mut **meter, &mut self.other),
+        };
+        let mut any = self.server.poll(&mut Net { iface, sockets, now: *now, meter: server });
+        any |= self.client.poll(&mut Net { iface, sockets, now: *now, meter: client });
+        // An error is one whoever finds it.
+        let found = std::mem::take(&mut self.other.report.errors);
+        if found > 0 {
+            meter.report.errors += found;
+            let first = self.other.report.first_error.take();
+            meter.report.first_error = meter.report.first_error.take().or(first);
+        }
+        if self.trails && self.client.done() {
+            let since = *self.quiet_since.get_or_insert(*now);
+            self.settled = now.duration_since(since) >= QUIET;
+            if any {
+                self.quiet_since = None;
+            }
+        }
+        any
+    }
+
+    fn done(&self) -> bool {
+        self.client.done() && self.settled
+    }
+}

@@ -1,0 +1,189 @@
+//! What is wrong with the surroundings, not with the command line: run directories, full disks,
+//! absent peers. One line, the value, the reason; exit 1; nothing left behind. What is wrong with the
+//! command line is in `cli_errors.rs`.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use common::{Process, Scratch, WATCHDOG, full, within};
+use nix::sys::signal::Signal;
+
+/// `pvlab net ARGS` fails with one line that holds all of `parts`, and leaves nothing.
+fn assert_refused(scratch: &Scratch, args: &[&str], parts: &[&str]) {
+    let net = scratch.start(&[&["net", "-n", "64K", "--quiet"], args].concat());
+    let host = net.pid();
+    net.end().assert_one_line(&args.join(" "), 1, parts);
+    scratch.assert_clean(&[host], &args.join(" "));
+}
+
+#[test]
+fn a_run_directory_that_cannot_be_one() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let file = scratch.text("file");
+    fs::write(&file, "mine").expect("a file");
+    assert_refused(&scratch, &["--dir", &file], &[&file, "Not a directory", "another --dir"]);
+    assert_eq!(fs::read_to_string(&file).expect("a file"), "mine", "it was not ours to change");
+    let nowhere = scratch.text("no/such/dir");
+    assert_refused(&scratch, &["--dir", &nowhere], &[&nowhere, "No such file", "another --dir"]);
+    let long = scratch.text(&"d".repeat(120));
+    assert_refused(&scratch, &["--dir", &long], &["too long", "--dir"]);
+    if nix::unistd::geteuid().is_root() {
+        // Root may write everywhere but where nobody may.
+        assert_refused(
+            &scratch,
+            &["--dir", "/proc/self/lab"],
+            &["/proc/self/lab", "another --dir"],
+        );
+        return;
+    }
+    let locked = scratch.text("locked");
+    fs::create_dir(&locked).expect("a directory");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).expect("permissions");
+    let inside = format!("{locked}/lab");
+    assert_refused(&scratch, &["--dir", &inside], &[&inside, "Permission denied", "another --dir"]);
+}
+
+#[test]
+fn a_run_directory_in_use() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    let host = scratch.start(&["host", "--dir", &dir]);
+    let there = scratch.path("lab/host.sock");
+    assert!(within(WATCHDOG, || there.exists()), "no host");
+    let pid = host.pid();
+    let second = scratch.run(&["host", "--dir", &dir]);
+    let parts = [dir.as_str(), "in use", &format!("process {pid};"), "another --dir"];
+    second.assert_one_line("second host", 1, &parts);
+    let net = scratch.run(&["net", "-n", "64K", "--quiet", "--dir", &dir]);
+    net.assert_one_line("net in a host's directory", 1, &parts);
+    assert!(there.exists(), "the first host lost its files");
+    host.signal(Signal::SIGINT);
+    assert!(host.end().status.success());
+    scratch.assert_clean(&[pid], "two hosts");
+    assert!(!scratch.path("lab").exists());
+}
+
+#[test]
+fn a_domain_without_a_host() {
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    for command in ["netback", "netfront"] {
+        let ended = scratch.run(&[command, "--dir", &dir]);
+        ended.assert_one_line(command, 1, &[&dir, "no lab in", "pvlab host --dir"]);
+    }
+    let ended = scratch.run(&["store", "--dir", &dir, "ls"]);
+    ended.assert_one_line("store", 1, &[&dir, "no lab in"]);
+    let ended = scratch.run(&["ls", "--dir", &dir]);
+    ended.assert_one_line("ls", 1, &[&dir, "no lab runs there"]);
+    assert!(!scratch.path("lab").exists(), "looking for a lab made a directory");
+}
+
+/// A lab by hand in which somebody is missing.
+fn host(scratch: &Scratch, more: &[&str]) -> Process {
+    let host = scratch.start(&[&["host", "--dir", &scratch.text("lab")], more].concat());
+    let there = scratch.path("lab/host.sock");
+    assert!(within(WATCHDOG, || there.exists()), "no host");
+    host
+}
+
+#[test]
+fn a_peer_that_never_answers() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    let host = host(&scratch, &[]);
+    let pid = host.pid();
+    let front = scratch.run(&["netfront", "--dir", &dir, "-n", "64K", "--stall-timeout", "0.2"]);
+    let parts = ["vif 0", "waiting for the backend's features", "Initialising"];
+    front.assert_one_line("netfront alone", 1, &parts);
+    host.signal(Signal::SIGTERM);
+    assert!(host.end().status.success());
+    scratch.assert_clean(&[pid], "netfront alone");
+}
+
+#[test]
+fn more_domains_than_the_lab_has_room_for() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    let host = host(&scratch, &[]);
+    let pid = host.pid();
+    let netback = scratch.start(&["netback", "--dir", &dir]);
+    let there = || {
+        let ls = scratch.run(&["ls", "--dir", &dir]);
+        ls.stdout.contains("back")
+    };
+    assert!(within(WATCHDOG, there), "no netback");
+    let second = scratch.run(&["netback", "--dir", &dir]);
+    second.assert_one_line("second netback", 1, &["domain 0", "running already"]);
+    let first = scratch.start(&["netfront", "--dir", &dir, "-t", "60"]);
+    let busy = || scratch.run(&["ls", "--dir", &dir]).stdout.contains("front");
+    assert!(within(WATCHDOG, busy), "no netfront");
+    let second = scratch.run(&["netfront", "--dir", &dir, "-n", "64K"]);
+    second.assert_one_line("second netfront", 1, &["all the domains", "run already"]);
+    first.signal(Signal::SIGINT);
+    first.end().assert_one_line("interrupted", 1, &["domain 1", "interrupted"]);
+    for process in [netback, host] {
+        process.signal(Signal::SIGTERM);
+        let ended = process.end();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    scratch.assert_clean(&[pid], "crowded lab");
+}
+
+#[test]
+fn files_that_cannot_be_had() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    // Opened only when the domains run: readable when the command line was read, gone after.
+    assert_refused(&scratch, &["--out", "/proc/self/out"], &["--out", "/proc/self/out"]);
+    assert_refused(&scratch, &["--out", "/dev/full"], &["--out", "No space left"]);
+    let gone = scratch.text("no/such/dir/x.json");
+    assert_refused(&scratch, &["-J", &gone], &["-J", &gone]);
+    assert_refused(&scratch, &["-J", "/dev/full"], &["-J", "/dev/full", "No space left"]);
+    if !nix::unistd::geteuid().is_root() {
+        let secret = scratch.text("secret");
+        fs::write(&secret, "x").expect("a file");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).expect("permissions");
+        assert_refused(&scratch, &["--file", &secret], &["--file", &secret, "Permission denied"]);
+    }
+}
+
+#[test]
+fn a_closed_terminal_is_no_reason_to_panic() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let mut command = scratch.command(&["net", "-n", "64K", "--quiet"]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    command.stdout(writer);
+    let net = Process::start(command);
+    let host = net.pid();
+    let ended = net.end();
+    assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+    scratch.assert_clean(&[host], "closed stdout");
+}
+
+/// Needs root, for a mount namespace in which /dev/shm is tiny.
+#[test]
+fn full_no_space_in_dev_shm() {
+    if !full("a full /dev/shm needs root and unshare(1) of the Debian package util-linux") {
+        return;
+    }
+    let _turn = common::turn();
+    assert!(nix::unistd::geteuid().is_root(), "a full /dev/shm needs root: run this as root");
+    let scratch = Scratch::new();
+    let script = "mount -t tmpfs -o size=16k none /dev/shm && exec \"$0\" net -n 64K --quiet";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_pvlab")]);
+    command.env("XDG_RUNTIME_DIR", scratch.path(""));
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let ended = Process::start(command).end();
+    ended.assert_one_line("full /dev/shm", 1, &["no space in /dev/shm", "free some"]);
+    scratch.assert_clean(&[], "full /dev/shm");
+}

@@ -1,0 +1,315 @@
+//! Every mode, every switch: a run delivers what was sent, checked byte by byte, and its figures add
+//! up. How fast it is is nobody's business here.
+
+mod common;
+
+use common::Scratch;
+use serde_json::Value;
+
+/// Bytes of a counted stream.
+const STREAM: u64 = 1 << 20;
+
+/// One run's summary.
+fn summary(scratch: &Scratch, typed: &str) -> (Value, Value) {
+    let args: Vec<&str> = typed.split_whitespace().collect();
+    let mut results = scratch.net(&args);
+    let summary = results["summary"].take();
+    assert_eq!(summary["errors"], 0, "{typed}: {summary:#}");
+    (summary, results["config"].take())
+}
+
+fn number(summary: &Value, key: &str) -> u64 {
+    summary[key].as_u64().unwrap_or_else(|| panic!("no {key} in {summary:#}"))
+}
+
+fn ratio(summary: &Value, key: &str) -> f64 {
+    summary[key].as_f64().unwrap_or_else(|| panic!("no {key} in {summary:#}"))
+}
+
+/// Each of them sends a counted stream, all of which must arrive and be right.
+fn streams(all: &[&str]) {
+    let scratch = Scratch::new();
+    for typed in all {
+        let (summary, config) = summary(&scratch, &format!("-n {STREAM} {typed}"));
+        assert_eq!(number(&summary, "lost"), 0, "{typed}");
+        // Flows share the amount, rounded up; vifs have it each.
+        let vifs = if typed.contains("bridge") { 1 } else { number(&config, "vifs") };
+        let bytes = number(&summary, "bytes");
+        let most = vifs * (STREAM + number(&config, "parallel"));
+        assert!((vifs * STREAM..=most).contains(&bytes), "{typed}: {summary:#}");
+        assert_eq!(bytes, number(&summary, "bytes_verified"), "{typed}");
+        assert!(number(&summary, "ops") > 0 && ratio(&summary, "seconds") > 0.0, "{typed}");
+        assert!(ratio(&summary, "copies_per_byte") >= 0.99, "{typed}: {summary:#}");
+        assert!(number(&summary, "rss_bytes") < 256 << 20, "{typed}: {summary:#}");
+    }
+}
+
+#[test]
+fn streams_arrive_in_both_directions() {
+    streams(&[
+        "",
+        "-R",
+        "-P 3",
+        "--queues 2 -P 2",
+        "-R --queues 2 -P 3",
+        "--vifs 3",
+        "-R --vifs 2",
+    ]);
+}
+
+#[test]
+fn streams_arrive_whatever_the_device_can_do() {
+    streams(&[
+        "--ip 6",
+        "-R --ip 6",
+        "--mtu 9000",
+        "--mtu 9000 --gso off",
+        "-R --mtu 9000 --gso off",
+        "--gso off",
+        "-R --gso off",
+        "--gso 16K",
+        "--sg off",
+        "-R --sg off",
+        "--csum on",
+        "--csum off",
+        "-R --csum off",
+        "--csum tx",
+        "-R --csum tx",
+        "--csum rx",
+        "-R --csum rx",
+        "--ip 6 --csum off",
+        "--mtu 576",
+    ]);
+}
+
+#[test]
+fn streams_arrive_whatever_the_mechanisms() {
+    streams(&[
+        "--index-base 0xfffffffc",
+        "-R --index-base 0xfffffffc",
+        "--grant copy",
+        "--grant map",
+        "-R --grant map",
+        "--grant persistent",
+        "-R --grant persistent",
+        "--wait adaptive",
+        "--wait event",
+        "--wait poll",
+        "--notify always",
+        "--batch 1",
+        "--batch 256",
+        "-l 1000",
+        "--window 4K",
+        "--cost hypercall=1000,evtchn=500,gntmap=500,gntcopy=100,exit=1000",
+        "-A 0,0 --wait adaptive",
+        "-A 0,0 --wait event",
+        "-A 0,0 --wait poll",
+    ]);
+}
+
+#[test]
+fn streams_arrive_over_every_path() {
+    streams(&[
+        "--path bridge",
+        "--path bridge -R",
+        "--path bridge --gso off -P 2",
+        "--path loopback",
+        "--path loopback -R",
+        "--path loopback -P 3 --queues 2",
+        "--path loopback --ip 6",
+        "--path loopback --csum off",
+    ]);
+}
+
+#[test]
+fn what_was_negotiated_is_what_is_shown() {
+    let scratch = Scratch::new();
+    for (typed, key, value) in [
+        ("", "gso", Value::from(64 << 10)),
+        ("--csum off", "gso", Value::from(0)),
+        ("--csum rx", "csum", Value::from("rx")),
+        ("--sg off", "sg", Value::from(false)),
+        ("--mtu 9000", "mtu", Value::from(9000)),
+        ("--queues 2 -P 2", "queues", Value::from(2)),
+    ] {
+        let (_, config) = summary(&scratch, &format!("-n 64K {typed}"));
+        assert_eq!(config[key], value, "{typed}: {key}");
+    }
+}
+
+#[test]
+fn mechanisms_show_in_their_counters() {
+    let scratch = Scratch::new();
+    let (plain, _) = summary(&scratch, &format!("-n {STREAM}"));
+    assert!(number(&plain, "notifies_suppressed") > 0);
+    assert!(number(&plain["grants"], "copies") > 0 && number(&plain["grants"], "maps") == 0);
+    let (always, _) = summary(&scratch, "-n 256K --gso off --notify always");
+    assert_eq!(number(&always, "notifies_suppressed"), 0, "{always:#}");
+    let (map, _) = summary(&scratch, "-n 256K --grant map");
+    let grants = &map["grants"];
+    assert!(number(grants, "maps") > 0 && number(grants, "unmaps") > 0, "{map:#}");
+    let (kept, _) = summary(&scratch, "-n 256K --grant persistent");
+    assert!(number(&kept["grants"], "maps") > number(&kept["grants"], "unmaps"), "{kept:#}");
+    let (event, _) = summary(&scratch, "--mode rr -n 200 --wait event");
+    assert!(number(&event, "wakeups") > 0, "{event:#}");
+    let (copies, _) = summary(&scratch, &format!("-n {STREAM} --copies 3"));
+    let extra = ratio(&copies, "copies_per_byte") - ratio(&plain, "copies_per_byte");
+    assert!((2.9..3.1).contains(&extra), "{copies:#}");
+}
+
+#[test]
+fn files_arrive_as_they_are() {
+    let scratch = Scratch::new();
+    for len in [1_usize, 2, 1447, 1448, 1449, 4096, 65_537, 1_000_003] {
+        let bytes: Vec<u8> = (0..len).map(|n| (n.wrapping_mul(31) >> 3).to_le_bytes()[0]).collect();
+        let (from, to) = (scratch.text("from"), scratch.text("to"));
+        std::fs::write(&from, &bytes).expect("a file");
+        for way in ["", "-R", "--path bridge", "--path loopback"] {
+            if !way.is_empty() && len != 65_537 {
+                continue;
+            }
+            let (summary, _) = summary(&scratch, &format!("--file {from} --out {to} {way}"));
+            assert_eq!(number(&summary, "bytes_verified"), len as u64, "{len} {way}");
+            assert!(std::fs::read(&to).expect("a file") == bytes, "{len} {way}: the file differs");
+            std::fs::remove_file(&to).expect("a file");
+        }
+    }
+}
+
+#[test]
+fn round_trips_come_back() {
+    let scratch = Scratch::new();
+    for typed in [
+        "--mode rr",
+        "--mode rr -P 3",
+        "--mode rr -r 100,30000",
+        "--mode rr --ip 6",
+        "--mode rr --queues 2 -P 2",
+        "--mode rr --path bridge",
+        "--mode rr --path loopback",
+        "--mode rr --grant map",
+        "--mode rr --wait event",
+        "--mode rr -A 0,0",
+        "--mode crr",
+        "--mode crr -P 2",
+        "--mode crr -r 100,3000",
+        "--mode crr --path bridge",
+        "--mode crr --path loopback",
+    ] {
+        let (summary, config) = summary(&scratch, &format!("-n 100 {typed}"));
+        let (ops, flows) = (number(&summary, "ops"), number(&config, "parallel"));
+        assert!((100..=100 + flows).contains(&ops), "{typed}: {summary:#}");
+        assert!(ratio(&summary["latency_us"], "p50") > 0.0, "{typed}: {summary:#}");
+        assert!(summary.get("bytes_verified").is_none_or(Value::is_null), "{typed}");
+    }
+}
+
+#[test]
+fn datagrams_arrive() {
+    let scratch = Scratch::new();
+    for typed in [
+        "",
+        "-R",
+        "-l 16",
+        "-P 3",
+        "--ip 6",
+        "--ip 6 -R",
+        "--mtu 9000",
+        "--queues 2 -P 2",
+        "--csum off",
+        "-R --csum off",
+        "--grant persistent",
+        "--path loopback",
+    ] {
+        let (summary, config) = summary(&scratch, &format!("--mode udp -n 64K {typed}"));
+        assert_eq!(number(&summary, "lost"), 0, "{typed}: {summary:#}");
+        let (bytes, len) = (number(&summary, "bytes"), number(&config, "len"));
+        let flows = number(&config, "parallel") * 2;
+        assert!(bytes + flows * len > 64 << 10, "{typed}: {summary:#}");
+        assert_eq!(bytes, number(&summary, "bytes_verified"), "{typed}");
+        assert!(bytes.is_multiple_of(len), "{typed}: whole datagrams");
+    }
+}
+
+#[test]
+fn bare_frames_arrive() {
+    let scratch = Scratch::new();
+    for typed in [
+        "-l 60 -n 20000",
+        "-l 64 -n 20000",
+        "-l 1514 -n 5000",
+        "-l 9000 -n 1000",
+        "-l 65535 -n 200",
+        "-R -l 60 -n 20000",
+        "-R -l 64 -n 20000",
+        "-R -l 1514 -n 5000",
+        "-R -l 65535 -n 200",
+        "-l 64 -n 2000 --sg off",
+        "-l 64 -n 5000 --queues 2",
+        "-l 64 -n 2000 --batch 1",
+        "-l 64 -n 2000 --grant map",
+        "-R -l 64 -n 2000 --grant map",
+        "-l 1514 -n 2000 --grant persistent",
+        "-l 64 -n 2000 --verify off",
+        "-l 64 -n 2000 --index-base 0xfffffffc",
+        "-l 64 -n 2000 -A 0,0",
+        "-l 64 -n 2000 --wait event",
+        "--wire reflect -l 64 -n 20000",
+        "--wire reflect -l 1514 -n 5000",
+        "--wire reflect -l 65535 -n 200",
+        "--path bridge -l 64 -n 2000",
+    ] {
+        let (summary, config) = summary(&scratch, &format!("--mode pktgen {typed}"));
+        let count = config["amount"]["count"].as_u64().expect("a count");
+        let (bytes, len) = (number(&summary, "bytes"), number(&config, "len"));
+        // Over a bridge the server is told to end when the client is done: no frame is waited for.
+        if !typed.contains("bridge") {
+            assert_eq!(number(&summary, "lost"), 0, "{typed}: {summary:#}");
+            let decided_by_receiver = typed.contains("-R");
+            let exact = bytes == count * len;
+            assert!(exact || (decided_by_receiver && bytes > count * len), "{typed}: {summary:#}");
+            let ops = number(&summary, "ops");
+            assert_eq!(ops * len, bytes, "{typed}: {summary:#}");
+        }
+        let verified = if typed.contains("verify off") { 0 } else { bytes };
+        assert_eq!(number(&summary, "bytes_verified"), verified, "{typed}: {summary:#}");
+    }
+}
+
+#[test]
+fn what_is_lost_on_purpose_is_counted_and_a_stream_survives_it() {
+    let scratch = Scratch::new();
+    let (tcp, _) = summary(&scratch, "-n 256K --gso off --drop 0.01 --seed 7");
+    assert!(number(&tcp, "lost") > 0, "{tcp:#}");
+    assert_eq!(number(&tcp, "bytes_verified"), 256 << 10);
+    let (frames, _) = summary(&scratch, "--mode pktgen -l 64 -n 5000 --drop 0.1 --seed 7");
+    let (lost, bytes) = (number(&frames, "lost"), number(&frames, "bytes"));
+    assert_eq!(lost + bytes / 64, 5000, "{frames:#}");
+    assert!((300..700).contains(&lost), "{frames:#}");
+    let (again, _) = summary(&scratch, "--mode pktgen -l 64 -n 5000 --drop 0.1 --seed 7");
+    assert_eq!(number(&again, "lost"), lost, "the same seed loses the same frames");
+    let (back, _) = summary(&scratch, "--mode pktgen -l 64 -n 2000 --wire reflect --drop 0.1");
+    assert_eq!(number(&back, "lost") + number(&back, "bytes") / 64, 2000, "{back:#}");
+}
+
+/// What is allocated when a run begins and ends is a handful, whatever its length: the loop itself
+/// allocates nothing.
+#[test]
+fn nothing_is_allocated_per_operation() {
+    const HANDFUL: f64 = 8.0;
+    let scratch = Scratch::new();
+    for typed in [
+        "--mode pktgen -l 64 -n 100000",
+        "--mode pktgen -R -l 64 -n 100000",
+        "--mode pktgen -l 1514 -n 20000",
+        "-n 8M",
+        "-n 8M --gso off",
+        "-R -n 8M",
+        "--mode rr -n 2000",
+        "--mode pktgen --wire reflect -n 20000",
+    ] {
+        let (summary, _) = summary(&scratch, typed);
+        let (per_op, ops) = (ratio(&summary, "allocs_per_op"), ratio(&summary, "ops"));
+        assert!(per_op * ops <= HANDFUL, "{typed}: {} allocations", per_op * ops);
+    }
+}
