@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{Ended, Process, Scratch, WATCHDOG, within};
 use nix::sys::signal::Signal;
-use rings::store::{Nodes as _, XsClient};
+use rings::store::XsClient;
 use rings_host::UnixTransport;
 
 /// Points of a run: the k-th change of a state in the store (there are nine when all goes well:

@@ -100,7 +100,7 @@ impl Lab {
     }
 
     /// The host lives, others are unaffected, and what was opened is closed.
-    fn is_unharmed(self) {
+    fn ends_unharmed(self) {
         self.bystander_is_well();
         drop(self.attacker());
         until("descriptors are closed", || open_fds() <= self.fds);
@@ -200,7 +200,7 @@ fn packets_of_every_length_and_content() {
             }
         }
     }
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn requests_out_of_turn_are_refused() {
     attacker.refused(&close, Errno::EINVAL);
     assert_eq!(attacker.ask(&Message::request(Kind::Store, &[])).status, 0, "still a domain");
     drop((attacker, stranger));
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_hello_that_asks_too_much_is_refused_and_may_ask_again() {
     let largest = client.ask(&Message::request(Kind::Hello, &[VERSION, ATTACKER, 65_536]));
     assert_eq!(largest.status, 0, "memory is taken when it is used");
     drop(client);
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn there_is_an_end_to_ports_stores_and_blocks() {
         lab.bystander_is_well();
     }
     drop(attacker);
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn statistics_do_not_run_out_with_the_years() {
         let status = lab.attacker().ask(&Message::request(Kind::Stats, &[1, 0])).status;
         assert_eq!(status, 0, "the {n}th domain");
     }
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn memory_of_others_is_for_their_backends_alone() {
     assert_eq!(backend.ask(&release).status, 0, "it still was domain 0's");
     backend.refused(&release, Errno::EINVAL);
     drop((attacker, backend));
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn descriptors_sent_to_the_host_are_not_kept() {
         assert_eq!(open_fds(), before, "after {count} descriptors");
     }
     drop((attacker, null));
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn answers_that_nobody_reads_do_not_hold_the_host_up() {
         });
         lab.bystander_is_well();
     }
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn a_thousand_come_and_go() {
             attacker.ask(&Message::request(Kind::Goodbye, &[0]));
         }
     }
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }
 
 #[test]
@@ -375,5 +375,5 @@ fn a_crowd_that_says_nothing_is_sent_away() {
     });
     assert!(turned_away.count() >= 400, "most of them");
     drop(crowd);
-    lab.is_unharmed();
+    lab.ends_unharmed();
 }

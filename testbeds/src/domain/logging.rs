@@ -2,7 +2,7 @@
 //! state changes and warnings. Nothing of the data path is said here.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -31,7 +31,9 @@ pub struct Logging(());
 #[must_use = "the trace file ends when this is dropped"]
 pub fn init_logging(name: &str) -> Logging {
     let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let stderr = lines::layer().with_writer(io::stderr).with_target(false).with_filter(filter);
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let stderr = lines::layer().with_writer(io::stderr).with_ansi(colour).with_target(false);
+    let stderr = stderr.with_filter(filter);
     let trace = std::env::var_os(TRACE_DIR).and_then(|dir| trace_layer(&dir.into(), name));
     // Somebody else's subscriber is as good.
     let _ = tracing_subscriber::registry().with(stderr).with(trace).try_init();

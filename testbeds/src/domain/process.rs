@@ -1,6 +1,6 @@
 //! What every domain's process does: CPU, priority, signals, the host's death.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -14,37 +14,37 @@ use serde_json::Value;
 
 /// How long anything may take before it counts as hung: never what a test is about.
 /// A machine that others keep busy may make a run a hundred times slower.
-pub const WATCHDOG: Duration = Duration::from_secs(180);
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(180);
 
 /// Labs of one test target take turns: each wants all the CPUs there are.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Waits for this test's turn.
-pub fn turn() -> MutexGuard<'static, ()> {
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A directory in which labs make their run directories, apart from all other labs.
-pub struct Scratch(tempfile::TempDir);
+pub(crate) struct Scratch(tempfile::TempDir);
 
 impl Scratch {
     /// A new one.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a directory"))
     }
 
     /// A path in it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// The same as text.
-    pub fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("UTF-8").to_owned()
     }
 
     /// `pvlab ARGS`, in a process group of its own, not yet started.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pvlab"));
         command.args(args).env("XDG_RUNTIME_DIR", self.0.path()).env_remove("PVLAB_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -53,18 +53,18 @@ impl Scratch {
     }
 
     /// Starts `pvlab ARGS`.
-    pub fn start(&self, args: &[&str]) -> Process {
+    pub(crate) fn start(&self, args: &[&str]) -> Process {
         Process::start(self.command(args))
     }
 
     /// Runs `pvlab ARGS` to its end.
-    pub fn run(&self, args: &[&str]) -> Ended {
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
         self.start(args).end()
     }
 
     /// Runs `pvlab net ARGS -J`, which must succeed without a word on stderr but notes, and returns what it
     /// printed.
-    pub fn net(&self, args: &[&str]) -> Value {
+    pub(crate) fn net(&self, args: &[&str]) -> Value {
         let _turn = turn();
         // Being slow is not being stalled.
         let all = [&["net"], args, &["--stall-timeout", "100s", "-J"]].concat();
@@ -77,7 +77,7 @@ impl Scratch {
     }
 
     /// Processes of labs in here that are still there: they carry its name in their environment.
-    pub fn processes(&self) -> Vec<i32> {
+    pub(crate) fn processes(&self) -> Vec<i32> {
         let name = format!("XDG_RUNTIME_DIR={}", self.0.path().display());
         let carries = |pid: &i32| {
             std::fs::read(format!("/proc/{pid}/environ"))
@@ -87,7 +87,7 @@ impl Scratch {
     }
 
     /// What labs in here left: processes, run directories, and segments made by `hosts`.
-    pub fn remains(&self, hosts: &[i32]) -> Vec<String> {
+    pub(crate) fn remains(&self, hosts: &[i32]) -> Vec<String> {
         let mut all: Vec<String> =
             self.processes().iter().map(|pid| format!("process {pid}: {}", name(*pid))).collect();
         all.extend(entries(&self.path("pvlab")));
@@ -96,7 +96,7 @@ impl Scratch {
     }
 
     /// Waits until nothing is left, and fails with what is.
-    pub fn assert_clean(&self, hosts: &[i32], what: &str) {
+    pub(crate) fn assert_clean(&self, hosts: &[i32], what: &str) {
         let clean = within(WATCHDOG, || self.remains(hosts).is_empty());
         assert!(clean, "{what}: left behind: {:?}", self.remains(hosts));
     }
@@ -112,7 +112,7 @@ impl Drop for Scratch {
 }
 
 /// Statistics segments that these hosts made.
-pub fn segments(hosts: &[i32]) -> Vec<String> {
+pub(crate) fn segments(hosts: &[i32]) -> Vec<String> {
     let ours = |path: &String| hosts.iter().any(|pid| path.contains(&format!("/pvlab-{pid}-")));
     entries(Path::new("/dev/shm")).into_iter().filter(ours).collect()
 }
@@ -124,7 +124,7 @@ fn entries(dir: &Path) -> Vec<String> {
 
 /// How a process ended, and what it said.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its exit status.
     pub status: ExitStatus,
     /// All it printed.
@@ -135,7 +135,7 @@ pub struct Ended {
 
 impl Ended {
     /// One line on stderr that begins with `error: ` and holds all of `parts`, exit `code`.
-    pub fn assert_one_line(&self, what: &str, code: i32, parts: &[&str]) {
+    pub(crate) fn assert_one_line(&self, what: &str, code: i32, parts: &[&str]) {
         assert_eq!(self.status.code(), Some(code), "{what}: {self:?}");
         assert_eq!(self.stderr.lines().count(), 1, "{what}: {self:?}");
         assert!(self.stderr.starts_with("error: "), "{what}: {self:?}");
@@ -146,7 +146,7 @@ impl Ended {
 }
 
 /// A process that runs, read all the while.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
@@ -154,7 +154,7 @@ pub struct Process {
 
 impl Process {
     /// Starts it.
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().map(read_all);
         let stderr = child.stderr.take().map(read_all);
@@ -162,27 +162,27 @@ impl Process {
     }
 
     /// Its number.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a pid")
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         self::signal(self.pid(), signal);
     }
 
     /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_some()
     }
 
     /// Waits for its end; fails if that does not come.
-    pub fn end(self) -> Ended {
+    pub(crate) fn end(self) -> Ended {
         self.end_within(WATCHDOG)
     }
 
     /// The same with another watchdog.
-    pub fn end_within(mut self, watchdog: Duration) -> Ended {
+    pub(crate) fn end_within(mut self, watchdog: Duration) -> Ended {
         let ended = within(watchdog, || self.has_ended());
         if !ended {
             let _ = self.child.kill();
@@ -217,7 +217,7 @@ fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
 }
 
 /// Looks until `done`, at most for `watchdog`. Whether it was.
-pub fn within(watchdog: Duration, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn within(watchdog: Duration, mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + watchdog;
     loop {
         if done() {
@@ -231,7 +231,7 @@ pub fn within(watchdog: Duration, mut done: impl FnMut() -> bool) -> bool {
 }
 
 /// Sends a signal to a process, if it is still there.
-pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
+pub(crate) fn signal(pid: i32, signal: nix::sys::signal::Signal) {
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
 }
 
@@ -242,19 +242,19 @@ fn pids() -> impl Iterator<Item = i32> {
 }
 
 /// The command a process was started as: its second word.
-pub fn name(pid: i32) -> String {
+pub(crate) fn name(pid: i32) -> String {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let word = line.split(|&b| b == 0).nth(1).unwrap_or_default();
     String::from_utf8_lossy(word).into_owned()
 }
 
 /// Whether this run does all of a long test, not a part.
-pub fn soak() -> bool {
+pub(crate) fn soak() -> bool {
     std::env::var_os("PVLAB_SOAK").is_some_and(|v| v == "1")
 }
 
 /// Whether this run has what the full tests need; prints what is skipped, and why, if it has not.
-pub fn full(what: &str) -> bool {
+pub(crate) fn full(what: &str) -> bool {
     let full = std::env::var_os("PVLAB_FULL").is_some_and(|v| v == "1");
     if !full {
         println!("skipped: {what}; set PVLAB_FULL=1 to run it");
