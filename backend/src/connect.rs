@@ -269,12 +269,13 @@ impl<D: Domain> Netback<D> {
     /// The toolstack has removed the device.
     fn forget_if_removed(&mut self, id: VifId, back: &str) -> Result<(), StoreError> {
         let gone = self.store.read_if_present(&format!("{back}/{}", keys::FRONTEND))?.is_none();
-        if gone && self.vifs.get(&id).is_some_and(|vif| !vif.connected) {
-            if let Some(vif) = self.vifs.remove(&id) {
-                let token = format!("front-{}", id.front);
-                // The watch may have gone with the guest.
-                let _ = self.store.unwatch(&format!("{}/{}", vif.front, keys::STATE), &token);
-            }
+        if gone
+            && self.vifs.get(&id).is_some_and(|vif| !vif.connected)
+            && let Some(vif) = self.vifs.remove(&id)
+        {
+            let token = format!("front-{}", id.front);
+            // The watch may have gone with the guest.
+            let _ = self.store.unwatch(&format!("{}/{}", vif.front, keys::STATE), &token);
         }
         Ok(())
     }
