@@ -32,7 +32,7 @@ fn a_response_producer_that_cannot_be_breaks_the_device() {
         attack.back.claim_tx(jump);
         assert_eq!(attack.queue.reap(), 0);
         let lie = ProdOverflow { index: Index::RspProd, seen: 0, claimed: jump, limit: 1 };
-        attack.ends_fatal(Misbehaviour::Ring(lie));
+        attack.breaks(Misbehaviour::Ring(lie));
     }
 }
 
@@ -46,7 +46,7 @@ fn a_response_producer_that_moves_backwards_breaks_the_device() {
     attack.back.claim_tx(0);
     assert_eq!(attack.queue.reap(), 0);
     let lie = ProdOverflow { index: Index::RspProd, seen: 1, claimed: 0, limit: 0 };
-    attack.ends_fatal(Misbehaviour::Ring(lie));
+    attack.breaks(Misbehaviour::Ring(lie));
 }
 
 /// Line 1, on the ring of buffers.
@@ -56,7 +56,7 @@ fn more_frames_than_buffers_break_the_device() {
     attack.back.claim_rx(257);
     assert_eq!(attack.frames(), []);
     let lie = ProdOverflow { index: Index::RspProd, seen: 0, claimed: 257, limit: 256 };
-    attack.ends_fatal(Misbehaviour::Ring(lie));
+    attack.breaks(Misbehaviour::Ring(lie));
 }
 
 /// Line 2.
@@ -75,7 +75,7 @@ fn an_event_index_of_garbage_costs_the_liar_events_and_nothing_else() {
     }
     let stats = *attack.queue.stats();
     assert_eq!(stats.notifies + stats.suppressed, 1000);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 3.
@@ -92,7 +92,7 @@ fn ten_thousand_frames_pass_the_wrap_of_the_indices() {
         assert_eq!(attack.queue.reap(), 100);
         attack.queue.flush();
     }
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 4.
@@ -129,7 +129,7 @@ fn slots_that_change_under_the_reader_never_get_past_the_checks() {
         stop.store(true, Std::Relaxed);
         flipper.join().unwrap();
         if let Some(lie) = attack.queue.broken() {
-            attack.ends_fatal(lie);
+            attack.breaks(lie);
         }
     }
 }
@@ -142,7 +142,7 @@ fn an_answer_for_a_page_that_does_not_exist_breaks_the_device() {
         attack.send(60);
         attack.back.answer(id, 0);
         attack.queue.reap();
-        attack.ends_fatal(Misbehaviour::TxIdRange(id));
+        attack.breaks(Misbehaviour::TxIdRange(id));
     }
 }
 
@@ -154,7 +154,7 @@ fn an_answer_for_a_page_that_is_not_in_flight_breaks_the_device() {
     let idle = if ids[0] == 100 { 101 } else { 100 };
     attack.back.answer(idle, 0);
     attack.queue.reap();
-    attack.ends_fatal(Misbehaviour::TxIdIdle(idle));
+    attack.breaks(Misbehaviour::TxIdIdle(idle));
 }
 
 /// Line 5.
@@ -164,7 +164,7 @@ fn an_answer_given_twice_breaks_the_device() {
     let ids = [attack.send(60), attack.send(60)].concat();
     attack.back.answer_all(&[ids[0], ids[0]]);
     attack.queue.reap();
-    attack.ends_fatal(Misbehaviour::TxIdIdle(ids[0]));
+    attack.breaks(Misbehaviour::TxIdIdle(ids[0]));
 }
 
 /// Line 5, on the ring of buffers.
@@ -173,7 +173,7 @@ fn a_frame_in_another_buffer_than_its_slots_breaks_the_device() {
     let mut attack = Attack::new();
     attack.back.deliver(&[3; 60], 0, |response| response.id = 77);
     assert_eq!(attack.frames(), []);
-    attack.ends_fatal(Misbehaviour::RxId(77, 0));
+    attack.breaks(Misbehaviour::RxId(77, 0));
 }
 
 /// Line 6. All of them but NULL mean that the frame is over, and its page free.
@@ -188,7 +188,7 @@ fn every_status_there_is_ends_its_frame_and_no_more() {
         failed += u64::from(status != 0);
     }
     assert_eq!(attack.queue.stats().tx_errors, failed);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 6. NULL answers an extra info; for a frame it would keep the page for ever.
@@ -198,7 +198,7 @@ fn an_answer_without_meaning_to_a_frame_breaks_the_device() {
     let ids = attack.send(60);
     attack.back.answer(ids[0], RSP_NULL);
     attack.queue.reap();
-    attack.ends_fatal(Misbehaviour::TxNull);
+    attack.breaks(Misbehaviour::TxNull);
 }
 
 /// Line 6, on the ring of buffers.
@@ -219,7 +219,7 @@ fn a_frame_with_an_error_is_skipped_and_its_buffers_are_posted_again() {
     attack.back.deliver(&[3; 60], 0, |_| ());
     attack.back.deliver(&[3; 61], 0, |_| ());
     assert_eq!(attack.frames(), [61]);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 7.
@@ -233,10 +233,10 @@ fn eighteen_slots_make_a_frame_and_the_next_breaks_the_device() {
         let frames = attack.frames();
         if slots <= 18 {
             assert_eq!(frames, [slots * 4096]);
-            attack.ends_harmless();
+            attack.survives();
         } else {
             assert_eq!(frames, []);
-            attack.ends_fatal(Misbehaviour::RxSlots(18));
+            attack.breaks(Misbehaviour::RxSlots(18));
         }
     }
 }
@@ -248,7 +248,7 @@ fn a_chain_cut_by_the_end_of_the_ring_breaks_the_device() {
     attack.back.deliver(&[3; 60], 0, |_| ());
     attack.back.deliver(&[3; 60], MORE, |_| ());
     assert_eq!(attack.frames(), [60], "the frame before is whole");
-    attack.ends_fatal(Misbehaviour::RxCut);
+    attack.breaks(Misbehaviour::RxCut);
 }
 
 /// Line 8.
@@ -259,7 +259,7 @@ fn extra_infos_that_do_not_exist_break_the_device() {
         attack.back.deliver(&[3; 60], EXTRA, |_| ());
         attack.back.put_rx(ExtraInfo { kind, flags: 0, body: [0; 6] });
         assert_eq!(attack.frames(), []);
-        attack.ends_fatal(Misbehaviour::RxExtra(kind));
+        attack.breaks(Misbehaviour::RxExtra(kind));
     }
 }
 
@@ -272,7 +272,7 @@ fn extra_infos_without_end_break_the_device() {
         attack.back.put_rx(gso(1448).encode(true));
     }
     assert_eq!(attack.frames(), []);
-    attack.ends_fatal(Misbehaviour::RxExtra(5));
+    attack.breaks(Misbehaviour::RxExtra(5));
 }
 
 /// Line 8.
@@ -287,7 +287,7 @@ fn segments_of_no_size_break_the_device_and_of_two_sizes_the_last_counts() {
     attack.back.deliver(&[3; 60], EXTRA, |_| ());
     attack.back.put_rx(gso(0).encode(false));
     assert_eq!(attack.frames(), []);
-    attack.ends_fatal(Misbehaviour::RxGso(0, 1));
+    attack.breaks(Misbehaviour::RxGso(0, 1));
 }
 
 /// Line 9.
@@ -299,7 +299,7 @@ fn more_bytes_than_a_page_has_break_the_device() {
             (response.offset, response.status) = (offset, status);
         });
         assert_eq!(attack.frames(), []);
-        attack.ends_fatal(Misbehaviour::RxBounds(offset, status));
+        attack.breaks(Misbehaviour::RxBounds(offset, status));
     }
 }
 
@@ -313,7 +313,7 @@ fn slots_of_no_bytes_are_taken_wherever_they_stand() {
             attack.back.deliver(bytes, if n < 17 { MORE } else { 0 }, |_| ());
         }
         assert_eq!(attack.frames(), [170]);
-        attack.ends_harmless();
+        attack.survives();
     }
 }
 
@@ -352,7 +352,7 @@ fn a_request_carries_nothing_but_itself() {
     attack.back.answer_all(&[first]);
     attack.back.answer(0, RSP_NULL);
     assert_eq!(attack.queue.reap(), 2);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 18. A million events within a second of a clock that the test turns.
@@ -374,7 +374,7 @@ fn a_million_events_without_work_cost_a_few_looks() {
     }
     assert!(looks < 50, "{looks} looks");
     assert!(attack.queue.storm_delays() > 0, "counted");
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Lines 19 and 20.
@@ -392,7 +392,7 @@ fn a_backend_that_answers_nothing_costs_what_the_ring_holds_and_no_more() {
     // It needs no event to be believed when it answers after all.
     attack.back.answer_all(&ids);
     assert!(attack.queue.has_room());
-    attack.ends_harmless();
+    attack.survives();
 }
 
 fn gso(size: u16) -> Extra {

@@ -35,7 +35,7 @@ fn a_request_producer_that_cannot_be_breaks_the_vif() {
         attack.front.claim(jump);
         assert_eq!(attack.frames().len(), 0);
         let lie = ProdOverflow { index: Index::ReqProd, seen: 0, claimed: jump, limit: 256 };
-        attack.ends_fatal(Rogue::Ring(lie));
+        attack.breaks(Rogue::Ring(lie));
     }
 }
 
@@ -49,7 +49,7 @@ fn a_request_producer_that_moves_backwards_breaks_the_vif() {
     attack.front.claim(3);
     assert_eq!(attack.frames().len(), 0);
     let lie = ProdOverflow { index: Index::ReqProd, seen: 4, claimed: 3, limit: 256 };
-    attack.ends_fatal(Rogue::Ring(lie));
+    attack.breaks(Rogue::Ring(lie));
 }
 
 /// Line 1, on the ring of buffers.
@@ -59,7 +59,7 @@ fn more_buffers_than_the_ring_has_break_the_vif() {
     attack.front.rx.store(Index::ReqProd, 1 << 31, Ordering::Release);
     assert!(!attack.queue.has_room(60, Meta::default()));
     let lie = ProdOverflow { index: Index::ReqProd, seen: 0, claimed: 1 << 31, limit: 256 };
-    attack.ends_fatal(Rogue::Ring(lie));
+    attack.breaks(Rogue::Ring(lie));
 }
 
 /// Line 2.
@@ -79,7 +79,7 @@ fn an_event_index_of_garbage_costs_the_liar_events_and_nothing_else() {
     }
     let stats = *attack.queue.stats();
     assert_eq!(stats.notifies + stats.suppressed, 1000);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 3.
@@ -92,7 +92,7 @@ fn ten_thousand_frames_pass_the_wrap_of_the_indices() {
         assert_eq!(attack.frames().len(), 100);
         assert_eq!(attack.front.answers(), [RSP_OKAY; 100]);
     }
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 4.
@@ -129,7 +129,7 @@ fn slots_that_change_under_the_reader_never_get_past_the_checks() {
         stop.store(true, Std::Relaxed);
         flipper.join().unwrap();
         if let Some(lie) = attack.queue.broken() {
-            attack.ends_fatal(lie);
+            attack.breaks(lie);
         }
     }
 }
@@ -147,9 +147,9 @@ fn eighteen_slots_make_a_frame_nineteen_fail_and_twenty_break_the_vif() {
             Ok(status) => {
                 assert_eq!(frames, usize::from(status == RSP_OKAY), "{slots} slots");
                 assert_eq!(attack.front.answers(), vec![status; slots], "{slots} slots");
-                attack.ends_harmless();
+                attack.survives();
             }
-            Err(()) => attack.ends_fatal(Rogue::Slots(20)),
+            Err(()) => attack.breaks(Rogue::Slots(20)),
         }
     }
 }
@@ -161,7 +161,7 @@ fn a_chain_as_long_as_the_ring_breaks_the_vif() {
     let endless = [attack.front.data(0, 10, true); 256];
     attack.front.put_data(&endless);
     assert_eq!(attack.frames().len(), 0);
-    attack.ends_fatal(Rogue::Slots(20));
+    attack.breaks(Rogue::Slots(20));
 }
 
 /// Line 7.
@@ -172,7 +172,7 @@ fn a_chain_cut_by_the_end_of_the_ring_breaks_the_vif_and_nothing_half_made_gets_
     let cut = attack.front.data(1, 60, true);
     attack.front.put_data(&[whole, cut]);
     assert_eq!(attack.frames().len(), 0, "planned, and not copied when the lie came to light");
-    attack.ends_fatal(Rogue::Cut);
+    attack.breaks(Rogue::Cut);
 }
 
 /// Line 8.
@@ -183,7 +183,7 @@ fn extra_infos_that_do_not_exist_break_the_vif() {
         let extra = ExtraInfo { kind, flags: 0, body: [0; 6] };
         attack.front.put(&[with_extra(&attack), Slot::Extra(extra)]);
         assert_eq!(attack.frames().len(), 0);
-        attack.ends_fatal(Rogue::Extra(kind));
+        attack.breaks(Rogue::Extra(kind));
     }
 }
 
@@ -195,7 +195,7 @@ fn extra_infos_without_end_break_the_vif() {
     slots.extend([Slot::Extra(gso(1448).encode(true)); 200]);
     attack.front.put(&slots);
     assert_eq!(attack.frames().len(), 0);
-    attack.ends_fatal(Rogue::Extras);
+    attack.breaks(Rogue::Extras);
 }
 
 /// Line 8.
@@ -204,7 +204,7 @@ fn segments_of_no_size_break_the_vif() {
     let mut attack = Attack::new();
     attack.front.put(&[with_extra(&attack), Slot::Extra(gso(0).encode(false))]);
     assert_eq!(attack.frames().len(), 0);
-    attack.ends_fatal(Rogue::Gso(0, 1));
+    attack.breaks(Rogue::Gso(0, 1));
 }
 
 /// Line 8.
@@ -215,7 +215,7 @@ fn of_two_extra_infos_of_one_type_the_last_counts() {
     attack.front.put(&[with_extra(&attack), twice[0], twice[1]]);
     assert_eq!(attack.queue.receive(|_, meta| meta.gso), Some(1000));
     assert_eq!(attack.front.answers(), [RSP_OKAY, RSP_NULL, RSP_NULL]);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 9.
@@ -226,7 +226,7 @@ fn a_slot_that_leaves_its_page_breaks_the_vif() {
         let frame = TxRequest { offset, ..attack.front.data(0, size, false) };
         attack.front.put_data(&[frame]);
         assert_eq!(attack.frames().len(), 0);
-        attack.ends_fatal(Rogue::Bounds(offset, size));
+        attack.breaks(Rogue::Bounds(offset, size));
     }
 }
 
@@ -239,7 +239,7 @@ fn slots_longer_than_the_frame_fail_that_frame_alone() {
     attack.front.put_data(&slots);
     assert_eq!(attack.frames().len(), 1);
     assert_eq!(attack.front.answers(), [RSP_ERROR, RSP_ERROR, RSP_OKAY]);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 10.
@@ -250,7 +250,7 @@ fn a_frame_shorter_than_its_header_fails_alone() {
     attack.front.put_data(&slots);
     assert_eq!(attack.frames().len(), 1);
     assert_eq!(attack.front.answers(), [RSP_ERROR, RSP_ERROR, RSP_ERROR, RSP_OKAY]);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 10.
@@ -262,7 +262,7 @@ fn the_largest_frame_there_is_passes() {
     attack.front.put_data(&slots);
     assert_eq!(attack.frames().iter().map(Vec::len).collect::<Vec<_>>(), [65_535]);
     assert_eq!(attack.front.answers(), [RSP_OKAY; 16]);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 11.
@@ -285,7 +285,7 @@ fn slots_of_no_bytes_are_answered_wherever_they_stand() {
     attack.front.put_data(&slots);
     assert_eq!(attack.frames().len(), 1);
     assert_eq!(attack.front.answers(), [RSP_OKAY; 18]);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 12.
@@ -308,7 +308,7 @@ fn a_grant_that_leads_nowhere_fails_its_frame_alone() {
     assert_eq!(attack.front.answers(), expected);
     memory.end_access(foreign).unwrap();
     memory.free(page);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 12.
@@ -341,7 +341,7 @@ fn each_bad_grant_of_a_batch_gets_xens_own_status() {
     memory.end_access(readonly).unwrap();
     memory.end_access(other).unwrap();
     memory.free(page);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 12.
@@ -355,7 +355,7 @@ fn the_129th_pin_of_a_grant_is_refused_and_the_128_before_come_back() {
     assert!(attack.lab.guests[0].memory().end_access(gref).is_err(), "in use");
     drop(maps);
     assert!(foreign.map(gref).is_ok());
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 12, on the ring of buffers.
@@ -380,7 +380,7 @@ fn a_buffer_that_may_not_be_written_fails_its_frame_alone() {
     assert_eq!(bytes, [CANARY; PAGE_SIZE], "a page granted for reading was written");
     memory.end_access(readonly).unwrap();
     memory.free(page);
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 13.
@@ -391,7 +391,7 @@ fn a_ring_that_is_mapped_cannot_be_taken_back_until_the_vif_is_closed() {
         assert!(attack.lab.guests[0].memory().end_access(gref).is_err());
     }
     // `leave`, in here, takes them back for good.
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 17.
@@ -408,15 +408,15 @@ fn a_response_carries_nothing_but_itself() {
     slot[4..].copy_from_slice(&own[4..]);
     assert_eq!(raw, slot, "id, status, and the rest as the guest itself left it");
 
-    let grefs = attack.front.grefs[..4].to_vec();
-    attack.front.post(&grefs);
+    let grefs = attack.front.grefs.clone();
+    attack.front.post(&grefs[..4]);
     let meta = Meta { gso: 1000, ..Meta::default() };
     assert!(attack.queue.xmit(3000, meta, |bytes| bytes.fill(9)).is_some());
     attack.queue.flush();
     let extra: [u8; 8] = attack.front.rx.read(1);
     let [low, high] = 1000_u16.to_ne_bytes();
     assert_eq!(extra, [1, 0, low, high, 1, 0, 0, 0], "the pad of an extra info is zero");
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 18. A million events within a second of a clock that the test turns.
@@ -426,7 +426,7 @@ fn a_million_events_without_work_cost_a_few_looks() {
     let looks = storm(&mut attack);
     assert!(looks < 50, "{looks} looks");
     assert!(attack.queue.storm_delays() > 0, "counted");
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Looks that a million events cost, one each microsecond.
@@ -481,7 +481,7 @@ fn a_guest_that_never_sends_events_is_served_and_noticed() {
     let tasks = serving.join().unwrap();
     let [task] = tasks;
     let attack = Attack { lab, netback, front, queue: task.queue, neighbour, other };
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 20.
@@ -516,7 +516,7 @@ fn frames_for_a_guest_without_buffers_are_held_then_dropped_and_it_counts_as_sta
     wire.work_at(now);
     assert!(!wire.queue.stalled() && front.received(0).len() == 1, "served again");
     let attack = Attack { lab, netback, front, queue: wire.queue, neighbour, other };
-    attack.ends_harmless();
+    attack.survives();
 }
 
 /// Line 20: a frame that can never be given to this guest is not waited for.
@@ -541,7 +541,7 @@ fn segments_that_the_guest_cannot_take_do_not_hold_the_queue() {
         assert_eq!(wire.queue.stats().rx_errors, 1);
         assert_eq!(front.received(0).len(), 0);
         let attack = Attack { lab, netback, front, queue: wire.queue, neighbour, other };
-        attack.ends_harmless();
+        attack.survives();
     }
 }
 

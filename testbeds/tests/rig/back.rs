@@ -98,7 +98,7 @@ impl Attack {
 
     /// The outcome: the device is broken for this reason, told in the store; the process lives, and
     /// once the rogue has let go, everything has come back.
-    pub(crate) fn ends_fatal(mut self, lie: Misbehaviour) {
+    pub(crate) fn breaks(mut self, lie: Misbehaviour) {
         assert_eq!(self.queue.broken(), Some(lie));
         assert!(self.queue.xmit(60, Meta::default(), |_| ()).is_none(), "nothing more is sent");
         assert!(self.queue.receive(|_, _| ()).is_none(), "nothing more is taken");
@@ -113,7 +113,7 @@ impl Attack {
     }
 
     /// The outcome: the device is as good as before.
-    pub(crate) fn ends_harmless(mut self) {
+    pub(crate) fn survives(mut self) {
         assert_eq!(self.queue.broken(), None);
         let ids = self.send(60);
         self.back.answer_all(&ids);

@@ -250,7 +250,7 @@ impl Attack {
 
     /// The outcome: the vif breaks for this reason, told in the store; the neighbour does not care,
     /// and nothing of the rogue's is held any more.
-    pub(crate) fn ends_fatal(mut self, lie: Rogue) {
+    pub(crate) fn breaks(mut self, lie: Rogue) {
         assert_eq!(self.queue.broken(), Some(lie));
         assert!(self.queue.receive(|_, _| ()).is_none(), "nothing more is taken from a liar");
         let id = self.queue.vif();
@@ -272,7 +272,7 @@ impl Attack {
     }
 
     /// The outcome: the vif is as good as before, and so is the neighbour.
-    pub(crate) fn ends_harmless(mut self) {
+    pub(crate) fn survives(mut self) {
         assert_eq!(self.queue.broken(), None);
         let last = self.front.data(0, 60, false);
         self.front.put_data(&[last]);
