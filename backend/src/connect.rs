@@ -362,7 +362,6 @@ impl<D: Domain> Netback<D> {
             batch: self.config.batch,
             segment: Vec::new(),
             starved: None,
-            lossy: None,
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{Ended, Process, Scratch, WATCHDOG, within};
 use nix::sys::signal::Signal;
-use rings::store::{Nodes as _, XsClient};
+use rings::store::XsClient;
 use rings_host::UnixTransport;
 
 /// Points of a run: the k-th change of a state in the store (there are nine when all goes well:
@@ -111,9 +111,8 @@ fn a_process_of_a_run_is_killed() {
             let mut net = start_net(&scratch, "100s");
             let host = net.pid();
             wait_for(&scratch.text("lab"), point, || net.has_ended());
-            let found = within(WATCHDOG, || {
-                net.has_ended() || find(&scratch, victim, host).is_some()
-            });
+            let found =
+                within(WATCHDOG, || net.has_ended() || find(&scratch, victim, host).is_some());
             assert!(found, "{what}: nobody to kill");
             let pid = find(&scratch, victim, host);
             if let Some(pid) = pid {
@@ -187,7 +186,11 @@ fn a_child_is_stopped_at_birth() {
         common::signal(pid.expect("a child"), Signal::SIGSTOP);
         let what = format!("{name:?} stopped at birth");
         let ended = net.end();
-        ended.assert_one_line(&what, 1, &[&format!("process {}", pid.expect("a child")), "stalled"]);
+        ended.assert_one_line(
+            &what,
+            1,
+            &[&format!("process {}", pid.expect("a child")), "stalled"],
+        );
         scratch.assert_clean(&[host], &what);
     }
 }
@@ -298,7 +301,11 @@ fn a_process_by_hand_is_killed() {
             }
             match victim {
                 Victim::Host => {
-                    netback.end().assert_one_line(&what, 1, &["domain 0 (netback, process", "host"]);
+                    netback.end().assert_one_line(
+                        &what,
+                        1,
+                        &["domain 0 (netback, process", "host"],
+                    );
                     host.end();
                 }
                 Victim::Netback | Victim::Netfront => {

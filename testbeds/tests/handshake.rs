@@ -106,7 +106,9 @@ fn without_state_transactions(lines: Vec<String>) -> Vec<String> {
 fn in_words(record: &Record) -> Option<String> {
     let who = match record.by {
         // The toolstack plays the hotplug script too.
-        None if record.args[0].ends_with("hotplug-status") && record.args[1] == "connected" => "cli",
+        None if record.args[0].ends_with("hotplug-status") && record.args[1] == "connected" => {
+            "cli"
+        }
         None => "xl",
         Some(DomId::DOM0) => "d0-kernel",
         Some(_) => "d1-guest",
@@ -159,7 +161,8 @@ fn record() -> Recorded {
     });
     assert!(connected && !netfront.has_ended(), "no vif");
     let mut tree = Vec::new();
-    for path in ["/local/domain/0/backend/vif", "/local/domain/1/device/vif", "/libxl/1/device/vif"] {
+    for path in ["/local/domain/0/backend/vif", "/local/domain/1/device/vif", "/libxl/1/device/vif"]
+    {
         dump(&mut store, path, &mut tree);
     }
     let front = netfront.end();
@@ -200,7 +203,8 @@ fn of(lines: &[String], who: &str) -> Vec<String> {
 #[test]
 fn the_handshake_is_xens() {
     let Recorded { writes, tree } = record();
-    let expected: Vec<String> = golden("vif-connect.txt").iter().filter_map(|l| as_ours(l)).collect();
+    let expected: Vec<String> =
+        golden("vif-connect.txt").iter().filter_map(|l| as_ours(l)).collect();
 
     // Keys, values, order and transactions of each who writes.
     for who in ["xl", "cli", "d0-kernel", "d1-guest"] {

@@ -96,8 +96,7 @@ fn both_ends<N: Nic + 'static>(
     flows: &[u32],
     [meter, other]: [Meter; 2],
 ) -> anyhow::Result<Box<dyn Job>> {
-    let answering =
-        Place { role: Role::Server, own: place.other, other: place.own, ..*place };
+    let answering = Place { role: Role::Server, own: place.other, other: place.own, ..*place };
     let identity =
         Identity { also: Some(address(config.ip, place.other)), ..place.identity(config) };
     let client = parts(config, place, flows)?;
@@ -155,10 +154,8 @@ fn stream_end<'a>(
     flows: &'a [u32],
 ) -> anyhow::Result<Open<'a>> {
     let sends = place.sends(config);
-    let sources: Vec<Source> = flows
-        .iter()
-        .map(|&flow| Source::of(config, flow.into()))
-        .collect::<anyhow::Result<_>>()?;
+    let sources: Vec<Source> =
+        flows.iter().map(|&flow| Source::of(config, flow.into())).collect::<anyhow::Result<_>>()?;
     let out = Out::of(config.out.as_deref().filter(|_| !sends))?;
     let (chunk, think) = (config.len, config.run.think_ns);
     Ok(Box::new(move |i, s| {
