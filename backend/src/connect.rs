@@ -342,7 +342,6 @@ impl<D: Domain> Netback<D> {
             batch: self.config.batch,
             segment: Vec::new(),
             starved: Starved::default(),
-            lossy: None,
         })
     }
 

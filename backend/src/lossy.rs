@@ -1,6 +1,17 @@
 //! Frames lost on purpose: a chance and a seed, the same frames every time. Who asks for it, and what
 //! it does to a protocol, is for others to say.
 
+use rings::Domain;
+
+use crate::queue::Queue;
+
+impl<D: Domain> Queue<D> {
+    /// Loses frames of the guest from now on: with this chance, the same ones for the same seed.
+    pub fn lose_frames(&mut self, chance: f64, seed: u64) {
+        self.tx.lossy = Lossy::new(chance, seed);
+    }
+}
+
 /// Decides which frames are lost.
 #[derive(Debug)]
 pub(crate) struct Lossy {

@@ -10,7 +10,6 @@ use rings::{Domain, DomainError, Foreign, ForeignCounters, Waiter};
 
 use crate::deliver::{deliver, slots_needed};
 use crate::error::Rogue;
-use crate::lossy::Lossy;
 use crate::rx::Rx;
 use crate::starve::Starved;
 use crate::stats::Stats;
@@ -38,16 +37,9 @@ pub struct Queue<D: Domain> {
     pub(crate) segment: Vec<u8>,
     /// Since when the guest has had no buffers for what is meant for it.
     pub(crate) starved: Starved,
-    /// Loses frames of the guest, if that is asked for.
-    pub(crate) lossy: Option<Lossy>,
 }
 
 impl<D: Domain> Queue<D> {
-    /// Loses frames of the guest from now on: with this chance, the same ones for the same seed.
-    pub fn lose_frames(&mut self, chance: f64, seed: u64) {
-        self.lossy = Lossy::new(chance, seed);
-    }
-
     /// Which vif it belongs to.
     #[must_use]
     pub fn vif(&self) -> VifId {
@@ -121,9 +113,6 @@ impl<D: Domain> Queue<D> {
             let outcome = self.tx.collect(self.batch, &mut self.foreign, &mut self.stats);
             if self.believe(outcome) == Some(Notify::Yes) {
                 self.tx_port.send();
-            }
-            if let Some(lossy) = &mut self.lossy {
-                self.stats.tx_lost += self.tx.lose(lossy);
             }
         }
         self.tx.has_frames()

@@ -41,6 +41,8 @@ pub(crate) struct Tx {
     ops: Vec<CopyOp>,
     slots: Vec<Answer>,
     packet: Packet,
+    /// Loses frames, if that is asked for.
+    pub(crate) lossy: Option<Lossy>,
 }
 
 /// A frame in the arena.
@@ -92,6 +94,7 @@ impl Tx {
             ops: Vec::with_capacity(512),
             slots: Vec::with_capacity(512),
             packet: Packet::default(),
+            lossy: None,
         })
     }
 
@@ -115,11 +118,13 @@ impl Tx {
         None
     }
 
-    /// Loses some of the frames just collected. Says how many.
-    pub(crate) fn lose(&mut self, lossy: &mut Lossy) -> u64 {
+    /// Loses some of the frames just collected.
+    #[cold]
+    fn lose(&mut self, stats: &mut Stats) {
+        let Some(lossy) = &mut self.lossy else { return };
         let before = self.frames.len();
         self.frames.retain(|frame| !(frame.good && lossy.loses()));
-        (before - self.frames.len()) as u64
+        stats.tx_lost += (before - self.frames.len()) as u64;
     }
 
     /// The frame that was taken last.
@@ -173,6 +178,9 @@ impl Tx {
             }
         }
         self.copy(foreign, stats);
+        if self.lossy.is_some() {
+            self.lose(stats);
+        }
         Ok(self.answer(stats))
     }
 

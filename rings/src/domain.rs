@@ -86,7 +86,7 @@ pub struct ForeignCounters {
     pub copies: u64,
     /// Bytes copied.
     pub bytes: u64,
-    /// Pages mapped.
+    /// Pages mapped for data; rings stay mapped and do not count.
     pub maps: u64,
     /// Pages unmapped.
     pub unmaps: u64,

@@ -30,7 +30,7 @@ fn a_run_directory_that_cannot_be_one() {
     let nowhere = scratch.text("no/such/dir");
     assert_refused(&scratch, &["--dir", &nowhere], &[&nowhere, "No such file", "another --dir"]);
     let long = scratch.text(&"d".repeat(120));
-    assert_refused(&scratch, &["--dir", &long], &["too long", "--dir"]);
+    assert_refused(&scratch, &["--dir", &long], &["too long", "another --dir"]);
     if nix::unistd::geteuid().is_root() {
         // Root may write everywhere but where nobody may.
         assert_refused(

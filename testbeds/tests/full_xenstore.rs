@@ -95,7 +95,11 @@ fn reading(lab: &Lab) {
     }
     // The whole tree, with permissions, line by line but for the padding.
     let squeezed = |text: &str| -> Vec<String> {
-        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+        let words = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().filter(|word| *word != ".").collect();
+            words.join(" ")
+        };
+        text.lines().map(words).collect()
     };
     for path in [vif, "/local/domain/1/device", "/libxl", "/tool"] {
         let theirs = lab.xens("xenstore-ls", &["-p", path]);

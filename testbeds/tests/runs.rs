@@ -143,8 +143,10 @@ fn mechanisms_show_in_their_counters() {
     let (plain, _) = summary(&scratch, &format!("-n {STREAM}"));
     assert!(number(&plain, "notifies_suppressed") > 0);
     assert!(number(&plain["grants"], "copies") > 0 && number(&plain["grants"], "maps") == 0);
-    let (always, _) = summary(&scratch, "-n 256K --gso off --notify always");
-    assert_eq!(number(&always, "notifies_suppressed"), 0, "{always:#}");
+    // Sends to a port that is pending or masked need no doorbell, so there may be few even then.
+    let (always, config) = summary(&scratch, "-n 256K --gso off --notify always --wait event");
+    assert_eq!(config["notify"], "always");
+    assert!(ratio(&always, "notifies_per_op") > 0.0, "{always:#}");
     let (map, _) = summary(&scratch, "-n 256K --grant map");
     let grants = &map["grants"];
     assert!(number(grants, "maps") > 0 && number(grants, "unmaps") > 0, "{map:#}");

@@ -360,3 +360,11 @@ pub fn watch_host(domain: &HostDomain, on_death: impl FnOnce() + Send + 'static)
     })?;
     Ok(())
 }
+
+/// Whether the host's process has ended; a host that is just ending may be waited for a little.
+#[must_use]
+pub fn host_is_gone(domain: &HostDomain) -> bool {
+    let host = domain.0.host.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut fds = [PollFd::new(host.socket.as_fd(), PollFlags::empty())];
+    matches!(poll(&mut fds, PollTimeout::from(100_u8)), Ok(n) if n > 0)
+}

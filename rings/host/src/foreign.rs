@@ -75,7 +75,6 @@ impl HostForeign {
         };
         match self.engine.in_memory(frame).then(|| map_frame(&self.peer.memory, frame, write)) {
             Some(Ok(region)) => {
-                self.counters.maps += 1;
                 Ok(Mapping { region, gref, write, peer: Arc::clone(&self.peer), table })
             }
             outcome => {
@@ -99,11 +98,13 @@ impl HostForeign {
         if self.mode == GrantMode::Persistent {
             if !self.kept.contains_key(&(op.gref, write)) {
                 let mapping = self.map_page(op.gref, write)?;
+                self.counters.maps += 1;
                 self.kept.insert((op.gref, write), mapping);
             }
             copy(&self.kept[&(op.gref, write)].region, op.offset.into());
         } else {
             let mapping = self.map_page(op.gref, write)?;
+            self.counters.maps += 1;
             copy(&mapping.region, op.offset.into());
             drop(mapping);
             self.cost.charge(Charge::Map(1));

@@ -18,9 +18,9 @@ mod sys;
 mod transport;
 mod waiter;
 
-pub use domain::{Connect, ConnectError, HostDomain, watch_host};
+pub use domain::{Connect, ConnectError, HostDomain, host_is_gone, watch_host};
 pub use foreign::HostForeign;
-pub use rundir::{RunDir, RunDirError, labs};
+pub use rundir::{RunDir, RunDirError, Swept, labs};
 pub use server::{Death, DomainInfo, Host, HostConfig, HostError, is_stopped};
 pub use stats::{Block, BlockKind, Segment, SegmentError};
 pub use sys::set_nice;

@@ -58,6 +58,17 @@ pub enum RunDirError {
     },
 }
 
+/// What [`RunDir::sweep`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Swept {
+    /// A host, or another that sweeps.
+    Held,
+    /// What a dead lab had left; it is gone now.
+    Lab,
+    /// Nothing to do.
+    Nothing,
+}
+
 /// A run directory that is ours. Dropping it removes what the lab put there.
 #[derive(Debug)]
 pub struct RunDir {
@@ -86,6 +97,11 @@ impl RunDir {
     }
 
     fn take_at(dir: &Path) -> Result<Self, RunDirError> {
+        // As much as a socket's address holds.
+        const LONGEST: usize = 107 - "/xenstored.sock".len();
+        if dir.as_os_str().len() > LONGEST {
+            return Err(cannot(dir, Errno::ENAMETOOLONG.into()));
+        }
         let (made, lock) = make_and_lock(dir)?;
         let lock = match lock {
             Ok(lock) => lock,
@@ -115,9 +131,12 @@ impl RunDir {
     }
 
     /// Removes a lab's files from `dir` if no host holds it any more. For children whose host died.
-    /// Whether there were any.
-    pub fn sweep(dir: &Path) -> bool {
-        let Ok(lock) = try_lock(dir) else { return false };
+    pub fn sweep(dir: &Path) -> Swept {
+        let lock = match try_lock(dir) {
+            Ok(lock) => lock,
+            Err(Errno::EWOULDBLOCK) => return Swept::Held,
+            Err(_) => return Swept::Nothing,
+        };
         let found = dir.join(FILES[0]).exists();
         // A directory that a host made is removed with its files; what else is in it stays.
         let text = io::read_to_string(&*lock).unwrap_or_default();
@@ -126,7 +145,7 @@ impl RunDir {
         if made {
             let _ = fs::remove_dir(dir);
         }
-        found
+        if found { Swept::Lab } else { Swept::Nothing }
     }
 }
 

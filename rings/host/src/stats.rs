@@ -84,7 +84,7 @@ pub enum SegmentError {
     #[error("{0} is not a statistics segment of this version")]
     Foreign(String),
     /// Everything else.
-    #[error("statistics segment: {0}")]
+    #[error("cannot have a statistics segment")]
     Shmem(#[from] ShmemError),
 }
 

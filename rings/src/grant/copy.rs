@@ -150,8 +150,8 @@ impl CopyEngine {
         let mut places = [0; GROUP];
         for (op, place) in group.iter_mut().zip(&mut places) {
             let fits = op.local as usize + op.len as usize <= arena;
-            let located = if fits { self.locate(op, write) } else { Err(GntStatus::BadCopyArg) };
-            match located {
+            let located = self.locate(op, write);
+            match if fits { located } else { located.and(Err(GntStatus::BadCopyArg)) } {
                 Ok(at) => {
                     (op.status, *place) = (GntStatus::Okay, at);
                     if write {

@@ -13,7 +13,7 @@ use rings::store::Nodes;
 use rings::{DomId, Domain, GrantMode};
 use rings_host::{BlockKind, Connect, HostDomain, Segment};
 
-use super::process::{StopFlag, connect, end_with_host, spin};
+use super::process::{StopFlag, connect, end_with_host, spin, unless_host_gone};
 use super::reports;
 use super::wired::Wired;
 use super::worker::{Command, Handle, Parts, Told};
@@ -41,7 +41,8 @@ pub fn run(run: &RunConfig, stop: &StopFlag) -> anyhow::Result<()> {
         cost: cost(run),
     })?;
     end_with_host(&domain, "netback")?;
-    let outcome = Driver::start(&domain, run)?.serve(stop);
+    let outcome = Driver::start(&domain, run).and_then(|driver| driver.serve(stop));
+    let outcome = unless_host_gone(&domain, outcome);
     domain.goodbye(u32::from(outcome.is_err()));
     outcome
 }

@@ -9,7 +9,7 @@ use rings::store::{Nodes, XenbusState};
 use rings::{DomId, Domain};
 use rings_host::{BlockKind, Connect, HostDomain, Segment};
 
-use super::process::{StopFlag, connect, end_with_host, spin};
+use super::process::{StopFlag, connect, end_with_host, spin, unless_host_gone};
 use super::reports::{self, FrontReport, Outcome};
 use super::worker::{Command, Handle, Parts, Told};
 use crate::config::{NetConfig, NetPath};
@@ -36,7 +36,8 @@ pub fn run(config: &NetConfig, domid: Option<u16>, stop: &StopFlag) -> anyhow::R
         cost: super::netback::cost(&config.run),
     })?;
     end_with_host(&domain, "netfront")?;
-    let outcome = Guest::connect(&domain, config)?.run(stop);
+    let outcome = Guest::connect(&domain, config).and_then(|guest| guest.run(stop));
+    let outcome = unless_host_gone(&domain, outcome);
     domain.goodbye(u32::from(outcome.is_err()));
     outcome
 }

@@ -1,9 +1,10 @@
 //! What every domain's process does: CPU, priority, signals, the host's death.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -11,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use rings::Domain as _;
 use rings::evtchn::{Spin, WaitPolicy};
-use rings_host::{Connect, ConnectError, HostDomain, RunDir, watch_host};
+use rings_host::{Connect, ConnectError, HostDomain, RunDir, Swept, host_is_gone, watch_host};
 
 use super::logging::exit;
 use crate::config::{self, RunConfig};
@@ -80,7 +81,7 @@ pub(super) fn spin(run: &RunConfig, guests: usize) -> Spin {
     };
     let shared = run.front_cpus.iter().any(|cpu| run.back_cpus.contains(cpu))
         || guests > run.front_cpus.len().max(1);
-    let budget = std::time::Duration::from_secs_f64(run.spin_us.max(0.0) / 1e6);
+    let budget = Duration::from_secs_f64(run.spin_us.max(0.0) / 1e6);
     Spin::new(policy, budget, shared)
 }
 
@@ -92,7 +93,30 @@ pub(super) fn connect(wanted: &Connect) -> Result<HostDomain, ConnectError> {
     let outcome = HostDomain::connect(wanted);
     if outcome.is_err() && crate::lab::is_child() {
         // The host died before it knew us: what it left is ours to remove.
-        RunDir::sweep(&wanted.dir);
+        sweep(&wanted.dir);
+    }
+    outcome
+}
+
+/// Sweeps what a host left that is just dying: its connections may be closed before its lock is.
+fn sweep(dir: &Path) -> Swept {
+    for _ in 0..200 {
+        match RunDir::sweep(dir) {
+            Swept::Held => std::thread::sleep(Duration::from_millis(5)),
+            other => return other,
+        }
+    }
+    Swept::Held
+}
+
+/// The outcome of a domain's work. Without its host everything fails somehow; what there is to say
+/// about that is said by [`end_with_host`], which then ends the process.
+pub(super) fn unless_host_gone<T>(
+    domain: &HostDomain,
+    outcome: anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    if outcome.is_err() && host_is_gone(domain) {
+        std::thread::sleep(Duration::from_secs(10));
     }
     outcome
 }
@@ -104,10 +128,8 @@ pub(super) fn end_with_host(domain: &HostDomain, name: &'static str) -> io::Resu
     let quiet = crate::lab::is_child();
     let name = format!("domain {} ({name}, process {})", domain.domid(), std::process::id());
     watch_host(domain, move || {
-        // A host that ends in good order has removed its files; then there is nothing to say.
-        let died = dir.join("host.sock").exists();
-        let swept = RunDir::sweep(&dir);
-        if swept || (died && !quiet) {
+        let swept = sweep(&dir) == Swept::Lab;
+        if swept || !quiet {
             eprintln!("error: the host of {} is gone, so {name} ends", dir.display());
         }
         exit(1);

@@ -104,7 +104,7 @@ fn show(
         summary: crate::results::Summary { rss_bytes: None, ..summary },
         host,
     };
-    print!("{}", report::run_text(&report::what(config), &results));
+    super::print(&report::run_text(&report::what(config), &results))?;
     match summary::failure(&reports) {
         Some(why) => bail!(why),
         None => Ok(()),

@@ -18,8 +18,22 @@ mod summary;
 mod tools;
 mod tour;
 
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+
 pub(crate) use children::is_child;
 pub use hand::{host, netback, netfront};
 pub use net::net;
 pub use tools::{ls, store};
 pub use tour::tour;
+
+/// Writes results to stdout. A reader that has gone away wants no more of them, which is fine.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to stdout")
+        }
+        _ => Ok(()),
+    }
+}

@@ -26,16 +26,16 @@ pub fn net(config: &NetConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow
     let quiet = config.run.quiet || json == Some(&JsonTo::Stdout);
     let what = report::what(config);
     if !quiet {
-        println!("{}", report::headline(config));
+        super::print(&(report::headline(config) + "\n"))?;
     }
     let (results, failure) = run(config, &what, Show { quiet, points: None }, stop)?;
     match json {
-        Some(JsonTo::Stdout) => print!("{}", results.to_json()?),
+        Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
         Some(JsonTo::File(path)) => {
             write_json(path, &results)?;
-            print!("{}", report::run_text(&what, &results));
+            super::print(&report::run_text(&what, &results))?;
         }
-        None => print!("{}", report::run_text(&what, &results)),
+        None => super::print(&report::run_text(&what, &results))?,
     }
     match failure {
         Some(why) => bail!(why),

@@ -30,7 +30,7 @@ pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
     }
     let rows: Vec<Row<'_>> = done.iter().map(|(what, results)| Row { what, results }).collect();
     let wrote = write(&rows, Path::new(OUT))?;
-    print!("{}", report::tour_text(&rows, &wrote));
+    super::print(&report::tour_text(&rows, &wrote))?;
     if failures.is_empty() { Ok(()) } else { bail!(failures.join("; ")) }
 }
 

@@ -130,8 +130,8 @@ impl App for Receiver {
                     net.meter.error(|| what);
                 }
             }
-            // The sender has closed, and everything is taken: so do we.
-            if !flow.closed && flow.offset > 0 && !socket.may_recv() {
+            // The sender has closed, and everything is taken, be it nothing at all: so do we.
+            if !flow.closed && begun(socket) && !socket.may_recv() {
                 socket.close();
                 flow.closed = true;
                 any = true;
@@ -143,6 +143,12 @@ impl App for Receiver {
     fn done(&self) -> bool {
         self.flows.iter().all(|flow| flow.closed)
     }
+}
+
+/// Whether there is, or was, a connection.
+fn begun(socket: &tcp::Socket<'_>) -> bool {
+    use tcp::State::{Listen, SynReceived, SynSent};
+    !matches!(socket.state(), Listen | SynSent | SynReceived)
 }
 
 /// Whether a socket that was closed has nothing more to say: TIME-WAIT is not waited for.

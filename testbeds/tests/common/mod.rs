@@ -91,6 +91,8 @@ impl Scratch {
         let mut all: Vec<String> =
             self.processes().iter().map(|pid| format!("process {pid}: {}", name(*pid))).collect();
         all.extend(entries(&self.path("pvlab")));
+        // Where the tests put labs with a directory of their own, which a host makes and removes.
+        all.extend(self.path("lab").exists().then(|| self.text("lab")));
         all.extend(segments(hosts));
         all
     }

@@ -70,7 +70,7 @@ pub enum HostError {
     #[error(transparent)]
     Segment(#[from] SegmentError),
     /// The system said no.
-    #[error("cannot start the host: {0}")]
+    #[error("cannot start the host")]
     Io(#[from] io::Error),
 }
 
