@@ -325,7 +325,8 @@ fn descriptors_sent_to_the_host_are_not_kept() {
         attacker.send(close.as_bytes(), &fds).expect("sent");
         let answer = attacker.receive().expect("answered as if they were not there");
         assert_eq!(answer.status, errno(Errno::EINVAL));
-        assert_eq!(open_fds(), before, "after {count} descriptors");
+        // What HELLO passed on may have been counted in `before` still.
+        until("what was sent is closed again", || open_fds() <= before);
     }
     drop((attacker, null));
     lab.ends_unharmed();
