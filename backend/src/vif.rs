@@ -45,6 +45,6 @@ pub struct Accepted {
 pub enum VifEvent<D: Domain> {
     /// These queues are to be served.
     Connected(VifId, Vec<Queue<D>>),
-    /// All queues of this vif must be closed; then call [`Netback::disconnected`].
+    /// All queues of this vif must be closed; then call [`Netback::disconnected`](crate::Netback::disconnected).
     Disconnect(VifId),
 }
