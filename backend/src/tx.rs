@@ -118,7 +118,8 @@ impl Tx {
         None
     }
 
-    /// Loses some of the frames just collected.
+    /// Loses some of the frames just collected, once their slots are answered: answers know frames by
+    /// their place.
     #[cold]
     fn lose(&mut self, stats: &mut Stats) {
         let Some(lossy) = &mut self.lossy else { return };
@@ -178,10 +179,11 @@ impl Tx {
             }
         }
         self.copy(foreign, stats);
+        let notify = self.answer(stats);
         if self.lossy.is_some() {
             self.lose(stats);
         }
-        Ok(self.answer(stats))
+        Ok(notify)
     }
 
     /// Journey 11. Gives the frame just parsed its place in private memory, and plans its copies.
