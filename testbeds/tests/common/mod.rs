@@ -110,6 +110,11 @@ impl Drop for Scratch {
         for pid in self.processes() {
             signal(pid, nix::sys::signal::Signal::SIGKILL);
         }
+        // Their segments are found by their run directories alone, which go with this one.
+        within(Duration::from_secs(5), || self.processes().is_empty());
+        for dir in entries(&self.path("pvlab")).iter().chain([&self.text("lab")]) {
+            rings_host::RunDir::sweep(Path::new(dir));
+        }
     }
 }
 
