@@ -166,6 +166,7 @@ impl Tx {
         if self.ring.unconsumed_requests() == 0 && self.ring.poll_requests()? == 0 {
             return Ok(Notify::No);
         }
+        foreign.anticipate();
         while self.frames.len() < budget && self.used < TURN_BYTES {
             match parse(&mut self.ring, &mut self.packet) {
                 Ok(Some(Verdict::Good)) => self.admit(stats),

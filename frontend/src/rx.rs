@@ -10,7 +10,7 @@ use rings::io::netif::{
 use rings::mem::Frames;
 use rings::ring::{FrontRing, Notify, Sring};
 use rings::weaken::{Check, skipped};
-use rings::{DomId, Domain, DomainError, Gref, Memory, PAGE_SIZE};
+use rings::{CACHE_LINE, DomId, Domain, DomainError, Gref, Memory, PAGE_SIZE};
 
 use crate::error::Misbehaviour;
 use crate::stats::Stats;
@@ -99,7 +99,18 @@ impl Rx {
     /// Whether there are responses.
     #[inline(always)]
     pub(crate) fn poll(&mut self) -> Result<bool, Misbehaviour> {
-        Ok(self.ring.unconsumed_responses() > 0 || self.ring.poll_responses()? > 0)
+        if self.ring.unconsumed_responses() > 0 {
+            return Ok(true);
+        }
+        if self.ring.poll_responses()? == 0 {
+            return Ok(false);
+        }
+        // Which page it fills is known before the response is read, and a small frame is in its
+        // first two cache lines: they come over together with the response's.
+        let page = usize::from(slot_of(self.ring.next_response())) * PAGE_SIZE;
+        self.buffers.region().prefetch_read(page);
+        self.buffers.region().prefetch_read(page + CACHE_LINE);
+        Ok(true)
     }
 
     /// Journey 18. The next whole frame, copied out of its pages: its length and what came with it.

@@ -59,6 +59,11 @@ pub trait Foreign: Send + std::fmt::Debug {
     /// A mapped page; dropping it unmaps.
     type Mapping: Send + std::fmt::Debug;
 
+    /// Requests have been seen whose pages are not known yet. Buffers are reused the most recently
+    /// used first, so a lone request's bytes are likely where the last batch's were: their cache
+    /// lines can be asked for while the request itself is still on its way. A hint.
+    fn anticipate(&self) {}
+
     /// Copies out of granted pages into `arena`. Each operation gets its own status; one that fails
     /// leaves the others alone. Returns the bytes copied.
     fn copy_from(&mut self, ops: &mut [CopyOp], arena: &mut [u8]) -> u64;

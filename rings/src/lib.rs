@@ -27,3 +27,6 @@ pub use memory::Memory;
 
 /// Bytes in a page, a frame, and so in one grant (`XEN_PAGE_SIZE`).
 pub const PAGE_SIZE: usize = 4096;
+
+/// Bytes of a cache line: what goes from one CPU to another at a time.
+pub const CACHE_LINE: usize = 64;

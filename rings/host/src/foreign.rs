@@ -118,6 +118,11 @@ impl Foreign for HostForeign {
     type Mapping = Mapping;
 
     #[inline]
+    fn anticipate(&self) {
+        self.engine.anticipate();
+    }
+
+    #[inline]
     fn copy_from(&mut self, ops: &mut [CopyOp], arena: &mut [u8]) -> u64 {
         if self.mode == GrantMode::Copy {
             self.charge_copy(ops.len());
