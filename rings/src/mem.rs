@@ -92,7 +92,7 @@ impl Region {
     ///
     /// # Panics
     /// If they are not inside the region or not aligned to `align`: offsets given here are the
-    /// caller's own constants or were checked by it, never a peer's.
+    /// caller's own constants or were checked by it, never the other end's.
     #[inline(always)]
     fn at(&self, offset: usize, size: usize, align: usize) -> *mut u8 {
         assert!(
@@ -132,7 +132,7 @@ impl Region {
     pub fn read<T: FromBytes>(&self, offset: usize) -> T {
         let at = self.at(offset, size_of::<T>(), align_of::<T>());
         // SAFETY: inside the mapping, aligned; FromBytes means any bytes are a T; volatile, so the
-        // compiler can neither repeat nor skip the read while the peer writes.
+        // compiler can neither repeat nor skip the read while the other end writes.
         unsafe { at.cast::<T>().read_volatile() }
     }
 
@@ -185,7 +185,7 @@ impl Region {
     }
 
     /// Tells the CPU that the cache line at `offset` will be written soon. A hint: a line that
-    /// the peer's CPU holds takes hundreds of cycles to come over, and asking for the next batch's
+    /// the other end's CPU holds takes hundreds of cycles to come over, and asking for the next batch's
     /// lines early lets those waits overlap.
     #[inline(always)]
     pub fn prefetch_write(&self, offset: usize) {
@@ -207,7 +207,7 @@ impl Region {
 /// Both ranges are mapped for `len` bytes and do not overlap.
 #[inline(always)]
 unsafe fn copy_shared(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: the caller's promise. The peer may write meanwhile: the writes of another process
+    // SAFETY: the caller's promise. The other end may write meanwhile: the writes of another process
     // are outside the abstract machine, and bytes copied may be torn, which every user allows for.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
     // After this the compiler must assume that the shared bytes have changed, so it can never
@@ -254,7 +254,7 @@ impl Frames {
 
     /// Lends `len` bytes at `offset` as a slice, to be filled in place.
     ///
-    /// For frames that no request on a ring names: a peer that keeps to the rules does not write
+    /// For frames that no request on a ring names: a process that keeps to the rules does not write
     /// them (they are granted read-only, and our copy and map refuse), so the slice is ours alone
     /// until it is published. A process that goes around this library and scribbles on the pool can
     /// spoil the bytes of the frame being built; that is a known gap, told in the README.

@@ -2,7 +2,7 @@
 //!
 //! For tests only. A build without the feature `weaken`, which is off by default, has [`skipped`]
 //! as the constant `false`, and the compiler leaves nothing of it. Each name stands at the one check
-//! it is named after; what a peer can do when that check is gone is told by the tests.
+//! it is named after; what the other end can do when that check is gone is told by the tests.
 
 /// A check that can be left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,4 +1,4 @@
-//! Do values survive their way through the page, and can no bytes of a peer upset a decoder?
+//! Do values survive their way through the page, and can no bytes of the other end upset a decoder?
 //!
 //! Properties of `rings::io`'s decoding and encoding. Sizes and offsets are `abi_layout`'s.
 
@@ -57,7 +57,7 @@ proptest! {
         }
     }
 
-    /// Bits a peer sets without a name are neither lost nor taken for others.
+    /// Bits the other end sets without a name are neither lost nor taken for others.
     #[test]
     fn raw_flags_survive(bits: u16) {
         let request = TxRequest { flags: bits, ..TxRequest::default() };

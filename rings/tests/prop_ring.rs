@@ -208,7 +208,7 @@ fn agree<M: SringMem + Clone>(mem: M, base: u32, steps: &[Step]) -> Result<(), T
     Ok(())
 }
 
-/// What a peer may make of the shared words at any time.
+/// What the other end may make of the shared words at any time.
 #[derive(Clone, Copy, Debug)]
 enum Lie {
     To(u32),
@@ -265,7 +265,7 @@ fn survive<M: SringMem + Clone>(
                 back.put_response(item);
             }
             Step::PutRequest(_) | Step::PutResponse(_) => {}
-            // The peer may ask to be woken for nothing; that is all its event index can do.
+            // The other end may ask to be woken for nothing; that is all its event index can do.
             Step::PushRequests => {
                 let _ = front.push_requests();
             }

@@ -499,7 +499,7 @@ static inline int pvlab_end_access(struct pvlab *lab, uint32_t gref)
 	if (gref >= lab->grant_frames * PVLAB_GRANTS_PER_FRAME || !lab->given[gref])
 		return -EINVAL;
 	uint64_t *entry = pvlab_entry(lab, gref), word = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
-	/* A few tries: a peer that keeps flipping bits must not keep us here. 0: withdrawn before. */
+	/* A few tries: one that keeps flipping bits must not keep us here. 0: withdrawn before. */
 	for (int tries = 0; word; tries++) {
 		if (tries == 5 || word & (PVLAB_GRANT_READING | PVLAB_GRANT_WRITING))
 			return -EBUSY;

@@ -15,7 +15,7 @@ use rings::grant::{CopyEngine, GrantPage, Hold, Layout, Pins};
 use rings::store::XsClient;
 use rings::{DomId, Domain, DomainError, GrantMode, Memory, PAGE_SIZE, Port};
 
-use crate::foreign::{HostForeign, Peer};
+use crate::foreign::{Granter, HostForeign};
 use crate::mapping;
 use crate::proto::{ANY, Kind, Message, VERSION};
 use crate::sys::{self, Received};
@@ -73,7 +73,7 @@ struct Inner {
     memory: Memory,
     cost: Cost,
     first_store: Mutex<Option<OwnedFd>>,
-    peers: Mutex<HashMap<DomId, Weak<Peer>>>,
+    granters: Mutex<HashMap<DomId, Weak<Granter>>>,
 }
 
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl HostDomain {
             memory,
             cost: Cost::new(connect_to.cost),
             first_store: Mutex::new(Some(welcome.store)),
-            peers: Mutex::new(HashMap::new()),
+            granters: Mutex::new(HashMap::new()),
         })))
     }
 
@@ -193,15 +193,15 @@ impl HostDomain {
         Ok(Channel::new(Port(answer.arg[0]), remote, end, words, doorbell, cost))
     }
 
-    /// The part of a peer's state that all our queues share.
-    fn peer(&self, remote: DomId, memory: OwnedFd) -> Arc<Peer> {
-        let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(peer) = peers.get(&remote).and_then(Weak::upgrade) {
-            return peer;
+    /// The part of a granter's state that all our queues share.
+    fn granter(&self, remote: DomId, memory: OwnedFd) -> Arc<Granter> {
+        let mut granters = self.0.granters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(granter) = granters.get(&remote).and_then(Weak::upgrade) {
+            return granter;
         }
-        let peer = Arc::new(Peer { memory, pins: Mutex::new(Pins::default()) });
-        peers.insert(remote, Arc::downgrade(&peer));
-        peer
+        let granter = Arc::new(Granter { memory, pins: Mutex::new(Pins::default()) });
+        granters.insert(remote, Arc::downgrade(&granter));
+        granter
     }
 }
 
@@ -320,8 +320,8 @@ impl Domain for HostDomain {
         let table = GrantPage::new(&region, &layout).ok_or_else(bad)?;
         let hold = Hold::attach(line as usize, &table);
         let engine = CopyEngine::new(self.domid(), region, table, hold);
-        let peer = self.peer(remote, memory);
-        Ok(HostForeign::new(self.domid(), mode, peer, engine, self.0.cost.clone(), released))
+        let granter = self.granter(remote, memory);
+        Ok(HostForeign::new(self.domid(), mode, granter, engine, self.0.cost.clone(), released))
     }
 
     fn waiter(&self) -> Result<EpollWaiter, DomainError> {

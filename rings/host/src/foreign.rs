@@ -14,7 +14,7 @@ use crate::mapping::map_frame;
 
 /// What all queues that serve the same frontend share: its memory, and what of it is pinned.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct Granter {
     pub(crate) memory: OwnedFd,
     pub(crate) pins: Mutex<Pins>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Peer {
 pub struct HostForeign {
     caller: DomId,
     mode: GrantMode,
-    peer: Arc<Peer>,
+    granter: Arc<Granter>,
     engine: CopyEngine,
     cost: Cost,
     counters: ForeignCounters,
@@ -40,13 +40,13 @@ pub struct Mapping {
     region: Region,
     gref: Gref,
     write: bool,
-    peer: Arc<Peer>,
+    granter: Arc<Granter>,
     table: GrantPage,
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let mut pins = self.peer.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
         // We made this pin, so it is there.
         let _ = pins.unpin(&self.table, self.gref, self.write);
     }
@@ -56,29 +56,29 @@ impl HostForeign {
     pub(crate) fn new(
         caller: DomId,
         mode: GrantMode,
-        peer: Arc<Peer>,
+        granter: Arc<Granter>,
         engine: CopyEngine,
         cost: Cost,
         released: Released,
     ) -> Self {
         let counters = ForeignCounters::default();
         let kept = HashMap::new();
-        Self { caller, mode, peer, engine, cost, counters, kept, _released: released }
+        Self { caller, mode, granter, engine, cost, counters, kept, _released: released }
     }
 
     fn map_page(&mut self, gref: Gref, write: bool) -> Result<Mapping, GntStatus> {
         self.cost.charge(Charge::Map(1));
         let table = self.engine.table().clone();
         let frame = {
-            let mut pins = self.peer.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
             pins.pin(&table, self.caller, gref, write)?
         };
-        match self.engine.in_memory(frame).then(|| map_frame(&self.peer.memory, frame, write)) {
+        match self.engine.in_memory(frame).then(|| map_frame(&self.granter.memory, frame, write)) {
             Some(Ok(region)) => {
-                Ok(Mapping { region, gref, write, peer: Arc::clone(&self.peer), table })
+                Ok(Mapping { region, gref, write, granter: Arc::clone(&self.granter), table })
             }
             outcome => {
-                let mut pins = self.peer.pins.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
                 let _ = pins.unpin(&table, gref, write);
                 Err(if outcome.is_none() { GntStatus::BadPage } else { GntStatus::NoSpace })
             }

@@ -25,7 +25,7 @@ pub struct GrantTable<M> {
 }
 
 impl<M: GrantMem> GrantTable<M> {
-    /// Tries to swap an entry that the other side keeps changing before we call it in use: a peer
+    /// Tries to swap an entry that the other side keeps changing before we call it in use: whoever
     /// that flips flags must not keep us here (XSA-295).
     const SWAP_TRIES: u32 = 5;
 

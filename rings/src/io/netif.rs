@@ -2,7 +2,7 @@
 //!
 //! Here: requests, responses and extras as bytes, their flags and status codes, and the rules by
 //! which slots make a packet. Not here: the rings those slots live in (`ring`), the control ring
-//! ([`netif_ctrl`](super::netif_ctrl)), store keys, and whether a peer's values make sense: a
+//! ([`netif_ctrl`](super::netif_ctrl)), store keys, and whether the other end's values make sense: a
 //! request of 60,000 bytes at offset 60,000 is a well-formed [`TxRequest`] and netback's problem.
 //!
 //! # Transmit: frontend to backend
@@ -117,7 +117,7 @@ pub struct TxRequest {
     pub gref: u32,
     /// Where in the page they start, in bytes.
     pub offset: u16,
-    /// [`TxFlags`], raw: a peer may set bits that have no name. Read them with [`Self::flags`].
+    /// [`TxFlags`], raw: the other end may set bits that have no name. Read them with [`Self::flags`].
     pub flags: u16,
     /// The frontend's number for this request, echoed in [`TxResponse::id`].
     pub id: u16,

@@ -1,6 +1,6 @@
 //! Enums over the numbers that travel on a page, with `from_raw` as the one way in.
 //!
-//! A peer can write any number, so none becomes an enum by a cast: `from_raw` answers `None` to a
+//! The other end can write any number, so none becomes an enum by a cast: `from_raw` says `None` to a
 //! number without a meaning, and `as` is for the way out alone. The numbers themselves live with
 //! the structures they are fields of.
 

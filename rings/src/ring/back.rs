@@ -15,7 +15,7 @@ pub struct BackRing<M, Req, Rsp> {
     mask: u32,
     /// Responses put, published or not.
     rsp_prod_pvt: u32,
-    /// Responses published: our own copy of `rsp_prod`, which the peer could overwrite.
+    /// Responses published: our own copy of `rsp_prod`, which the other end could overwrite.
     rsp_prod: u32,
     /// The last `req_prod` believed.
     req_prod: u32,

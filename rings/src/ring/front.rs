@@ -15,7 +15,7 @@ pub struct FrontRing<M, Req, Rsp> {
     mask: u32,
     /// Requests put, published or not.
     req_prod_pvt: u32,
-    /// Requests published: our own copy of `req_prod`, which the peer could overwrite.
+    /// Requests published: our own copy of `req_prod`, which the other end could overwrite.
     req_prod: u32,
     /// The last `rsp_prod` believed.
     rsp_prod: u32,

@@ -29,7 +29,7 @@ pub use mem::{Index, SringMem};
 pub use notify::{Notify, must_notify};
 pub use sring::Sring;
 
-/// The peer published an index that cannot be: further ahead than the ring is long, further than
+/// The other end published an index that cannot be: further ahead than the ring is long, further than
 /// there are requests to answer, or backwards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{index:?} went from {seen} to {claimed}, which is more than the {limit} the ring allows")]

@@ -1,6 +1,6 @@
-//! When to wake the peer: the inequality of `RING_PUSH_*_AND_CHECK_NOTIFY`, as a pure function.
+//! When to wake the other end: the inequality of `RING_PUSH_*_AND_CHECK_NOTIFY`, as a pure function.
 
-/// Whether the event index lies in `(old, new]`, modulo 2^32: the peer asked to be woken when the
+/// Whether the event index lies in `(old, new]`, modulo 2^32: the other end asked to be woken when the
 /// producer passes `event`, and this push, from `old` to `new`, passes it.
 #[inline(always)]
 #[must_use]
@@ -8,13 +8,13 @@ pub const fn must_notify(old: u32, new: u32, event: u32) -> bool {
     new.wrapping_sub(event) < new.wrapping_sub(old)
 }
 
-/// The answer of a push: whether the peer asked to be woken for it.
+/// The answer of a push: whether the other end asked to be woken for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use = "a push that says notify and is not followed by a send leaves the peer asleep"]
+#[must_use = "a push that says notify and is not followed by a send leaves the other end asleep"]
 pub enum Notify {
     /// Send on the event channel.
     Yes,
-    /// The peer will look by itself.
+    /// The other end will look by itself.
     No,
 }
 

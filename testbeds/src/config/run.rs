@@ -29,11 +29,11 @@ pub enum WaitPolicy {
     Poll,
 }
 
-/// When a domain tells its peer about new slots.
+/// When a domain tells the other end about new slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NotifyPolicy {
-    /// When the peer's event index asks for it.
+    /// When the other end's event index asks for it.
     Suppressed,
     /// After every push.
     Always,
@@ -90,7 +90,7 @@ pub struct RunConfig {
     pub wait: WaitPolicy,
     /// Microseconds an adaptive waiter looks before it sleeps.
     pub spin_us: f64,
-    /// When a domain tells its peer about new slots.
+    /// When a domain tells the other end about new slots.
     pub notify: NotifyPolicy,
     /// Most frames or requests handled between two pushes.
     pub batch: u32,
@@ -104,7 +104,7 @@ pub struct RunConfig {
     pub think_ns: u64,
     /// Where the free-running ring indices start.
     pub index_base: u32,
-    /// Seconds without progress after which a peer counts as stalled.
+    /// Seconds without progress after which the other end counts as stalled.
     pub stall_timeout: f64,
     /// The run directory; a fresh temporary one if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -74,7 +74,7 @@ impl Guest {
                 },
                 always_notify: config.run.notify == crate::config::NotifyPolicy::Always,
                 index_base: config.run.index_base,
-                // Twice what makes a peer count as stalled: then the host has said so before.
+                // Twice what makes the other end count as stalled: then the host has said so before.
                 timeout: Duration::from_secs_f64(config.run.stall_timeout * 2.0),
             },
         )?;

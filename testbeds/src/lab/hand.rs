@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::bail;
-use rings_host::{Death, Host};
+use rings_host::{Host, News};
 
 use super::children::{self, is_child, told, wake_when_orphaned};
 use super::summary;
@@ -31,19 +31,19 @@ pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
     );
     while !stop.is_set() {
         match host.news(Duration::from_millis(100)) {
-            Some(Death::Born(d)) => {
+            Some(News::Born(d)) => {
                 say(
                     config,
                     &format!("domain {} ({}, process {}) registered", d.domid, d.name, d.pid),
                 );
             }
-            Some(Death::Gone(d, Some(_))) => {
+            Some(News::Gone(d, Some(_))) => {
                 say(config, &format!("domain {} ({}) left", d.domid, d.name));
             }
-            Some(Death::Gone(d, None)) => {
+            Some(News::Gone(d, None)) => {
                 say(config, &format!("domain {} ({}, process {}) died", d.domid, d.name, d.pid));
             }
-            Some(Death::Stalled(d)) => {
+            Some(News::Stalled(d)) => {
                 say(config, &format!("domain {} ({}, process {}) stalled", d.domid, d.name, d.pid));
             }
             None => {}

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rings_host::{Death, Host, HostConfig};
+use rings_host::{Host, HostConfig, News};
 
 use super::children::{Domain, LastWords};
 use super::sample::{Pids, Sampler};
@@ -182,19 +182,19 @@ impl Lab {
             bail!("interrupted");
         }
         match self.host.news(LOOK) {
-            Some(Death::Born(who)) => {
+            Some(News::Born(who)) => {
                 if config.path == NetPath::Bridge && who.domid.0 > 0 && who.domid.0 % 2 == 0 {
                     self.servers.push(who.pid);
                 }
                 Ok(())
             }
-            Some(Death::Stalled(who)) => bail!(
+            Some(News::Stalled(who)) => bail!(
                 "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
                 who.domid,
                 who.name,
                 who.pid
             ),
-            Some(Death::Gone(who, None)) => {
+            Some(News::Gone(who, None)) => {
                 let how = self.how_ended(who.pid);
                 bail!("domain {} ({}, process {}) died: {how}", who.domid, who.name, who.pid)
             }

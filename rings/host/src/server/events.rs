@@ -24,7 +24,7 @@ use rings::io::xs_wire::{XsdSockmsg, XsdType};
 use rings::store::frame;
 
 use super::registry::Registry;
-use super::{Death, HostConfig};
+use super::{HostConfig, News};
 use crate::stats::Segment;
 use crate::store::ConnId;
 use crate::sys::{self, Received};
@@ -42,7 +42,7 @@ const UNREAD_BYTES: usize = 4096;
 pub(super) struct Started {
     pub(super) thread: JoinHandle<()>,
     pub(super) stop: Arc<EventFd>,
-    pub(super) news: Receiver<Death>,
+    pub(super) news: Receiver<News>,
 }
 
 /// What a readable descriptor is.

@@ -87,8 +87,8 @@ pub struct DomainInfo {
 
 /// Something that happened to a domain.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Death {
-    /// It registered: not a death, but the beginning of what can end in one.
+pub enum News {
+    /// It registered.
     Born(DomainInfo),
     /// Its process ended; with the status it said goodbye with, or `None` if it did not.
     Gone(DomainInfo, Option<u32>),
@@ -101,7 +101,7 @@ pub enum Death {
 pub struct Host {
     thread: Option<JoinHandle<()>>,
     stop: std::sync::Arc<nix::sys::eventfd::EventFd>,
-    news: Receiver<Death>,
+    news: Receiver<News>,
     segment: Segment,
     dir: RunDir,
 }
@@ -133,7 +133,7 @@ impl Host {
 
     /// The next thing that happens to a domain, if it does so within `timeout`.
     #[must_use]
-    pub fn news(&self, timeout: Duration) -> Option<Death> {
+    pub fn news(&self, timeout: Duration) -> Option<News> {
         // Too late, or the host has ended: there are no news either way.
         self.news.recv_timeout(timeout).ok()
     }

@@ -14,7 +14,7 @@ use rings::{DomId, Port};
 use super::devices::Devices;
 use super::ports::Ports;
 use super::stall::Stall;
-use super::{Death, DomainInfo, HostConfig};
+use super::{DomainInfo, HostConfig, News};
 use crate::mapping::{map, sealed_memfd};
 use crate::proto::{ANY, Kind, Message, VERSION};
 use crate::stats::{BLOCKS, Segment};
@@ -68,11 +68,11 @@ pub(super) struct Registry {
     pub(super) xs: Xenstored,
     stall: Stall,
     segment: Segment,
-    news: Sender<Death>,
+    news: Sender<News>,
 }
 
 impl Registry {
-    pub(super) fn new(config: HostConfig, segment: Segment, news: Sender<Death>) -> Self {
+    pub(super) fn new(config: HostConfig, segment: Segment, news: Sender<News>) -> Self {
         let mut xs = Xenstored::new();
         if let Some(recorder) = &config.record {
             xs.record_to(recorder.clone());
@@ -175,7 +175,7 @@ impl Registry {
         self.domains.insert(domid, dom);
         self.devices.introduce(&mut self.xs, domid);
         // Nobody listens when the lab is just ending.
-        let _ = self.news.send(Death::Born(info));
+        let _ = self.news.send(News::Born(info));
         *who = Some(domid);
         Ok(answer)
     }
@@ -255,7 +255,7 @@ impl Registry {
         }
         self.xs.domain_gone(domid);
         self.devices.gone(&mut self.xs, domid);
-        let _ = self.news.send(Death::Gone(dom.info, dom.goodbye));
+        let _ = self.news.send(News::Gone(dom.info, dom.goodbye));
     }
 
     /// Time has passed: looks for domains that have stopped.
@@ -264,7 +264,7 @@ impl Registry {
             let (info, timeout) = (&dom.info, self.config.stall_timeout);
             if self.stall.look(info.domid, info.pid, &self.segment, timeout, now) {
                 tracing::info!(domid = %info.domid, name = info.name, "domain stalled");
-                let _ = self.news.send(Death::Stalled(info.clone()));
+                let _ = self.news.send(News::Stalled(info.clone()));
             }
         }
     }
