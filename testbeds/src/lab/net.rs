@@ -7,16 +7,13 @@ use anyhow::{Context as _, bail};
 use rings_host::{Host, HostConfig, News};
 
 use super::children::{Domain, LastWords};
-use super::sample::{Pids, Sampler};
+use super::sample::{LOOK, Pids, Sampler};
 use super::summary;
 use crate::cli::JsonTo;
 use crate::config::{Amount, NetConfig, NetPath};
 use crate::domain::{FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Results, Start, host_info};
-
-/// Between two looks at a run.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Does one run and shows what came of it.
 ///
@@ -181,7 +178,7 @@ impl Lab {
         if stop.is_set() {
             bail!("interrupted");
         }
-        match self.host.news(LOOK) {
+        match self.host.news(self.sampler.pause()) {
             Some(News::Born(who)) => {
                 if config.path == NetPath::Bridge && who.domid.0 > 0 && who.domid.0 % 2 == 0 {
                     self.servers.push(who.pid);

@@ -1,15 +1,23 @@
 //! What is looked at from outside while a run goes on: the rate, from the statistics segment; CPU
-//! time and memory, from /proc.
+//! time, from the processes' clocks; memory, from /proc.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use rings_host::{BlockKind, Segment};
 
 use crate::config::{Mode, NetConfig};
 use crate::counters::Counters;
 use crate::results::{Cpu, Interval};
-use crate::units::float;
+
+/// Between two looks at a run.
+pub(super) const LOOK: Duration = Duration::from_millis(20);
+/// The same while the run is young.
+const LOOK_YOUNG: Duration = Duration::from_millis(2);
+/// How long a run is young.
+const YOUNG: Duration = Duration::from_millis(100);
 
 /// Processes of one side.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +38,8 @@ pub(super) struct Sampler {
     last: Option<Began>,
     intervals: Vec<Interval>,
     peak_kib: u64,
+    /// When memory was looked at last.
+    weighed: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -59,6 +69,7 @@ impl Sampler {
             last: None,
             intervals: Vec::new(),
             peak_kib: 0,
+            weighed: Instant::now(),
         }
     }
 
@@ -87,7 +98,10 @@ impl Sampler {
         if now.cpu.0 >= began.cpu.0 && now.cpu.1 >= began.cpu.1 && done.0 > self.last?.done.0 {
             self.last = Some(now);
         }
-        self.peak_kib = self.peak_kib.max(self.pids.peak_kib());
+        if now.at.duration_since(self.weighed) >= LOOK {
+            self.weighed = now.at;
+            self.peak_kib = self.peak_kib.max(self.pids.peak_kib());
+        }
         let interval = self.interval?;
         let from = interval * u32::try_from(self.intervals.len()).ok()?;
         let due = from + interval;
@@ -104,6 +118,12 @@ impl Sampler {
         Some(one)
     }
 
+    /// How long to wait until the next look. A short run is looked at often, so that it is seen at
+    /// all; a long one seldom, so that looking does not slow it down.
+    pub(super) fn pause(&self) -> Duration {
+        if self.elapsed() < YOUNG { LOOK_YOUNG } else { LOOK }
+    }
+
     /// How long it has gone on.
     pub(super) fn elapsed(&self) -> Duration {
         self.began.map_or(Duration::ZERO, |began| began.at.elapsed())
@@ -114,7 +134,7 @@ impl Sampler {
         let (began, last) = (self.began?, self.last?);
         let seconds = last.at.duration_since(began.at).as_secs_f64();
         // Two samples too close together say nothing.
-        (seconds > 0.1).then(|| Cpu {
+        (seconds > 0.005).then(|| Cpu {
             front: (last.cpu.0 - began.cpu.0) / seconds,
             back: (last.cpu.1 - began.cpu.1) / seconds,
         })
@@ -138,8 +158,8 @@ impl Sampler {
 impl Pids {
     /// CPU seconds of each side so far.
     fn cpu_seconds(&self) -> (f64, f64) {
-        let of = |pids: &[i32]| pids.iter().map(|&pid| cpu_ns(pid)).sum::<u64>();
-        (float(of(&self.front)) / 1e9, float(of(&self.back)) / 1e9)
+        let of = |pids: &[i32]| pids.iter().map(|&pid| cpu_time(pid).as_secs_f64()).sum();
+        (of(&self.front), of(&self.back))
     }
 
     /// Peak resident memory of all, this process included. KiB.
@@ -149,14 +169,10 @@ impl Pids {
     }
 }
 
-/// CPU nanoseconds of a process: the first figure of each of its threads' schedstat.
-fn cpu_ns(pid: i32) -> u64 {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
-    let of = |path: std::path::PathBuf| -> Option<u64> {
-        let text = fs::read_to_string(path.join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse().ok()
-    };
-    tasks.flatten().filter_map(|task| of(task.path())).sum()
+/// CPU time of a process. Its clock is exact to the nanosecond, where /proc counts ticks.
+fn cpu_time(pid: i32) -> Duration {
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid));
+    clock.and_then(ClockId::now).map_or(Duration::ZERO, Duration::from)
 }
 
 fn peak_kib(pid: i32) -> u64 {

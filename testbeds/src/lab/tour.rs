@@ -45,7 +45,7 @@ fn stops(quiet: bool) -> [(NetConfig, f64); 4] {
     let mut frames = of(Mode::Pktgen, Amount::Seconds(2.0));
     frames.run.verify = false;
     [
-        (of(Mode::Stream, Amount::Count(128 << 20)), 0.02),
+        (of(Mode::Stream, Amount::Count(128 << 20)), 0.002),
         (frames, 0.1),
         (of(Mode::Rr, Amount::Seconds(2.0)), 0.1),
         (of(Mode::Crr, Amount::Seconds(2.0)), 0.1),

@@ -58,17 +58,18 @@ struct Axes {
 
 fn draw(svg: &mut String, axes: &Axes, curves: &[(&[Point], RGBColor)]) -> anyhow::Result<()> {
     let (divisor, prefix) = scale(axes.highest);
+    let (time, second) = if axes.seconds < 0.5 { ("milliseconds", 1e3) } else { ("seconds", 1.0) };
     let top = if axes.highest > 0.0 { axes.highest / divisor * 1.1 } else { 1.0 };
     let canvas = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&canvas)
         .margin(8)
         .x_label_area_size(42)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..axes.seconds, 0.0..top)?;
+        .build_cartesian_2d(0.0..axes.seconds * second, 0.0..top)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
-        .x_desc("seconds")
+        .x_desc(time)
         .y_desc(format!("{prefix}{}", axes.unit))
         .x_labels(8)
         .y_labels(5)
@@ -81,7 +82,7 @@ fn draw(svg: &mut String, axes: &Axes, curves: &[(&[Point], RGBColor)]) -> anyho
         .light_line_style(TRANSPARENT)
         .draw()?;
     for (points, colour) in curves {
-        let scaled = points.iter().map(|(x, y)| (*x, *y / divisor));
+        let scaled = points.iter().map(|(x, y)| (*x * second, *y / divisor));
         chart.draw_series(LineSeries::new(scaled, colour.stroke_width(2)))?;
     }
     canvas.present()?;
