@@ -50,9 +50,15 @@ const PORTS: u16 = 256;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
+    /// Without a connection.
     Idle,
+    /// Connecting, asking, or waiting for the answer.
     Open,
+    /// About to send the FIN.
     Closing,
+    /// The FIN is sent; the server's has not come.
+    Closed,
+    /// No connection follows.
     Finished,
 }
 
@@ -122,20 +128,15 @@ impl App for Client {
                         flow.phase = Phase::Idle;
                     }
                 }
-                Phase::Closing if left(socket.state()) => {
-                    // The FIN went out in the turn that closed; this one has seen its answer.
-                    let took = Instant::now().duration_since(flow.began);
+                Phase::Closed if left(socket.state()) => {
                     net.meter.tick(net.now);
-                    let report = &mut net.meter.report;
-                    report.ops += 1;
-                    report.bytes += (self.sizes.0 + self.sizes.1) as u64;
-                    let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-                    report.latencies.get_or_insert_default().record(ns);
+                    net.meter.report.ops += 1;
+                    net.meter.report.bytes += (self.sizes.0 + self.sizes.1) as u64;
                     self.done += 1;
                     flow.phase = Phase::Idle;
                     any = true;
                 }
-                Phase::Idle | Phase::Closing | Phase::Finished => {}
+                Phase::Idle | Phase::Closing | Phase::Closed | Phase::Finished => {}
             }
             // The last ACK of a connection leaves with this turn: the next begins in the turn after.
             if flow.phase == Phase::Idle && !any {
@@ -150,6 +151,15 @@ impl App for Client {
             }
         }
         any
+    }
+
+    fn sent(&mut self, net: &mut Net<'_>) {
+        for flow in self.flows.iter_mut().filter(|flow| flow.phase == Phase::Closing) {
+            let took = flow.began.elapsed();
+            let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            net.meter.report.latencies.get_or_insert_default().record(ns);
+            flow.phase = Phase::Closed;
+        }
     }
 
     fn done(&self) -> bool {

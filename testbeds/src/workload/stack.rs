@@ -19,6 +19,10 @@ impl App for Box<dyn App> {
         (**self).poll(net)
     }
 
+    fn sent(&mut self, net: &mut Net<'_>) {
+        (**self).sent(net);
+    }
+
     fn done(&self) -> bool {
         (**self).done()
     }
@@ -28,6 +32,8 @@ impl App for Box<dyn App> {
 pub(super) trait App: Send {
     /// Looks at its sockets and does what can be done. `true` if it did anything.
     fn poll(&mut self, net: &mut Net<'_>) -> bool;
+    /// All the stack had to send is on the ring.
+    fn sent(&mut self, _net: &mut Net<'_>) {}
     /// Whether it has done all it was to do.
     fn done(&self) -> bool;
 }
@@ -69,6 +75,8 @@ pub(super) struct Stack<N: Nic, A> {
     budget: usize,
     /// Empty turns since the last look at the clock.
     idle: u32,
+    /// The last turn did something: the next may have more to do, even if nothing comes.
+    moved: bool,
     /// The last turn ended because the ring was full.
     blocked: bool,
     /// When the stack's next timer is due.
@@ -112,6 +120,7 @@ impl<N: Nic, A: App> Stack<N, A> {
             origin: Instant::now(),
             budget,
             idle: 0,
+            moved: false,
             blocked: false,
             due: None,
         }
@@ -146,6 +155,11 @@ impl<N: Nic, A: App> Stack<N, A> {
         any |= after.0 != before.0;
         self.blocked = after.1 != before.1;
         self.nic.flush();
+        if !self.blocked {
+            let Self { iface, sockets, meter, .. } = self;
+            self.app.sent(&mut Net { iface, sockets, now, meter });
+        }
+        self.moved = any;
         if self.meter.wants_base() {
             self.meter.set_base(base.unwrap_or_default());
         }
@@ -174,7 +188,7 @@ impl<N: Nic, A: App> Task for Stack<N, A> {
         let time = self.stack_time(now);
         let delay = self.iface.poll_delay(time, &self.sockets);
         self.due = delay.map(|d| now + Duration::from_micros(d.total_micros()));
-        self.nic.arm(self.blocked, now)
+        self.nic.arm(self.blocked, now) | self.moved
     }
 
     fn disarm(&mut self) -> bool {
