@@ -43,8 +43,12 @@ impl Spin {
     /// Empty looks before a polling worker lets others run.
     const LOOKS_PER_YIELD: u32 = 256;
 
+    /// Times a worker on a shared CPU lets others run before it sleeps: when it is its turn again,
+    /// what it waits for has often come, without an event and a wake-up.
+    const YIELDS: u32 = 2;
+
     /// An idle loop that spins at most `budget` before it sleeps. With `shared_cpu` it does not
-    /// spin at all, since what it waits for can only happen once it has left the CPU.
+    /// spin at all, since what it waits for can only happen once it has left the CPU: it yields.
     #[must_use]
     pub fn new(policy: WaitPolicy, budget: Duration, shared_cpu: bool) -> Self {
         let ns = u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX);
@@ -68,7 +72,14 @@ impl Spin {
         self.looks = self.looks.wrapping_add(1);
         match self.policy {
             WaitPolicy::Event => Next::Sleep,
-            WaitPolicy::Adaptive if self.shared_cpu => Next::Sleep,
+            WaitPolicy::Adaptive if self.shared_cpu => {
+                if self.looks > Self::YIELDS {
+                    Next::Sleep
+                } else {
+                    std::thread::yield_now();
+                    Next::Look
+                }
+            }
             WaitPolicy::Adaptive => {
                 std::hint::spin_loop();
                 let due = self.looks.is_multiple_of(Self::LOOKS_PER_CLOCK);

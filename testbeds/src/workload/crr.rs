@@ -58,6 +58,8 @@ enum Phase {
     Closing,
     /// The FIN is sent; the server's has not come.
     Closed,
+    /// The last ACK is about to be sent: the next connection begins when it is.
+    Leaving,
     /// No connection follows.
     Finished,
 }
@@ -133,33 +135,42 @@ impl App for Client {
                     net.meter.report.ops += 1;
                     net.meter.report.bytes += (self.sizes.0 + self.sizes.1) as u64;
                     self.done += 1;
-                    flow.phase = Phase::Idle;
+                    flow.phase = Phase::Leaving;
                     any = true;
                 }
-                Phase::Idle | Phase::Closing | Phase::Closed | Phase::Finished => {}
-            }
-            // The last ACK of a connection leaves with this turn: the next begins in the turn after.
-            if flow.phase == Phase::Idle && !any {
-                net.meter.tick(net.now);
-                if net.meter.is_over(net.now, self.done) {
-                    flow.phase = Phase::Finished;
-                } else {
-                    think(self.think_ns);
-                    Self::connect(flow, self.sizes, self.remote, net);
+                Phase::Idle => {
+                    net.meter.tick(net.now);
+                    if net.meter.is_over(net.now, self.done) {
+                        flow.phase = Phase::Finished;
+                    } else {
+                        think(self.think_ns);
+                        Self::connect(flow, self.sizes, self.remote, net);
+                    }
+                    any = true;
                 }
-                any = true;
+                Phase::Closing | Phase::Closed | Phase::Leaving | Phase::Finished => {}
             }
         }
         any
     }
 
-    fn sent(&mut self, net: &mut Net<'_>) {
-        for flow in self.flows.iter_mut().filter(|flow| flow.phase == Phase::Closing) {
-            let took = flow.began.elapsed();
-            let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-            net.meter.report.latencies.get_or_insert_default().record(ns);
-            flow.phase = Phase::Closed;
+    fn sent(&mut self, net: &mut Net<'_>) -> bool {
+        let mut more = false;
+        for flow in &mut self.flows {
+            match flow.phase {
+                Phase::Closing => {
+                    let ns = u64::try_from(flow.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                    net.meter.report.latencies.get_or_insert_default().record(ns);
+                    flow.phase = Phase::Closed;
+                }
+                Phase::Leaving => {
+                    flow.phase = Phase::Idle;
+                    more = true;
+                }
+                _ => {}
+            }
         }
+        more
     }
 
     fn done(&self) -> bool {

@@ -19,8 +19,8 @@ impl App for Box<dyn App> {
         (**self).poll(net)
     }
 
-    fn sent(&mut self, net: &mut Net<'_>) {
-        (**self).sent(net);
+    fn sent(&mut self, net: &mut Net<'_>) -> bool {
+        (**self).sent(net)
     }
 
     fn done(&self) -> bool {
@@ -32,8 +32,11 @@ impl App for Box<dyn App> {
 pub(super) trait App: Send {
     /// Looks at its sockets and does what can be done. `true` if it did anything.
     fn poll(&mut self, net: &mut Net<'_>) -> bool;
-    /// All the stack had to send is on the ring.
-    fn sent(&mut self, _net: &mut Net<'_>) {}
+    /// All the stack had to send is on the ring. `true` if there is more to do at once, even if
+    /// nothing comes.
+    fn sent(&mut self, _net: &mut Net<'_>) -> bool {
+        false
+    }
     /// Whether it has done all it was to do.
     fn done(&self) -> bool;
 }
@@ -75,7 +78,9 @@ pub(super) struct Stack<N: Nic, A> {
     budget: usize,
     /// Empty turns since the last look at the clock.
     idle: u32,
-    /// The last turn did something: the next may have more to do, even if nothing comes.
+    /// The application has more to do, even if nothing comes.
+    more: bool,
+    /// The last turn did something: no sleep before one that did nothing.
     moved: bool,
     /// The last turn ended because the ring was full.
     blocked: bool,
@@ -120,6 +125,7 @@ impl<N: Nic, A: App> Stack<N, A> {
             origin: Instant::now(),
             budget,
             idle: 0,
+            more: false,
             moved: false,
             blocked: false,
             due: None,
@@ -147,18 +153,23 @@ impl<N: Nic, A: App> Stack<N, A> {
                 _ => any = true,
             }
         }
-        let Self { iface, sockets, meter, .. } = self;
-        any |= self.app.poll(&mut Net { iface, sockets, now, meter });
         let before = self.nic.sent();
-        let _ = self.iface.poll_egress(time, &mut self.nic, &mut self.sockets);
-        let after = self.nic.sent();
-        any |= after.0 != before.0;
-        self.blocked = after.1 != before.1;
-        self.nic.flush();
-        if !self.blocked {
+        self.blocked = false;
+        // What leaves makes room for more, of which smoltcp takes a frame of each socket at a time.
+        for round in 0..self.budget {
             let Self { iface, sockets, meter, .. } = self;
-            self.app.sent(&mut Net { iface, sockets, now, meter });
+            let moved = self.app.poll(&mut Net { iface, sockets, now, meter });
+            any |= moved;
+            if self.blocked || (round > 0 && !moved) {
+                break;
+            }
+            let _ = self.iface.poll_egress(time, &mut self.nic, &mut self.sockets);
+            self.blocked = self.nic.sent().1 != before.1;
         }
+        any |= self.nic.sent().0 != before.0;
+        self.nic.flush();
+        let Self { iface, sockets, meter, .. } = self;
+        self.more = !self.blocked && self.app.sent(&mut Net { iface, sockets, now, meter });
         self.moved = any;
         if self.meter.wants_base() {
             self.meter.set_base(base.unwrap_or_default());
@@ -173,7 +184,7 @@ impl<N: Nic, A: App> Stack<N, A> {
 
 impl<N: Nic, A: App> Task for Stack<N, A> {
     fn work(&mut self) -> bool {
-        if !self.nic.poll() {
+        if !self.nic.poll() && !self.more {
             // Nothing came: only a timer, or the application's own time, can make work.
             self.idle += 1;
             if !self.idle.is_multiple_of(IDLE_TURNS_PER_CLOCK) {
