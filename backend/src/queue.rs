@@ -247,6 +247,9 @@ impl<D: Domain> Queue<D> {
         if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
             return false;
         }
+        // What was sent while we looked anyway told nothing new: only what comes from here on is an
+        // event, and has to bring work. The rings are looked at below.
+        self.disarm();
         let mut pending = self.tx_port.unmask();
         if let Some(port) = &self.rx_port {
             pending |= port.unmask();
@@ -321,9 +324,9 @@ impl<D: Domain> Queue<D> {
         self.starved.set_timers(drain, stall);
     }
 
-    /// Whether requests of the guest wait of which no event has told.
+    /// Whether requests of the guest wait, which after a sleep without an event is one too few.
     pub fn missed(&mut self) -> bool {
-        !self.tx_port.clear() && self.poll()
+        self.poll()
     }
 
     /// Sleeps on this queue's doorbells from now on.

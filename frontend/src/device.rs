@@ -56,8 +56,8 @@ impl phy::TxToken for TxToken<'_> {
     #[inline(always)]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         match self.tx.takes(len) {
-            // smoltcp has no way to hear "no" here; there is room, since tokens are only given out
-            // when the largest frame fits, and it makes none larger than its capabilities say.
+            // smoltcp has no way to hear "no" here. There is room for the largest frame where it
+            // asked to send; an answer larger than a page (an echo of one) is not sent.
             false => f(&mut vec![0; len]),
             true => self.tx.xmit(len, true, self.gso, self.stats, f).expect("room was there"),
         }
@@ -76,7 +76,7 @@ impl<D: Domain> Device for Nic<D> {
     #[inline]
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
         // A received frame may be answered at once: without room for that it stays on the ring.
-        if !self.queue.has_room() {
+        if !self.queue.can_answer() {
             return None;
         }
         let (len, _) = self.queue.next_frame()?;

@@ -134,16 +134,29 @@ impl<D: Domain> Queue<D> {
         sent
     }
 
-    /// Whether a frame of any length can be sent now.
+    /// Whether a frame of any length can be sent now, with slots to spare for answers to what comes
+    /// in.
     #[inline]
     pub fn has_room(&mut self) -> bool {
+        self.has(Tx::has_room)
+    }
+
+    /// Whether what comes in can be answered now, by a frame of a page.
+    #[inline]
+    pub fn can_answer(&mut self) -> bool {
+        self.has(Tx::has_single)
+    }
+
+    /// Whether there is `room`; pages are taken back only if not.
+    #[inline(always)]
+    fn has(&mut self, room: fn(&Tx) -> bool) -> bool {
         if self.broken.is_some() {
             return false;
         }
-        if !self.tx.has_room() {
+        if !room(&self.tx) {
             self.reap();
         }
-        self.broken.is_none() && self.tx.has_room()
+        self.broken.is_none() && room(&self.tx)
     }
 
     /// Takes back the pages of frames the backend is done with. Says how many slots.
@@ -228,6 +241,9 @@ impl<D: Domain> Queue<D> {
         if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
             return false;
         }
+        // What was sent while we looked anyway told nothing new: only what comes from here on is an
+        // event, and has to bring work. The rings are looked at below.
+        self.disarm();
         let mut pending = self.tx_port.unmask();
         if let Some(port) = &self.rx_port {
             pending |= port.unmask();
@@ -267,6 +283,12 @@ impl<D: Domain> Queue<D> {
     #[must_use]
     pub fn patience(&self, now: Instant) -> Duration {
         self.eoi.masked_until(now).map_or(Duration::MAX, |until| until - now)
+    }
+
+    /// Whether frames wait, which after a sleep without an event is one too few.
+    pub fn missed(&mut self) -> bool {
+        let outcome = self.rx.poll();
+        self.believe(outcome).unwrap_or(false)
     }
 
     /// Sleeps on this queue's doorbells from now on.

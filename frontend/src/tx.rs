@@ -16,6 +16,10 @@ use crate::stats::Stats;
 /// Slots kept free so that the next frame, of whatever length, fits: 18 for data, one for the
 /// extra.
 const FRAME_SLOTS: u32 = 19;
+/// Slots kept free for answers to what comes in. Without them two ends that both have much to send
+/// stop for good: this one takes nothing in because it could not answer, so that the other, which
+/// waits for buffers, never answers what fills this ring.
+const ANSWERS: u32 = 32;
 /// Frames shorter than this start at different cache lines of their pages. Pages begin at
 /// multiples of 4096, and so would all frames begin in the same few cache sets.
 const STAGGER_BELOW: usize = 2048;
@@ -64,21 +68,27 @@ impl Tx {
         }
     }
 
-    /// Whether a frame of any length can be sent now.
+    /// Whether a frame of any length can be sent now, and answers besides.
     #[inline(always)]
     pub(crate) fn has_room(&self) -> bool {
-        self.ring.free_requests() >= FRAME_SLOTS && self.pool.has_room()
+        self.ring.free_requests() >= FRAME_SLOTS + ANSWERS && self.pool.has_room()
+    }
+
+    /// Whether a frame of a page can be sent now.
+    #[inline(always)]
+    pub(crate) fn has_single(&self) -> bool {
+        self.ring.free_requests() >= 2 && self.pool.has_single()
     }
 
     #[inline(always)]
-    fn has_single(&self) -> bool {
-        self.ring.free_requests() >= 2 && self.pool.has_single()
+    fn has_run(&self) -> bool {
+        self.ring.free_requests() >= FRAME_SLOTS && self.pool.has_room()
     }
 
     /// Whether a frame of this length can be sent now.
     #[inline(always)]
     pub(crate) fn takes(&self, len: usize) -> bool {
-        let fits = if len <= rings::PAGE_SIZE { self.has_single() } else { self.has_room() };
+        let fits = if len <= rings::PAGE_SIZE { self.has_single() } else { self.has_run() };
         fits && (1..=usize::from(netif::MAX_TX_SIZE)).contains(&len)
     }
 
@@ -204,7 +214,8 @@ impl Tx {
     /// Asks to be woken when there is room for a frame of any length; `true` if there are answers
     /// already that may make it.
     pub(crate) fn final_check(&mut self) -> Result<bool, Misbehaviour> {
-        let missing = FRAME_SLOTS.saturating_sub(self.ring.free_requests()).max(1);
+        let wanted = FRAME_SLOTS + ANSWERS;
+        let missing = wanted.saturating_sub(self.ring.free_requests()).max(1);
         Ok(self.ring.final_check_for_many(missing)?)
     }
 

@@ -75,6 +75,8 @@ counters! {
     syscalls,
     /// Times a port was kept masked because its events brought no work.
     storm_delays,
+    /// Work found after a long sleep of which no event had told.
+    lost_wakeups,
     /// Cycles doing something.
     busy_cycles,
     /// Cycles looking and finding nothing.
@@ -104,6 +106,7 @@ impl Counters {
     pub fn plus_same_worker(&self, other: &Self) -> Self {
         Self {
             wakeups: self.wakeups.max(other.wakeups),
+            lost_wakeups: self.lost_wakeups.max(other.lost_wakeups),
             busy_cycles: self.busy_cycles.max(other.busy_cycles),
             spin_cycles: self.spin_cycles.max(other.spin_cycles),
             sleep_cycles: self.sleep_cycles.max(other.sleep_cycles),

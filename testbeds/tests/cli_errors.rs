@@ -94,6 +94,8 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("net --mode maerts -R", &["-R", "drop one"]),
     ("net --mode rr -l 64", &["-l 64", "use -r"]),
     ("net -r 1,1", &["-r 1,1", "use --mode rr"]),
+    ("net --mode udp -R --drop 0.1", &["--drop 0.1", "drop -R"]),
+    ("net --mode udp -n 100", &["-n 100", "use a smaller -l"]),
     ("net --mode udp --window 64K", &["--window 64K", "drop --window"]),
     ("net --out x --verify off", &["--out x", "use --verify on"]),
     ("net --out x -P 2", &["--out x", "use -P 1"]),

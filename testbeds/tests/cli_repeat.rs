@@ -95,6 +95,7 @@ prop_compose! {
         }
         config.reverse = reverse && !round_trips && config.wire != WireKind::Reflect;
         config.vifs = if reflect { vifs } else { default_vifs(config.path) };
+        if config.reverse && config.path == NetPath::Backend { config.drop = 0.0 }
         if config.path == NetPath::Bridge { config.vifs += config.vifs % 2 }
         if !pktgen { config.parallel = parallel }
         if !pktgen && mode != Mode::Udp { config.window = window }
@@ -105,6 +106,9 @@ prop_compose! {
             Mode::Pktgen => len.clamp(60, if sg { 65_535 } else { 4096 }),
             _ => len,
         };
+        if let (Mode::Udp, Amount::Count(bytes)) = (mode, &mut config.run.amount) {
+            *bytes = (*bytes).max(config.len as u64);
+        }
         config.gso = config.default_gso();
         if !default_gso && config.gso > 0 {
             config.gso = if gso as usize > config.mtu { gso } else { 0 };

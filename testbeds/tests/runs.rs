@@ -222,12 +222,17 @@ fn datagrams_arrive() {
         "-R --csum off",
         "--grant persistent",
         "--path loopback",
+        // More than both rings hold, to oneself: neither half may wait for the other for good.
+        "--path loopback -n 16M",
+        "--path bridge",
     ] {
-        let (summary, config) = summary(&scratch, &format!("--mode udp -n 64K {typed}"));
+        let amount = if typed.contains("-n") { "" } else { "-n 64K" };
+        let (summary, config) = summary(&scratch, &format!("--mode udp {amount} {typed}"));
         assert_eq!(number(&summary, "lost"), 0, "{typed}: {summary:#}");
         let (bytes, len) = (number(&summary, "bytes"), number(&config, "len"));
         let flows = number(&config, "parallel") * 2;
-        assert!(bytes + flows * len > 64 << 10, "{typed}: {summary:#}");
+        let wanted = config["amount"]["count"].as_u64().expect("a count");
+        assert!(bytes + flows * len > wanted, "{typed}: {summary:#}");
         assert_eq!(bytes, number(&summary, "bytes_verified"), "{typed}");
         assert!(bytes.is_multiple_of(len), "{typed}: whole datagrams");
     }
@@ -292,6 +297,28 @@ fn what_is_lost_on_purpose_is_counted_and_a_stream_survives_it() {
     assert_eq!(number(&again, "lost"), lost, "the same seed loses the same frames");
     let (back, _) = summary(&scratch, "--mode pktgen -l 64 -n 2000 --wire reflect --drop 0.1");
     assert_eq!(number(&back, "lost") + number(&back, "bytes") / 64, 2000, "{back:#}");
+}
+
+/// Whoever sleeps is woken by the event it waits for, and by no guard against storms or timer.
+#[test]
+fn sleepers_are_woken_by_events() {
+    let scratch = Scratch::new();
+    for typed in [
+        "--mode rr -n 2000 --wait event",
+        "--mode rr -n 2000 -A 0,0",
+        "--mode crr -n 500 --wait event",
+        "--mode crr -n 500 -A 0,0",
+        "--mode udp -n 8M -A 0,0",
+        "--mode udp -n 8M --path bridge",
+        "--mode rr -n 2000 --path bridge",
+        "-n 8M -A 0,0 --path bridge",
+    ] {
+        let (summary, _) = summary(&scratch, typed);
+        assert_eq!(number(&summary, "lost_wakeups"), 0, "{typed}: {summary:#}");
+        // A guest that connects may be met by a few events before there is anything to do.
+        assert!(number(&summary, "storm_delays") <= 2, "{typed}: {summary:#}");
+        assert!(number(&summary, "wakeups") > 0, "{typed}: {summary:#}");
+    }
 }
 
 /// What is allocated when a run begins and ends is a handful, whatever its length: the loop itself

@@ -195,6 +195,12 @@ impl<D: Domain> Task for BridgePort<D> {
         if self.lock().held { storm.min(HOLD / 8) } else { storm }
     }
 
+    fn missed(&mut self) -> bool {
+        let mut any = false;
+        self.each(|queue| any |= queue.missed());
+        any
+    }
+
     fn finished(&self) -> bool {
         self.with(|queue| queue.broken().is_some()).unwrap_or(true)
     }

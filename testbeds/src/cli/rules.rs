@@ -3,7 +3,7 @@
 
 use super::net_options::{NetArgs, TrafficArgs};
 use super::refusal::Refusal;
-use crate::config::{Mode, NetConfig, NetPath, WireKind, word};
+use crate::config::{Amount, Mode, NetConfig, NetPath, WireKind, word};
 use crate::units::format_size;
 
 /// Bytes of the largest frame that one slot carries: a page.
@@ -20,6 +20,8 @@ pub(super) fn check(typed: &NetArgs, config: &NetConfig) -> Verdict {
     options_of_other_modes(&typed.traffic, config.mode)?;
     files(&typed.traffic, config)?;
     length(&typed.traffic, config)?;
+    amount(config)?;
+    direction(config)?;
     device(typed, config)?;
     path(config)?;
     bridge(config)
@@ -85,6 +87,27 @@ fn files(typed: &TrafficArgs, config: &NetConfig) -> Verdict {
         return Ok(());
     };
     Err(Refusal::of("--out", out.display(), &why))
+}
+
+/// What cannot be done with frames that go this way.
+fn direction(config: &NetConfig) -> Verdict {
+    let drops = config.drop > 0.0 && matches!(config.mode, Mode::Udp | Mode::Pktgen);
+    if drops && config.reverse && config.path == NetPath::Backend {
+        let why = "loses what guests send, and with -R they send nothing; drop -R";
+        return Err(Refusal::of("--drop", config.drop, why));
+    }
+    Ok(())
+}
+
+/// Whether there is anything to do.
+fn amount(config: &NetConfig) -> Verdict {
+    if let (Mode::Udp, Amount::Count(bytes)) = (config.mode, config.run.amount)
+        && bytes < config.len as u64
+    {
+        let why = format!("less than one datagram of {} bytes; use a smaller -l", config.len);
+        return Err(Refusal::of("-n", format_size(bytes), &why));
+    }
+    Ok(())
 }
 
 fn length(typed: &TrafficArgs, config: &NetConfig) -> Verdict {

@@ -242,6 +242,7 @@ impl<K: Copy + Eq> Loop<K> {
         let time = self.worker.time();
         Counters {
             wakeups: self.worker.wakeups(),
+            lost_wakeups: self.worker.lost_wakeups(),
             syscalls: self.worker.waiter_ref().sleeps(),
             busy_cycles: time.busy,
             spin_cycles: time.spun,

@@ -86,6 +86,8 @@ pub(super) fn summarise(
         notifies_per_op: per(both.notifies, ops),
         notifies_suppressed: Some(both.suppressed),
         wakeups: Some(both.wakeups),
+        lost_wakeups: Some(both.lost_wakeups),
+        storm_delays: Some(both.storm_delays),
         batch_mean: per(both.pushed, both.pushes),
         ring_full: Some(both.ring_full),
         cycles_per_op: per(both.busy_cycles, ops),

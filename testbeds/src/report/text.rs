@@ -135,9 +135,16 @@ fn ring(summary: &Summary) -> String {
         summary.ring_full.map(|n| format!("full {} times", thousands(n))),
         summary.notifies_suppressed.map(|n| format!("{} notifications spared", thousands(n))),
         summary.wakeups.map(|n| format!("{} wake-ups", thousands(n))),
+        some(summary.lost_wakeups).map(|n| format!("{} events lost", thousands(n))),
+        some(summary.storm_delays).map(|n| format!("{} delays against storms", thousands(n))),
         summary.stalls.map(|n| format!("{} stalls", thousands(n))),
     ];
     labelled("rings: ", parts)
+}
+
+/// What is worth a word only where there is any.
+fn some(count: Option<u64>) -> Option<u64> {
+    count.filter(|&n| n > 0)
 }
 
 fn work(summary: &Summary) -> String {

@@ -51,6 +51,12 @@ pub struct Summary {
     /// Times a side was woken from sleep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wakeups: Option<u64>,
+    /// Work found after a long sleep of which no event had told: 0, unless an event was stolen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_wakeups: Option<u64>,
+    /// Times a port was kept masked because its events brought no work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm_delays: Option<u64>,
     /// Mean slots per push.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_mean: Option<f64>,

@@ -64,6 +64,16 @@ impl App for Both {
         any
     }
 
+    fn sent(&mut self, net: &mut Net<'_>) -> bool {
+        let Net { iface, sockets, now, meter } = net;
+        let (client, server) = match self.server_counts {
+            true => (&mut self.other, &mut **meter),
+            false => (&mut **meter, &mut self.other),
+        };
+        let more = self.server.sent(&mut Net { iface, sockets, now: *now, meter: server });
+        more | self.client.sent(&mut Net { iface, sockets, now: *now, meter: client })
+    }
+
     fn done(&self) -> bool {
         self.client.done() && self.settled
     }

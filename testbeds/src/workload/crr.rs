@@ -116,7 +116,7 @@ impl App for Client {
             match flow.phase {
                 Phase::Open => {
                     any |= send_some(socket, &mut flow.to_send);
-                    let (moved, wrong) = take_some(socket, &mut flow.to_come);
+                    let (moved, wrong) = take_some(socket, &mut flow.to_come, net.meter);
                     any |= moved;
                     if wrong > 0 {
                         net.meter.error(|| format!("{wrong} wrong bytes in a response"));
@@ -217,7 +217,7 @@ impl App for Server {
                 _ => {}
             }
             if *to_come > 0 {
-                let (moved, wrong) = take_some(socket, to_come);
+                let (moved, wrong) = take_some(socket, to_come, net.meter);
                 any |= moved;
                 if wrong > 0 {
                     net.meter.error(|| format!("{wrong} wrong bytes in a request"));

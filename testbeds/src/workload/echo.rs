@@ -124,6 +124,10 @@ impl<N: Nic> Task for Echo<N> {
         self.nic.settle(worked, now);
     }
 
+    fn missed(&mut self) -> bool {
+        self.nic.missed()
+    }
+
     fn patience(&self, now: Instant) -> Duration {
         let quiet = if self.quiet_since.is_some() { QUIET } else { Duration::MAX };
         self.nic.patience(now).min(quiet)

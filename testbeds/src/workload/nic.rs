@@ -25,6 +25,8 @@ pub trait Nic: Device + Send {
     fn disarm(&mut self) -> bool;
     /// What the event brought.
     fn settle(&mut self, worked: bool, now: Instant);
+    /// Whether something waits after a sleep without an event.
+    fn missed(&mut self) -> bool;
     /// How long it may be left asleep.
     fn patience(&self, now: Instant) -> Duration;
     /// Why it cannot go on, if it cannot.
@@ -78,6 +80,10 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for frontend::Nic<D> {
 
     fn settle(&mut self, worked: bool, now: Instant) {
         self.queue.settle_event(worked, now);
+    }
+
+    fn missed(&mut self) -> bool {
+        self.queue.missed()
     }
 
     fn patience(&self, now: Instant) -> Duration {
@@ -173,6 +179,10 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for backend::Nic<D> {
 
     fn settle(&mut self, worked: bool, now: Instant) {
         self.queue.settle_event(worked, now);
+    }
+
+    fn missed(&mut self) -> bool {
+        self.queue.missed()
     }
 
     fn patience(&self, now: Instant) -> Duration {

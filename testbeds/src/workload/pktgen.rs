@@ -197,6 +197,10 @@ impl<N: Nic> Task for Sender<N> {
         self.nic.settle(worked, now);
     }
 
+    fn missed(&mut self) -> bool {
+        self.nic.missed()
+    }
+
     fn patience(&self, now: Instant) -> Duration {
         self.nic.patience(now)
     }
@@ -315,6 +319,10 @@ impl<N: Nic> Task for Receiver<N> {
 
     fn settle(&mut self, worked: bool, now: Instant) {
         self.nic.settle(worked, now);
+    }
+
+    fn missed(&mut self) -> bool {
+        self.nic.missed()
     }
 
     fn patience(&self, now: Instant) -> Duration {

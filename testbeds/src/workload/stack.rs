@@ -212,6 +212,10 @@ impl<N: Nic, A: App> Task for Stack<N, A> {
         self.nic.settle(worked, now);
     }
 
+    fn missed(&mut self) -> bool {
+        self.nic.missed()
+    }
+
     fn patience(&self, now: Instant) -> Duration {
         // A full ring makes the stack's timer due at once; what ends that wait is an event.
         let timer = match self.due {

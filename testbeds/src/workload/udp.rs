@@ -21,6 +21,8 @@ pub(super) struct Sender {
     /// Whether this end decides when its time is over.
     decides: bool,
     over: bool,
+    /// The first datagrams have left.
+    begun: bool,
 }
 
 /// One flow of a sender: its socket, whom it sends to, its next number, its bytes.
@@ -52,16 +54,31 @@ impl Sender {
     ) -> Self {
         let flow = |(handle, remote, payload)| Outgoing { handle, remote, number: 0, payload };
         let flows = flows.into_iter().map(flow).collect();
-        Self { flows, len, verify, think_ns, total: 0, decides, over: false }
+        Self { flows, len, verify, think_ns, total: 0, decides, over: false, begun: false }
+    }
+}
+
+impl Sender {
+    /// Whether datagrams leave: the first ones wait until the stack has learned where to send them,
+    /// which belongs to no measurement.
+    fn on_its_way(&mut self, net: &Net<'_>) -> bool {
+        let waits = |flow: &Outgoing| {
+            let socket = net.sockets.get::<udp::Socket<'_>>(flow.handle);
+            flow.number > 0 && socket.send_queue() > 0
+        };
+        self.begun = self.begun || (self.total > 0 && !self.flows.iter().any(waits));
+        self.begun || self.total == 0
     }
 }
 
 impl App for Sender {
     fn poll(&mut self, net: &mut Net<'_>) -> bool {
-        if self.over {
+        if self.over || !self.on_its_way(net) {
             return false;
         }
-        net.meter.tick(net.now);
+        if self.begun {
+            net.meter.tick(net.now);
+        }
         let mut any = false;
         let counted_out = net.meter.left(self.total) < self.len as u64;
         let ending = counted_out || (self.decides && net.meter.is_over(net.now, self.total));
