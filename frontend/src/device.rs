@@ -59,7 +59,7 @@ impl phy::TxToken for TxToken<'_> {
             // smoltcp has no way to hear "no" here. There is room for the largest frame where it
             // asked to send; an answer larger than a page (an echo of one) is not sent.
             false => f(&mut vec![0; len]),
-            true => self.tx.xmit(len, true, self.gso, self.stats, f).expect("room was there"),
+            true => self.tx.xmit_pieces(len, self.gso, self.stats, f).expect("room was there"),
         }
     }
 

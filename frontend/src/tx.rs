@@ -24,6 +24,9 @@ const ANSWERS: u32 = 32;
 /// multiples of 4096, and so would all frames begin in the same few cache sets.
 const STAGGER_BELOW: usize = 2048;
 
+/// Frames up to this length are put together before they are written. Bytes.
+const PIECES_BELOW: usize = 512;
+
 /// The sending half of a queue.
 #[derive(Debug)]
 pub(crate) struct Tx {
@@ -42,6 +45,8 @@ pub(crate) struct Tx {
     /// Checksums may be left to others.
     csum: bool,
     always_notify: bool,
+    /// Where short frames are put together.
+    whole: Vec<u8>,
 }
 
 impl Tx {
@@ -65,6 +70,7 @@ impl Tx {
             notify_due: false,
             csum,
             always_notify,
+            whole: vec![0; PIECES_BELOW],
         }
     }
 
@@ -123,6 +129,27 @@ impl Tx {
         stats.tx_frames += 1;
         stats.tx_bytes += len as u64;
         Some(result)
+    }
+
+    /// The same for whoever fills a frame in many small pieces: short ones are put together in private
+    /// memory and written in one go. Each piece would wait for a line of the page that the backend's
+    /// CPU still has; a copy asks for all of them at once (a third more datagrams of 64 bytes).
+    #[inline]
+    pub(crate) fn xmit_pieces<R>(
+        &mut self,
+        len: usize,
+        gso: u16,
+        stats: &mut Stats,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
+        if len > PIECES_BELOW {
+            return self.xmit(len, true, gso, stats, fill);
+        }
+        let mut whole = std::mem::take(&mut self.whole);
+        let result = fill(&mut whole[..len]);
+        let sent = self.xmit(len, true, gso, stats, |page| page.copy_from_slice(&whole[..len]));
+        self.whole = whole;
+        sent.map(|()| result)
     }
 
     /// One request for each slot of the frame, the GSO extra behind the first.
