@@ -100,7 +100,11 @@ Examples:
   pvlab                                  see what this machine does; writes ./pvlab-out/
   pvlab net --mode stream -n 128M        one run: TCP, every byte checked
   pvlab net --mode pktgen -l 64          64-byte frames, as many as go through
-  pvlab net --help                       all options of a run";
+  pvlab net --help                       all options of a run
+
+Environment:
+  PVLAB_LOG=debug    what domains say of themselves, on stderr: error, warn, info, debug
+  NO_COLOR=1         no colours";
 
 #[derive(Subcommand)]
 enum Command {
@@ -120,7 +124,7 @@ enum Command {
     #[command(args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab netfront --dir DIR [OPTIONS]")]
     Netfront(Box<NetArgs>),
-    /// Running labs: domains, rings, and who holds what
+    /// Running labs: their domains and what goes over their rings
     #[command(args_override_self = true, override_usage = "pvlab ls [OPTIONS]")]
     Ls(LsArgs),
     /// The store of a running lab

@@ -100,7 +100,9 @@ fn show(
         start: Some(start),
         intervals: Vec::new(),
         end: Some(end),
-        config: config.clone().into(),
+        // The command that repeats the run makes a lab of its own.
+        config: NetConfig { run: RunConfig { dir: None, ..config.run.clone() }, ..config.clone() }
+            .into(),
         summary: crate::results::Summary { rss_bytes: None, ..summary },
         host,
     };

@@ -1,0 +1,122 @@
+//! Attaching to a guest that is ready: its keys are read, its rings mapped, its ports bound. Nothing of
+//! it stays if one of that fails. When to do so, and what is told to the guest, is the handshake's.
+
+use rings::evtchn::{Channel, Eoi};
+use rings::store::{StoreError, keys, xenbus};
+use rings::{DomId, Domain, Foreign, Gref, Port};
+
+use super::Netback;
+use crate::error::ConnectError;
+use crate::queue::Queue;
+use crate::rx::Rx;
+use crate::starve::Starved;
+use crate::stats::Stats;
+use crate::tx::Tx;
+use crate::vif::{Accepted, VifId};
+
+type Ports<D> = (Channel<<D as Domain>::Doorbell>, Option<Channel<<D as Domain>::Doorbell>>);
+
+impl<D: Domain> Netback<D> {
+    /// Reads the guest's keys, maps its rings and binds its ports.
+    pub(super) fn connect(
+        &mut self,
+        id: VifId,
+        front: &str,
+    ) -> Result<Vec<Queue<D>>, ConnectError> {
+        let count = format!("{front}/{}", keys::MULTI_QUEUE_NUM_QUEUES);
+        let count = xenbus::read_u32_if_present(&mut self.store, &count)?.unwrap_or(1);
+        if count == 0 || count > self.config.max_queues {
+            return Err(ConnectError::Range {
+                key: keys::MULTI_QUEUE_NUM_QUEUES.into(),
+                value: count,
+                range: format!("1 to {}", self.config.max_queues),
+            });
+        }
+        let accepted = self.read_accepted(front)?;
+        let mut queues = Vec::new();
+        for n in 0..count {
+            let dir = if count == 1 { front.into() } else { format!("{front}/queue-{n}") };
+            match self.connect_queue(id, &dir, accepted) {
+                Ok(queue) => queues.push(queue),
+                Err(why) => {
+                    queues.into_iter().for_each(Queue::close);
+                    return Err(why);
+                }
+            }
+        }
+        Ok(queues)
+    }
+
+    fn read_accepted(&mut self, front: &str) -> Result<Accepted, StoreError> {
+        let mut flag = |key| xenbus::read_flag(&mut self.store, &format!("{front}/{key}"));
+        let (sg, gso) = (flag(keys::FEATURE_SG)?, flag(keys::FEATURE_GSO_TCPV4)?);
+        let csum = !flag(keys::FEATURE_NO_CSUM_OFFLOAD)?;
+        let rx_notify = flag(keys::FEATURE_RX_NOTIFY)?;
+        Ok(Accepted { sg, gso: gso && sg && csum, csum, rx_notify })
+    }
+
+    fn connect_queue(
+        &mut self,
+        vif: VifId,
+        dir: &str,
+        accepted: Accepted,
+    ) -> Result<Queue<D>, ConnectError> {
+        let mut foreign = self.domain.foreign(vif.front, self.config.grant)?;
+        let tx_page = self.map_ring(&mut foreign, dir, keys::TX_RING_REF)?;
+        let rx_page = self.map_ring(&mut foreign, dir, keys::RX_RING_REF)?;
+        let always = self.config.always_notify;
+        let tx = Tx::new(foreign.region(&tx_page).clone(), always)
+            .map_err(|why| ConnectError::Ring { key: keys::TX_RING_REF, why })?;
+        let rx = Rx::new(foreign.region(&rx_page).clone(), always)
+            .map_err(|why| ConnectError::Ring { key: keys::RX_RING_REF, why })?;
+        let (tx_port, rx_port) = self.bind(vif.front, dir)?;
+        Ok(Queue {
+            vif,
+            domain: self.domain.clone(),
+            tx,
+            rx,
+            foreign,
+            _pages: [tx_page, rx_page],
+            tx_port,
+            rx_port,
+            eoi: Eoi::default(),
+            stats: Stats::default(),
+            accepted,
+            broken: None,
+            batch: self.config.batch,
+            segment: Vec::new(),
+            starved: Starved::default(),
+        })
+    }
+
+    fn map_ring(
+        &mut self,
+        foreign: &mut D::Foreign,
+        dir: &str,
+        key: &str,
+    ) -> Result<<D::Foreign as Foreign>::Mapping, ConnectError> {
+        let gref = xenbus::read_u32(&mut self.store, &format!("{dir}/{key}"))?;
+        let refused = |status| ConnectError::Grant { key: key.into(), gref, status };
+        foreign.map(Gref(gref)).map_err(refused)
+    }
+
+    /// Two ports, or one for both rings.
+    fn bind(&mut self, front: DomId, dir: &str) -> Result<Ports<D>, ConnectError> {
+        let mut read = |key| xenbus::read_u32_if_present(&mut self.store, &format!("{dir}/{key}"));
+        let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);
+        let bind = |port| self.domain.bind_interdomain(front, Port(port));
+        if let (Some(tx), Some(rx)) = split {
+            let tx = bind(tx)?;
+            // A guest that tries again and again must not use up our ports.
+            return match bind(rx) {
+                Ok(rx) => Ok((tx, Some(rx))),
+                Err(why) => {
+                    self.domain.close(tx.port());
+                    Err(why.into())
+                }
+            };
+        }
+        let both = xenbus::read_u32(&mut self.store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
+        Ok((bind(both)?, None))
+    }
+}

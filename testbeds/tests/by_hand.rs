@@ -1,0 +1,52 @@
+//! A lab by hand: host, netback and guests in terminals of their own. One guest follows another, also
+//! one that was killed, and everybody leaves in good order.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Process, Scratch, within};
+use nix::sys::signal::Signal;
+
+/// A host and a netback in `lab`, ready for guests.
+fn lab(scratch: &Scratch) -> (Process, Process) {
+    let dir = scratch.text("lab");
+    let host = scratch.start(&["host", "--dir", &dir]);
+    let socket = scratch.path("lab").join("host.sock");
+    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let netback = scratch.start(&["netback", "--dir", &dir, "-A", "0,0"]);
+    (host, netback)
+}
+
+#[test]
+fn guests_follow_one_another() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, netback) = lab(&scratch);
+    let pids = [host.pid()];
+    let dir = scratch.text("lab");
+    let run = ["netfront", "--dir", &dir, "--mode", "rr", "-n", "200", "-A", "0,0"];
+    for guest in 0..4 {
+        let ended = scratch.run(&run);
+        assert!(ended.status.success(), "guest {guest}: {ended:?}");
+        assert!(ended.stdout.contains("200 ops"), "guest {guest}: {ended:?}");
+    }
+    for killed in 0..3 {
+        let long = ["netfront", "--dir", &dir, "--mode", "rr", "-t", "30", "-A", "0,0"];
+        let mut guest = scratch.start(&long);
+        // Somewhere in its handshake or its traffic.
+        within(Duration::from_millis(20 + killed * 60), || guest.has_ended());
+        guest.signal(Signal::SIGKILL);
+        let ended = guest.end();
+        assert!(!ended.status.success(), "{ended:?}");
+        let next = scratch.run(&run);
+        assert!(next.status.success(), "after kill {killed}: {next:?}");
+    }
+    netback.signal(Signal::SIGINT);
+    let ended = netback.end();
+    assert!(ended.status.success(), "netback: {ended:?}");
+    host.signal(Signal::SIGINT);
+    let ended = host.end();
+    assert!(ended.status.success(), "host: {ended:?}");
+    scratch.assert_clean(&pids, "a lab by hand");
+}
