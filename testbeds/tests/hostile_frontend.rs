@@ -434,9 +434,12 @@ fn storm(attack: &mut Attack) -> u64 {
     let (start, mut looks) = (Instant::now(), 0);
     for event in 0..1_000_000 {
         let now = start + Duration::from_micros(event);
+        let awake = attack.queue.patience(now) == Duration::MAX;
+        if awake {
+            assert!(!attack.queue.arm(false, now), "nothing forbids the sleep");
+        }
         attack.front.tx_port.send();
-        if attack.queue.patience(now) == Duration::MAX {
-            let _ = attack.queue.arm(false, now);
+        if awake {
             assert!(attack.queue.disarm(), "the event was not lost");
             let worked = attack.queue.poll();
             attack.queue.settle_event(worked, now);
