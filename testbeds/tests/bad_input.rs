@@ -27,6 +27,14 @@ fn a_run_directory_that_cannot_be_one() {
     fs::write(&file, "mine").expect("a file");
     assert_refused(&scratch, &["--dir", &file], &[&file, "Not a directory", "another --dir"]);
     assert_eq!(fs::read_to_string(&file).expect("a file"), "mine", "it was not ours to change");
+    let open = scratch.text("open");
+    fs::create_dir(&open).expect("a directory");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).expect("permissions");
+    assert_refused(&scratch, &["--dir", &open], &[&open, "open to others", "chmod 700"]);
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o700)).expect("permissions");
+    fs::write(scratch.path("open/stats"), "mine").expect("a file");
+    assert_refused(&scratch, &["--dir", &open], &[&open, "not empty", "give a --dir"]);
+    assert_eq!(fs::read_to_string(scratch.path("open/stats")).expect("a file"), "mine");
     let nowhere = scratch.text("no/such/dir");
     assert_refused(&scratch, &["--dir", &nowhere], &[&nowhere, "No such file", "another --dir"]);
     let long = scratch.text(&"d".repeat(120));

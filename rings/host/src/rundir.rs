@@ -48,6 +48,22 @@ pub enum RunDirError {
         /// Its owner.
         uid: u32,
     },
+    /// Others may look into it.
+    #[error(
+        "{dir} is open to others (mode {mode:o}); chmod 700 it, or give a --dir that is not there yet"
+    )]
+    Open {
+        /// The directory.
+        dir: String,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// There are files in it that no lab has made.
+    #[error("{dir} is not empty; give a --dir that is, or is not there yet")]
+    NotEmpty {
+        /// The directory.
+        dir: String,
+    },
     /// The system said no.
     #[error("cannot use {dir} as run directory: {why}; give another --dir")]
     Io {
@@ -101,6 +117,9 @@ impl RunDir {
         const LONGEST: usize = 107 - "/xenstored.sock".len();
         if dir.as_os_str().len() > LONGEST {
             return Err(cannot(dir, Errno::ENAMETOOLONG.into()));
+        }
+        if dir.is_dir() {
+            check_content(dir)?;
         }
         let (made, lock) = make_and_lock(dir)?;
         let lock = match lock {
@@ -196,11 +215,23 @@ fn make(dir: &Path) -> Result<bool, RunDirError> {
     if meta.uid() != geteuid().as_raw() {
         return Err(RunDirError::NotOurs { dir: dir.display().to_string(), uid: meta.uid() });
     }
-    if meta.permissions().mode() & 0o777 != 0o700 {
-        let ours = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(dir, ours).map_err(|e| cannot(dir, e))?;
+    let mode = meta.permissions().mode() & 0o777;
+    if made || mode == 0o700 {
+        return Ok(made);
     }
-    Ok(made)
+    Err(RunDirError::Open { dir: dir.display().to_string(), mode })
+}
+
+/// Whether a directory that was there is one for us: empty, or left by a lab. Files of others might have the
+/// names of ours.
+fn check_content(dir: &Path) -> Result<(), RunDirError> {
+    let of_a_lab = fs::read_to_string(dir.join(LOCK))
+        .is_ok_and(|text| text.lines().next().is_some_and(|pid| pid.parse::<u32>().is_ok()));
+    let mut entries = fs::read_dir(dir).map_err(|e| cannot(dir, e))?;
+    if of_a_lab || entries.next().is_none() {
+        return Ok(());
+    }
+    Err(RunDirError::NotEmpty { dir: dir.display().to_string() })
 }
 
 /// Makes the directory and locks it. Somebody who sweeps may find it just before it is locked, and
@@ -282,6 +313,21 @@ mod tests {
         assert!(matches!(RunDir::take(Some(&dir)), Err(RunDirError::InUse { .. })));
         drop(first);
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn a_directory_of_others_is_neither_used_nor_changed() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (open, full) = (tmp.path().join("open"), tmp.path().join("full"));
+        fs::DirBuilder::new().mode(0o755).create(&open).unwrap();
+        assert!(matches!(RunDir::take(Some(&open)), Err(RunDirError::Open { mode: 0o755, .. })));
+        assert_eq!(fs::metadata(&open).unwrap().permissions().mode() & 0o777, 0o755);
+        fs::DirBuilder::new().mode(0o700).create(&full).unwrap();
+        fs::write(full.join(STATS), "mine").unwrap();
+        assert!(matches!(RunDir::take(Some(&full)), Err(RunDirError::NotEmpty { .. })));
+        assert_eq!(fs::read(full.join(STATS)).unwrap(), b"mine");
+        fs::write(full.join(LOCK), "4711\n").unwrap();
+        assert!(RunDir::take(Some(&full)).is_ok(), "what a dead lab has left");
     }
 
     #[test]

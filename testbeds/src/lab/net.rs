@@ -22,6 +22,9 @@ use crate::results::{Results, Start, host_info};
 pub fn net(config: &NetConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow::Result<()> {
     let quiet = config.run.quiet || json == Some(&JsonTo::Stdout);
     let what = report::what(config);
+    if let Some(JsonTo::File(path)) = json {
+        can_write(path)?;
+    }
     if !quiet {
         super::print(&(report::headline(config) + "\n"))?;
     }
@@ -43,6 +46,16 @@ pub fn net(config: &NetConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow
 fn write_json(path: &Path, results: &Results) -> anyhow::Result<()> {
     std::fs::write(path, results.to_json()?)
         .with_context(|| format!("cannot write -J {}", path.display()))
+}
+
+/// Whether `path` can be written, asked before the run and not after it. Leaves no empty file.
+fn can_write(path: &Path) -> anyhow::Result<()> {
+    let was_there = path.exists();
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.with_context(|| {
+        format!("cannot write -J {}; name a file that you may write", path.display())
+    })?;
+    if was_there { Ok(()) } else { Ok(std::fs::remove_file(path)?) }
 }
 
 /// What is shown of a run while it goes on.

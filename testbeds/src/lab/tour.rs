@@ -19,6 +19,9 @@ const OUT: &str = "pvlab-out";
 /// # Errors
 /// If a run could not take place, or was not good, or nothing can be written here.
 pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
+    let dir = Path::new(OUT);
+    // Asked before the runs and not after them.
+    fs::create_dir_all(dir).with_context(|| cannot(dir))?;
     let mut done: Vec<(String, Results)> = Vec::new();
     let mut failures = Vec::new();
     for (config, points) in stops(quiet) {
@@ -29,7 +32,7 @@ pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
         done.push((what, results));
     }
     let rows: Vec<Row<'_>> = done.iter().map(|(what, results)| Row { what, results }).collect();
-    let wrote = write(&rows, Path::new(OUT))?;
+    let wrote = write(&rows, dir)?;
     super::print(&report::tour_text(&rows, &wrote))?;
     if failures.is_empty() { Ok(()) } else { bail!(failures.join("; ")) }
 }
@@ -52,14 +55,17 @@ fn stops(quiet: bool) -> [(NetConfig, f64); 4] {
     ]
 }
 
+fn cannot(dir: &Path) -> String {
+    format!("cannot write {}; go to a directory that you may write", dir.display())
+}
+
 /// Writes the results and the page. Says what was written.
 fn write(rows: &[Row<'_>], dir: &Path) -> anyhow::Result<Vec<String>> {
-    let cannot = || format!("cannot write {}; go to a directory that you may write", dir.display());
-    fs::create_dir_all(dir).with_context(cannot)?;
     let results: Vec<&Results> = rows.iter().map(|row| row.results).collect();
     let json = dir.join("tour.json");
-    fs::write(&json, serde_json::to_string_pretty(&results)? + "\n").with_context(cannot)?;
+    let text = serde_json::to_string_pretty(&results)? + "\n";
+    fs::write(&json, text).with_context(|| cannot(dir))?;
     let page = dir.join("report.html");
-    fs::write(&page, report::html("pvlab: the tour", rows)?).with_context(cannot)?;
+    fs::write(&page, report::html("pvlab: the tour", rows)?).with_context(|| cannot(dir))?;
     Ok([json, page].iter().map(|path| path.display().to_string()).collect())
 }
