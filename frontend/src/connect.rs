@@ -71,6 +71,9 @@ pub struct Netfront<D: Domain> {
     features: Features,
 }
 
+/// Token of the watch on the backend's state.
+const OTHEREND: &str = "otherend";
+
 impl<D: Domain> Netfront<D> {
     /// Connects a vif, and returns its control half and its queues.
     ///
@@ -147,6 +150,31 @@ impl<D: Domain> Netfront<D> {
     /// If the store does not answer.
     pub fn otherend(&mut self) -> Result<XenbusState, StoreError> {
         xenbus::read_state(&mut self.store, &self.back)
+    }
+
+    /// Has the store tell when the backend's state changes.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn watch_otherend(&mut self) -> Result<(), StoreError> {
+        let path = format!("{}/{}", self.back, keys::STATE);
+        self.store.watch(&path, OTHEREND)
+    }
+
+    /// Whether it has told so since the last time. Does not wait, and asks nobody.
+    ///
+    /// # Errors
+    /// If the store is gone.
+    pub fn otherend_changed(&mut self) -> Result<bool, StoreError> {
+        let mut any = false;
+        while self
+            .store
+            .next_event_where(Some(Duration::ZERO), |event| event.token == OTHEREND)?
+            .is_some()
+        {
+            any = true;
+        }
+        Ok(any)
     }
 
     /// Gives the device up because the backend lied: error node, Closing.

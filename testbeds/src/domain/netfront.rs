@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use frontend::{Config, Features, Netfront, Wanted};
-use rings::store::{Nodes, XenbusState};
+use rings::store::{Nodes, StoreError, XenbusState};
 use rings::{DomId, Domain};
 use rings_host::{BlockKind, Connect, HostDomain, Segment};
 
@@ -191,6 +191,9 @@ impl Guest {
         jobs: usize,
         stop: &StopFlag,
     ) -> Option<String> {
+        if let Err(error) = self.netfront.watch_otherend() {
+            return Some(error.to_string());
+        }
         let mut done = 0;
         let mut looked = Instant::now();
         while done < jobs && !stop.is_set() {
@@ -202,14 +205,24 @@ impl Guest {
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
-                match self.netfront.otherend() {
-                    Ok(XenbusState::Connected) => {}
-                    Ok(state) => return Some(format!("the backend has left (its state: {state})")),
+                match self.left() {
+                    Ok(None) => {}
+                    Ok(Some(state)) => {
+                        return Some(format!("the backend has left (its state: {state})"));
+                    }
                     Err(error) => return Some(error.to_string()),
                 }
             }
         }
         None
+    }
+
+    /// The state of a backend that is not connected any more.
+    fn left(&mut self) -> Result<Option<XenbusState>, StoreError> {
+        if !self.netfront.otherend_changed()? {
+            return Ok(None);
+        }
+        Ok(Some(self.netfront.otherend()?).filter(|state| *state != XenbusState::Connected))
     }
 
     /// Takes the jobs from the workers, and what they measured.

@@ -1,0 +1,76 @@
+//! What the allocator of the C library sees of a guest, from outside: as many calls whether a run is
+//! short or long. The counting inside (`allocs_per_op`) is checked by `runs`.
+//!
+//! Needs `PVLAB_FULL=1` and a C compiler.
+
+mod common;
+
+use std::process::Command;
+
+use common::{Scratch, within};
+use nix::sys::signal::Signal;
+
+/// Counts calls; the sum is written when the process ends.
+const SHIM: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+static unsigned long calls;
+#define COUNT(type, name, params, args) \
+    type name params { static type (*real) params; \
+        if (!real) real = (type (*) params)dlsym(RTLD_NEXT, #name); \
+        __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED); return real args; }
+COUNT(void *, malloc, (size_t n), (n))
+COUNT(void *, realloc, (void *p, size_t n), (p, n))
+COUNT(int, posix_memalign, (void **p, size_t a, size_t n), (p, a, n))
+__attribute__((destructor)) static void tell(void)
+{
+    FILE *file = fopen(getenv("CALLS"), "w");
+    if (file) { fprintf(file, "%lu", calls); fclose(file); }
+}
+"#;
+
+/// Calls of a guest that runs for so many seconds, and operations done.
+fn calls(scratch: &Scratch, shim: &str, mode: &str, seconds: &str) -> (u64, u64) {
+    let (dir, out) = (scratch.text("lab"), scratch.text("calls"));
+    let host = scratch.start(&["host", "--dir", &dir]);
+    let socket = scratch.path("lab/host.sock");
+    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let netback = scratch.start(&["netback", "--dir", &dir]);
+    let args = ["netfront", "--dir", &dir, "--mode", mode, "-t", seconds];
+    let mut guest = scratch.command(&args);
+    guest.env("LD_PRELOAD", shim).env("CALLS", &out);
+    let ended = common::Process::start(guest).end();
+    assert!(ended.status.success(), "{mode}: {ended:?}");
+    for process in [netback, host] {
+        process.signal(Signal::SIGINT);
+        assert!(process.end().status.success());
+    }
+    let ops = ended.stdout.lines().find_map(|line| line.split_once(" s: ")?.1.split_once(" ops"));
+    let ops = ops.expect("a line with ops").0.replace(',', "").parse().expect("a number");
+    let calls = std::fs::read_to_string(&out).expect("the shim's file");
+    (calls.parse().expect("a number"), ops)
+}
+
+#[test]
+fn full_a_longer_run_allocates_no_more() {
+    if !common::full("calls of malloc, counted from outside (needs cc; Debian: gcc libc6-dev)") {
+        return;
+    }
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (source, shim) = (scratch.path("shim.c"), scratch.text("shim.so"));
+    std::fs::write(&source, SHIM).expect("a file");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-o", &shim]).arg(&source).arg("-ldl");
+    let built = cc.status().expect("cannot run cc: apt install gcc libc6-dev");
+    assert!(built.success());
+    for mode in ["pktgen", "stream", "rr"] {
+        let (short, few) = calls(&scratch, &shim, mode, "0.3");
+        let (long, many) = calls(&scratch, &shim, mode, "1.5");
+        assert!(many > few + 1000, "{mode}: {few} and {many} operations");
+        assert!(short > 100, "{mode}: the shim counts: {short}");
+        assert!(long <= short + 20, "{mode}: {short} calls for {few} ops, {long} for {many}");
+    }
+}
