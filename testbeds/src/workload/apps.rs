@@ -4,6 +4,7 @@ use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::udp;
 use smoltcp::wire::{IpAddress, Ipv4Address, Ipv6Address};
 
+use super::announce::announce;
 use super::both::Both;
 use super::echo::Echo;
 use super::source::{Out, Source};
@@ -68,7 +69,7 @@ fn address(version: u8, domid: u16) -> IpAddress {
 /// # Errors
 /// If a file cannot be opened.
 pub fn build<N: Nic + 'static>(
-    nic: N,
+    mut nic: N,
     config: &NetConfig,
     place: &Place,
 ) -> anyhow::Result<Option<Box<dyn Job>>> {
@@ -83,6 +84,10 @@ pub fn build<N: Nic + 'static>(
     let meter = || Meter::new(&config.run, busy_queues).with_copies(config.copies);
     if config.path == NetPath::Loopback {
         return both_ends(nic, config, place, &flows, [meter(), meter()]).map(Some);
+    }
+    if config.path == NetPath::Bridge && place.role == Role::Server {
+        let other = address(config.ip, place.other);
+        announce(&mut nic, place.mac, address(config.ip, place.own), other);
     }
     let (identity, open) = (place.identity(config), parts(config, place, &flows)?);
     Ok(Some(Box::new(Stack::new(nic, identity, budget(config), meter(), open))))

@@ -7,6 +7,7 @@
 //! | `stack` | a TCP/IP stack over a nic, and an application on it |
 //! | `stream`, `rr`, `crr`, `udp` | the applications, each as client and as server |
 //! | `source` | where a stream's bytes come from, what they are compared with, where they go |
+//! | `announce` | how a server on a bridge makes itself known |
 //! | `both` | both ends on one stack, over a reflector |
 //! | `pktgen` | bare frames: a sender and a receiver |
 //! | `echo` | bare frames that come back |
@@ -14,6 +15,7 @@
 //! Which of them runs where is said by a `NetConfig` and a [`Role`]; the processes around them live
 //! in `domain`.
 
+mod announce;
 mod apps;
 mod both;
 mod crr;
