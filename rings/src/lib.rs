@@ -25,6 +25,9 @@ pub use domain::{Domain, DomainError, Foreign, ForeignCounters, GrantMode, Waite
 pub use id::{DomId, Gref, Pfn, Port};
 pub use memory::Memory;
 
+// Offsets into a domain's memory, and the ring's 32-bit indices, are counted in `usize` everywhere.
+const _: () = assert!(usize::BITS == 64, "pvlab is for 64-bit machines");
+
 /// Bytes in a page, a frame, and so in one grant (`XEN_PAGE_SIZE`).
 pub const PAGE_SIZE: usize = 4096;
 

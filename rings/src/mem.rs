@@ -82,6 +82,12 @@ impl Region {
         Some(Self { base, len, _mapping: Arc::clone(&self._mapping) })
     }
 
+    /// Whether `part` is what [`part`](Self::part) cuts out at `offset`.
+    #[must_use]
+    pub fn has_part(&self, offset: usize, part: &Self) -> bool {
+        self.part(offset, part.len).is_some_and(|own| own.base == part.base)
+    }
+
     /// The page with number `pfn` of this region.
     #[must_use]
     pub fn page(&self, pfn: Pfn) -> Option<Self> {

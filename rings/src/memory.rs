@@ -64,7 +64,12 @@ impl Memory {
     }
 
     /// Gives frames back to the pool. All grants on them must have ended.
+    ///
+    /// # Panics
+    /// If they are another memory's: there would be two [`Frames`] for one frame of ours.
     pub fn free(&self, frames: Frames) {
+        let offset = frames.pfn(0).0 as usize * PAGE_SIZE;
+        assert!(self.region.has_part(offset, frames.region()), "frames of another memory");
         let (first, len) = (frames.pfn(0).0, u32::try_from(frames.count()).unwrap_or(0));
         let mut inner = self.lock();
         let at = inner.free.partition_point(|&(start, _)| start < first);
@@ -123,6 +128,13 @@ mod tests {
     fn memory(frames: u32) -> Memory {
         let layout = Layout::new(frames, 512);
         Memory::new(Region::anonymous(layout.bytes()), layout).expect("fits")
+    }
+
+    #[test]
+    #[should_panic(expected = "frames of another memory")]
+    fn a_pool_takes_only_its_own_frames() {
+        let (ours, theirs) = (memory(64), memory(64));
+        ours.free(theirs.alloc(1).unwrap());
     }
 
     #[test]
