@@ -1,7 +1,9 @@
-//! What a run is measured with: the clock and the allocation counter.
+//! What a run is measured with: the clock, the allocation counter, and the recorder of function timings and
+//! ring events.
 //!
-//! The recorder of function timings and ring events will live here too; it is not built yet and
-//! nothing here pretends to be it. This crate is the leaf of the workspace: it knows no ring.
+//! This crate is the leaf of the workspace: it knows no ring and no domain. What a trace is made of is
+//! described in [`format`]; it is shown by `tracer/view`.
 
 pub mod alloc;
 pub mod clock;
+pub mod format;
