@@ -1,9 +1,29 @@
 //! What a run is measured with: the clock, the allocation counter, and the recorder of function timings and
 //! ring events.
 //!
-//! This crate is the leaf of the workspace: it knows no ring and no domain. What a trace is made of is
-//! described in [`format`]; it is shown by `tracer/view`.
+//! | module | what |
+//! |---|---|
+//! | [`clock`] | cycles |
+//! | [`alloc`] | counting allocations |
+//! | `recorder` | what every process does to be traced: its items and macros stand here, at the top |
+//! | [`keeper`] | what the host does: the switch, the memory of all, the file |
+//! | [`format`] | what a trace is made of |
+//!
+//! This crate is the leaf of the workspace: of rings and domains it knows no more than their names. Traces are
+//! shown by `tracer/view`.
+//!
+//! ```
+//! fn checksum(bytes: &[u8]) -> u32 {
+//!     let _span = tracer::span!("checksum", bytes = bytes.len());
+//!     bytes.iter().map(|&b| u32::from(b)).sum()
+//! }
+//! # assert_eq!(checksum(&[1, 2]), 3);
+//! ```
 
 pub mod alloc;
 pub mod clock;
 pub mod format;
+pub mod keeper;
+mod recorder;
+
+pub use recorder::*;
