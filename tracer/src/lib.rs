@@ -7,14 +7,14 @@
 //! | [`alloc`] | counting allocations |
 //! | `recorder` | what every process does to be traced: its items and macros stand here, at the top |
 //! | [`keeper`] | what the host does: the switch, the memory of all, the file |
-//! | [`format`] | what a trace is made of |
+//! | [`format`](mod@format) | what a trace is made of |
 //!
 //! This crate is the leaf of the workspace: of rings and domains it knows no more than their names. Traces are
 //! shown by `tracer/view`.
 //!
 //! ```
+//! #[tracer::traced(bytes = bytes.len())]
 //! fn checksum(bytes: &[u8]) -> u32 {
-//!     let _span = tracer::span!("checksum", bytes = bytes.len());
 //!     bytes.iter().map(|&b| u32::from(b)).sum()
 //! }
 //! # assert_eq!(checksum(&[1, 2]), 3);
@@ -27,3 +27,4 @@ pub mod keeper;
 mod recorder;
 
 pub use recorder::*;
+pub use tracer_macros::traced;

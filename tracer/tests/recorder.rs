@@ -1,6 +1,8 @@
 //! The recorder as a process uses it, with itself for a host: what is recorded comes out of the file
 //! as it went in, whatever happens to threads and processes meanwhile.
 
+#![cfg(not(feature = "no-trace"))]
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -16,7 +16,7 @@
 //! A ring is known on both sides by its name, which both make from what the store tells them
 //! (`vif1.0-q0-tx`: front domain 1, handle 0, queue 0). A device that connects again has new rings of
 //! the same names; a backend's ring belongs to the youngest frontend ring of its name that is not younger
-//! than itself. A slot is known by ring, kind ([`Slot`](record::Slot)) and free-running index: the push
+//! than itself. A slot is known by ring, kind ([`Slot`]) and free-running index: the push
 //! and the pop that both contain it are the two ends of its arrow. Indices wrap at 2^32; in the order of
 //! time each batch begins where the one before it ended. Where a ring is answered
 //! [in order](journal::Ring::in_order), the response to a request has its index; elsewhere the ids tell.

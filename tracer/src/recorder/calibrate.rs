@@ -2,7 +2,7 @@
 
 use memmap2::MmapOptions;
 
-use super::thread::{When, attach_to, record};
+use super::thread::{attach_to, record};
 use crate::clock::{cycles, cycles_per_us};
 use crate::format::buffer::RECORDS_AT;
 use crate::format::record::{RECORD, kind, tag};
@@ -33,7 +33,7 @@ fn measure() -> Costs {
     let Ok(mapping) = MmapOptions::new().len(bytes).map_anon() else { return Costs::default() };
     attach_to(mapping.into(), RECORDS.into());
     let event = fastest(|| {
-        record(When::Now, tag(kind::MARK, 1), 0);
+        record(tag(kind::MARK, 1), 0);
     });
     let read = fastest(|| {
         std::hint::black_box(cycles());

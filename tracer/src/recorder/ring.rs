@@ -6,7 +6,7 @@
 
 use super::process::{self, Slow};
 use super::switch;
-use super::thread::{When, record};
+use super::thread::{record, record_after_loads, record_at};
 use crate::clock::cycles;
 use crate::format::journal::{self, Half};
 use crate::format::record::{MOST_SLOTS, flags, kind, ring_tag, tag};
@@ -94,7 +94,9 @@ impl Ring {
     #[inline(never)]
     fn record_push(&mut self, ticks: u64, slot: Slot, old: u32, new: u32, notify: bool) {
         let kind = if slot == Slot::Request { kind::REQ_PUSH } else { kind::RSP_PUSH };
-        self.batches(When::At(ticks), kind, flags(notify.into()), old, new);
+        self.batches(kind, old, new, |tag, first| {
+            record_at(ticks, tag | flags(notify.into()), first);
+        });
         if let (Slot::Request, Some(stamps)) = (slot, &mut self.pushed_at) {
             stamps.pushed(new, ticks);
         }
@@ -112,7 +114,9 @@ impl Ring {
     #[inline(never)]
     fn record_seen(&mut self, slot: Slot, old: u32, new: u32) {
         let kind = if slot == Slot::Request { kind::REQ_POP } else { kind::RSP_POP };
-        self.batches(When::AfterLoads, kind, 0, old, new);
+        self.batches(kind, old, new, |tag, first| {
+            record_after_loads(tag, first);
+        });
         if let (Slot::Response, Some(stamps)) = (slot, &mut self.pushed_at)
             && let Some(slow) = stamps.answered(old, new, cycles())
         {
@@ -122,10 +126,10 @@ impl Ring {
 
     /// One record, unless the batch is larger than a record can say.
     #[inline(always)]
-    fn batches(&self, when: When, kind: u32, flags: u32, mut old: u32, new: u32) {
+    fn batches(&self, kind: u32, mut old: u32, new: u32, record: impl Fn(u32, u32)) {
         while old != new {
             let count = new.wrapping_sub(old).min(MOST_SLOTS);
-            record(when, ring_tag(kind, self.id, count) | flags, old);
+            record(ring_tag(kind, self.id, count), old);
             old = old.wrapping_add(count);
         }
     }
@@ -136,7 +140,7 @@ impl Ring {
         if super::FINE && self.on() {
             std::hint::cold_path();
             let response = u32::from(slot == Slot::Response);
-            record(When::Now, ring_tag(kind::TAKE, self.id, 0) | flags(response), index);
+            record(ring_tag(kind::TAKE, self.id, 0) | flags(response), index);
         }
     }
 
@@ -146,7 +150,7 @@ impl Ring {
         if self.on() {
             std::hint::cold_path();
             let kind = if slot == Slot::Request { kind::REQ_ID } else { kind::RSP_ID };
-            record(When::Now, ring_tag(kind, self.id, id), index);
+            record(ring_tag(kind, self.id, id), index);
         }
     }
 
@@ -156,7 +160,7 @@ impl Ring {
         if !self.full && self.on() {
             std::hint::cold_path();
             self.full = true;
-            record(When::Now, ring_tag(kind::FULL, self.id, 0), 0);
+            record(ring_tag(kind::FULL, self.id, 0), 0);
         }
     }
 
@@ -166,7 +170,7 @@ impl Ring {
         if self.full {
             std::hint::cold_path();
             self.full = false;
-            record(When::Now, ring_tag(kind::ROOM, self.id, 0), 0);
+            record(ring_tag(kind::ROOM, self.id, 0), 0);
         }
     }
 }
@@ -251,7 +255,7 @@ impl Port {
     pub fn sent(&self, sent: Sent) {
         if switch::on() && self.id != 0 {
             std::hint::cold_path();
-            record(When::Now, tag(kind::SEND, self.id) | flags(sent as u32), 0);
+            record(tag(kind::SEND, self.id) | flags(sent as u32), 0);
         }
     }
 
@@ -260,7 +264,7 @@ impl Port {
     pub fn received(&self) {
         if switch::on() && self.id != 0 {
             std::hint::cold_path();
-            record(When::AfterLoads, tag(kind::RECEIVE, self.id), 0);
+            record_after_loads(tag(kind::RECEIVE, self.id), 0);
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::thread::{NOT_RECORDED, When, record, take_back};
+use super::thread::{NOT_RECORDED, record, take_back};
 use super::{Site, switch};
 use crate::format::record::{kind, tag};
 
@@ -30,7 +30,7 @@ impl Span {
         if switch::on() {
             std::hint::cold_path();
             id = site.id();
-            record(When::Now, tag(kind::ENTER, id), arg);
+            record(tag(kind::ENTER, id), arg);
         }
         Self { id, result: 0, _thread: PhantomData }
     }
@@ -47,7 +47,7 @@ impl Drop for Span {
     fn drop(&mut self) {
         if self.id != 0 {
             std::hint::cold_path();
-            record(When::Now, tag(kind::EXIT, self.id), self.result);
+            record(tag(kind::EXIT, self.id), self.result);
         }
     }
 }
@@ -72,7 +72,7 @@ impl QuietSpan {
         if switch::on() {
             std::hint::cold_path();
             id = site.id();
-            mine = record(When::Now, tag(kind::ENTER, id), arg);
+            mine = record(tag(kind::ENTER, id), arg);
         }
         Self { id, mine, _thread: PhantomData }
     }
@@ -84,7 +84,7 @@ impl Drop for QuietSpan {
         if self.id != 0 {
             std::hint::cold_path();
             if !take_back(self.mine) {
-                record(When::Now, tag(kind::EXIT, self.id), 0);
+                record(tag(kind::EXIT, self.id), 0);
             }
         }
     }
@@ -126,6 +126,6 @@ pub fn spinning(site: &'static Site) {
 fn single(kind: u32, site: &'static Site, arg: u32) {
     if switch::on() {
         std::hint::cold_path();
-        record(When::Now, tag(kind, site.id()), arg);
+        record(tag(kind, site.id()), arg);
     }
 }

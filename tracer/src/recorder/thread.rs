@@ -25,7 +25,7 @@ use crate::format::record::{RECORD, kind, tag};
 
 /// When an event happened.
 #[derive(Clone, Copy)]
-pub(super) enum When {
+enum When {
     /// Now.
     Now,
     /// Now, and after everything that has been read from memory so far.
@@ -78,16 +78,36 @@ thread_local! {
     static OWNER: RefCell<Option<Owner>> = const { RefCell::new(None) };
 }
 
-/// Writes an event, with the cursor as it is then, or [`NOT_RECORDED`].
+/// Records what happens now. Returns the cursor behind it, or [`NOT_RECORDED`].
 #[inline(never)]
-pub(super) fn record(when: When, what: u32, arg: u32) -> u64 {
-    LOCAL.with(|local| local.record(when, what, arg))
+pub(super) fn record(what: u32, arg: u32) -> u64 {
+    with_local(|local| local.record(When::Now, what, arg))
+}
+
+/// Records what was just found in memory that another CPU writes.
+#[inline(never)]
+pub(super) fn record_after_loads(what: u32, arg: u32) -> u64 {
+    with_local(|local| local.record(When::AfterLoads, what, arg))
+}
+
+/// Records what happened at `ticks`.
+#[inline(never)]
+pub(super) fn record_at(ticks: u64, what: u32, arg: u32) -> u64 {
+    with_local(|local| local.record(When::At(ticks), what, arg))
+}
+
+#[inline(always)]
+fn with_local<R>(work: impl FnOnce(&Local) -> R) -> R {
+    // So small that `with` is inlined, which it is not around the rest.
+    let local = LOCAL.with(std::ptr::from_ref);
+    // SAFETY: a thread's own local without a destructor lives as long as the thread, which is here.
+    work(unsafe { &*local })
 }
 
 /// Takes back the last event, if it is the one after which the cursor was `mine`.
 #[inline(never)]
 pub(super) fn take_back(mine: u64) -> bool {
-    LOCAL.with(|local| {
+    with_local(|local| {
         let base = local.base.load(Ordering::Relaxed);
         if base.is_null() || mine == NOT_RECORDED {
             return mine == NOT_RECORDED;
@@ -149,14 +169,20 @@ impl Local {
         compiler_fence(Ordering::SeqCst);
         let on = switch::word();
         if on != self.seen.get() && on != 0 {
-            self.seen.set(on);
-            // At the time of the event, which may be a little ago.
-            self.put(base, when, tag(kind::RESUME, 0), 0);
+            self.resume(base, when, on);
         }
         let cursor = self.put(base, when, what, arg);
         compiler_fence(Ordering::SeqCst);
         self.base.store(base, Ordering::Relaxed);
         cursor
+    }
+
+    /// The first event since recording was switched on, or on again.
+    #[cold]
+    fn resume(&self, base: *mut u8, when: When, on: u32) {
+        self.seen.set(on);
+        // At the time of the event, which may be a little ago.
+        self.put(base, when, tag(kind::RESUME, 0), 0);
     }
 
     #[inline(always)]
