@@ -126,17 +126,23 @@ impl Keeper {
     /// Keeps memory of process `pid`.
     ///
     /// # Errors
-    /// If it could be cut off under us, if the process has more than one journal or more threads than
-    /// are kept.
+    /// If it could be cut off under us or is too large, if the process has more than one journal or
+    /// more threads than are kept.
     pub fn keep(&self, pid: u32, what: Memory, fd: OwnedFd) -> io::Result<()> {
-        if !memory::is_fixed(&fd) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "memory without a shrink seal"));
+        let file = File::from(fd);
+        let most = match what {
+            Memory::Journal => recorder::JOURNAL_BYTES as u64,
+            Memory::Thread => buffer::RECORDS_AT as u64 + ((RECORD as u64) << self.capacity()),
+        };
+        if !memory::is_fixed(&file) || file.metadata()?.len() > most {
+            let why = "memory without a shrink seal, or too much of it";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let mut kept = self.lock();
         let kin = kept.process(pid);
         match what {
-            Memory::Journal if kin.journal.is_none() => kin.journal = Some(fd.into()),
-            Memory::Thread if kin.threads.len() < MOST_THREADS => kin.threads.push(fd.into()),
+            Memory::Journal if kin.journal.is_none() => kin.journal = Some(file),
+            Memory::Thread if kin.threads.len() < MOST_THREADS => kin.threads.push(file),
             _ => return Err(io::ErrorKind::QuotaExceeded.into()),
         }
         Ok(())
@@ -148,6 +154,14 @@ impl Keeper {
         if let Some(&at) = kept.at.get(&pid) {
             kept.processes[at].ended = if well { Ended::Well } else { Ended::Died };
         }
+    }
+
+    /// Processes that record and have not ended, this one apart.
+    #[must_use]
+    pub fn living(&self) -> usize {
+        let kept = self.lock();
+        let others = kept.at.iter().filter(|&(&pid, _)| pid != std::process::id());
+        others.filter(|&(_, &at)| kept.processes[at].ended == Ended::Unknown).count()
     }
 
     /// A request of process `pid` was slow: recording stops, if that is what it is for.
@@ -183,6 +197,11 @@ impl Keeper {
         }
         to.finish()?;
         Ok(written)
+    }
+
+    /// Records in a buffer, as a power of two.
+    fn capacity(&self) -> u32 {
+        self.word(switch::CAPACITY).load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

@@ -172,7 +172,7 @@ impl HostDomain {
         let _ = self.call(Message::request(Kind::Goodbye, &[status]));
     }
 
-    fn call(&self, message: Message) -> Result<(Message, Vec<OwnedFd>), DomainError> {
+    pub(crate) fn call(&self, message: Message) -> Result<(Message, Vec<OwnedFd>), DomainError> {
         self.0.host.lock().unwrap_or_else(PoisonError::into_inner).call(message)
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -17,7 +17,7 @@ pub(crate) fn create(name: &str, bytes: usize) -> io::Result<OwnedFd> {
 }
 
 /// Whether nobody can cut this memory off under whoever reads it.
-pub(crate) fn is_fixed(fd: &OwnedFd) -> bool {
+pub(crate) fn is_fixed(fd: impl AsFd) -> bool {
     fcntl(fd, FcntlArg::F_GET_SEALS)
         .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK))
 }

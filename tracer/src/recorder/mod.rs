@@ -25,6 +25,7 @@ mod thread;
 
 pub use calibrate::{Costs, costs};
 pub use macros::clamp;
+pub(crate) use process::JOURNAL_BYTES;
 pub use process::{Host, Memory, Slow, is_started, note, start};
 pub use ring::{Port, Ring, RingInfo, Stamp};
 pub use site::Site;

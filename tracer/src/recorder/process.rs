@@ -14,7 +14,7 @@ use crate::format::record::{MOST_IDS, MOST_RINGS};
 use crate::format::{Entry, Note};
 
 /// Bytes of a journal. Only what is written takes memory.
-const JOURNAL_BYTES: usize = 4 << 20;
+pub(crate) const JOURNAL_BYTES: usize = 4 << 20;
 
 /// What a piece of memory is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
