@@ -66,6 +66,7 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
                 eprintln!("error: {error:#}");
                 exit(1);
             }
+            tracer::attach();
             Loop::new(parts, receiver, seen, tell).run();
         })?;
         Ok(Self { commands, waiting, kick, thread: Some(thread) })
