@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rings::evtchn::{Channel, Eoi};
+use rings::io::netif::queue_name;
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
 use rings::{DomId, Domain, Foreign, Gref, Port};
+use tracer::traced;
 
 use crate::error::ConnectError;
 use crate::queue::Queue;
@@ -97,6 +99,7 @@ impl<D: Domain> Netback<D> {
     ///
     /// # Errors
     /// If the store does not answer.
+    #[traced]
     pub fn disconnected(&mut self, id: VifId) -> Result<(), StoreError> {
         let Some(vif) = self.vifs.get_mut(&id) else { return Ok(()) };
         (vif.connected, vif.broken) = (false, false);
@@ -111,6 +114,7 @@ impl<D: Domain> Netback<D> {
     ///
     /// # Errors
     /// If the store does not answer.
+    #[traced]
     pub fn rogue(&mut self, id: VifId, lie: &str) -> Result<(), StoreError> {
         tracing::warn!(front = %id.front, handle = id.handle, lie, "vif broken");
         if let Some(vif) = self.vifs.get_mut(&id) {
@@ -129,6 +133,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// Finds vifs that are new.
+    #[traced]
     fn discover(&mut self) -> Result<(), StoreError> {
         for front in list(&mut self.store, BACKENDS)? {
             for handle in list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
@@ -185,6 +190,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// Looks at one vif's frontend, and follows it.
+    #[traced]
     fn look(&mut self, id: VifId, events: &mut Vec<VifEvent<D>>) -> Result<(), StoreError> {
         let Some(vif) = self.vifs.get(&id) else { return Ok(()) };
         if vif.leaving.is_some() {
@@ -223,6 +229,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// The guest is connected: makes the queues and hands them to the workers.
+    #[traced]
     fn bring_up(
         &mut self,
         id: VifId,
@@ -245,6 +252,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// The guest leaves: asks for the queues, or goes at once if there are none.
+    #[traced]
     fn bring_down(
         &mut self,
         id: VifId,
@@ -278,6 +286,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// Reads the guest's keys, maps its rings and binds its ports.
+    #[traced]
     fn connect(&mut self, id: VifId, front: &str) -> Result<Vec<Queue<D>>, ConnectError> {
         let count = format!("{front}/{}", keys::MULTI_QUEUE_NUM_QUEUES);
         let count = xenbus::read_u32_if_present(&mut self.store, &count)?.unwrap_or(1);
@@ -292,7 +301,7 @@ impl<D: Domain> Netback<D> {
         let mut queues = Vec::new();
         for n in 0..count {
             let dir = if count == 1 { front.into() } else { format!("{front}/queue-{n}") };
-            match self.connect_queue(id, &dir, accepted) {
+            match self.connect_queue(id, &dir, accepted, &queue_name(id.front, id.handle, n)) {
                 Ok(queue) => queues.push(queue),
                 Err(why) => {
                     queues.into_iter().for_each(Queue::close);
@@ -311,21 +320,29 @@ impl<D: Domain> Netback<D> {
         Ok(Accepted { sg, gso: gso && sg && csum, csum, rx_notify })
     }
 
+    #[traced]
     fn connect_queue(
         &mut self,
         vif: VifId,
         dir: &str,
         accepted: Accepted,
+        name: &str,
     ) -> Result<Queue<D>, ConnectError> {
         let mut foreign = self.domain.foreign(vif.front, self.config.grant)?;
         let tx_page = self.map_ring(&mut foreign, dir, keys::TX_RING_REF)?;
         let rx_page = self.map_ring(&mut foreign, dir, keys::RX_RING_REF)?;
         let always = self.config.always_notify;
-        let tx = Tx::new(foreign.region(&tx_page).clone(), always)
+        let mut tx = Tx::new(foreign.region(&tx_page).clone(), always)
             .map_err(|why| ConnectError::Ring { key: keys::TX_RING_REF, why })?;
-        let rx = Rx::new(foreign.region(&rx_page).clone(), always)
+        let mut rx = Rx::new(foreign.region(&rx_page).clone(), always)
             .map_err(|why| ConnectError::Ring { key: keys::RX_RING_REF, why })?;
-        let (tx_port, rx_port) = self.bind(vif.front, dir)?;
+        tx.set_name(&format!("{name}-tx"));
+        rx.set_name(&format!("{name}-rx"));
+        let (mut tx_port, mut rx_port) = self.bind(vif.front, dir)?;
+        tx_port.set_name(&if rx_port.is_some() { format!("{name}-tx") } else { name.into() });
+        if let Some(port) = &mut rx_port {
+            port.set_name(&format!("{name}-rx"));
+        }
         Ok(Queue {
             vif,
             domain: self.domain.clone(),
@@ -345,6 +362,7 @@ impl<D: Domain> Netback<D> {
         })
     }
 
+    #[traced]
     fn map_ring(
         &mut self,
         foreign: &mut D::Foreign,
@@ -357,6 +375,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// Two ports, or one for both rings.
+    #[traced]
     fn bind(&mut self, front: DomId, dir: &str) -> Result<Ports<D>, ConnectError> {
         let mut read = |key| xenbus::read_u32_if_present(&mut self.store, &format!("{dir}/{key}"));
         let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);

@@ -31,7 +31,8 @@ pub fn net(
     if !quiet {
         super::print(&(report::headline(config) + "\n"))?;
     }
-    let show = Show { quiet, points: None };
+    let text = json != Some(&JsonTo::Stdout);
+    let show = Show { quiet, text, points: None };
     let (results, failure) = run(config, &what, show, trace, stop)?;
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
@@ -55,8 +56,10 @@ fn write_json(path: &Path, results: &Results) -> anyhow::Result<()> {
 /// What is shown of a run while it goes on.
 #[derive(Clone, Copy)]
 pub(super) struct Show {
-    /// Nothing at all.
+    /// No progress.
     pub(super) quiet: bool,
+    /// Stdout is for people.
+    pub(super) text: bool,
     /// Intervals of so many seconds for a plot, not for the eye.
     pub(super) points: Option<f64>,
 }
@@ -87,7 +90,7 @@ pub(super) fn run(
         tracing.end();
         lab.end_domains();
         let text = tracing.write()?;
-        if !show.quiet {
+        if show.text {
             super::print(&text)?;
         }
     }

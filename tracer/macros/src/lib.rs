@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
+
 use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
 /// Records when the function begins and ends, also when it returns early or panics.
@@ -17,7 +19,7 @@ use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenSt
 /// | `#[traced(bytes = len)]` | with an argument: a name, and an expression of the parameters |
 /// | `#[traced(GUEST)]` | with a category of `tracer::format::category` |
 ///
-/// They can be combined, in this order: `#[traced(fine, GUEST, bytes = len)]`.
+/// They can be combined, in this order: `#[traced(fine, quiet, GUEST, bytes = len)]`.
 ///
 /// ```
 /// # use tracer::traced;
@@ -95,19 +97,29 @@ fn name(tokens: &[TokenTree]) -> Result<Ident, Refusal> {
 
 /// Which macro makes the span, and what is left for it.
 fn options(how: TokenStream) -> Result<(&'static str, TokenStream), Refusal> {
-    let mut tokens = how.into_iter().peekable();
-    let macro_name = match tokens.peek() {
-        Some(token) if is_word(token, "fine") => "fine_span",
-        Some(token) if is_word(token, "quiet") => "quiet_span",
-        _ => return Ok(("span", tokens.collect())),
+    let mut tokens: VecDeque<TokenTree> = how.into_iter().collect();
+    let fine = take_word(&mut tokens, "fine")?;
+    let quiet = take_word(&mut tokens, "quiet")?;
+    let macro_name = match (fine, quiet) {
+        (false, false) => "span",
+        (false, true) => "quiet_span",
+        (true, false) => "fine_span",
+        (true, true) => "fine_quiet_span",
     };
-    drop(tokens.next());
-    match tokens.next() {
-        None => {}
-        Some(TokenTree::Punct(comma)) if comma.as_char() == ',' => {}
-        Some(other) => return Err(Refusal(other.span(), "#[traced]: a comma is expected here")),
+    Ok((macro_name, tokens.into_iter().collect()))
+}
+
+/// Takes `word` and the comma behind it, if they come next.
+fn take_word(tokens: &mut VecDeque<TokenTree>, word: &str) -> Result<bool, Refusal> {
+    if !tokens.front().is_some_and(|token| is_word(token, word)) {
+        return Ok(false);
     }
-    Ok((macro_name, tokens.collect()))
+    tokens.pop_front();
+    match tokens.pop_front() {
+        None => Ok(true),
+        Some(TokenTree::Punct(comma)) if comma.as_char() == ',' => Ok(true),
+        Some(other) => Err(Refusal(other.span(), "#[traced]: a comma is expected here")),
+    }
 }
 
 /// `let _traced = ::tracer::MACRO!([CATEGORY,] "NAME" [, ARGUMENT = VALUE]);`

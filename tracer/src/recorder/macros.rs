@@ -57,6 +57,22 @@ macro_rules! fine_span {
     };
 }
 
+/// A [`quiet_span!`] that is there with the feature `trace-fine` alone.
+#[cfg(feature = "trace-fine")]
+#[macro_export]
+macro_rules! fine_quiet_span {
+    ($($tokens:tt)*) => { $crate::quiet_span!($($tokens)*) };
+}
+
+/// A [`quiet_span!`] that is there with the feature `trace-fine` alone.
+#[cfg(not(feature = "trace-fine"))]
+#[macro_export]
+macro_rules! fine_quiet_span {
+    ($($tokens:tt)*) => {
+        $crate::NoSpan
+    };
+}
+
 /// Records a moment: `mark!("name")`, `mark!(ITERATION, "round", number = n)`.
 #[macro_export]
 macro_rules! mark {

@@ -76,6 +76,15 @@ impl QuietSpan {
         }
         Self { id, mine, _thread: PhantomData }
     }
+
+    /// Says that it is worth its records, even if nothing else was recorded in it.
+    #[inline(always)]
+    pub fn keep_if(&mut self, worked: bool) {
+        if worked {
+            // No cursor is there again.
+            self.mine = 0;
+        }
+    }
 }
 
 impl Drop for QuietSpan {

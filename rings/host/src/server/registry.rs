@@ -12,6 +12,7 @@ use rings::grant::{GrantMem, GrantPage, HOLD_LINES, Layout};
 use rings::sync::Ordering;
 use rings::{DomId, Port};
 use tracer::keeper::Keeper;
+use tracer::traced;
 
 use super::devices::Devices;
 use super::ports::Ports;
@@ -159,6 +160,7 @@ impl Registry {
         }
     }
 
+    #[traced]
     fn hello(&mut self, who: &mut Option<DomId>, pid: i32, m: &Message) -> Result<Answer, Errno> {
         if m.arg[0] != VERSION {
             return Err(Errno::EPROTO);
@@ -221,6 +223,7 @@ impl Registry {
 
     /// A backend gets a frontend's memory only if our own copy of the configuration says that it
     /// serves one of its devices: the store's copy can be written by others (XSA-175).
+    #[traced]
     fn foreign(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let remote = domid_of(m.arg[0])?;
         if !self.devices.serves(domid, remote) {
@@ -235,6 +238,7 @@ impl Registry {
         Ok(Answer { fds: vec![dom.memory.as_raw_fd()], ..m.answer(&args).into() })
     }
 
+    #[traced]
     fn release(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let remote = domid_of(m.arg[0])?;
         // A frontend that is gone has taken its hold words along.
@@ -248,6 +252,7 @@ impl Registry {
         Ok(m.answer(&[]).into())
     }
 
+    #[traced]
     fn stats(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let dom = self.domains.get(&domid).ok_or(Errno::EPROTO)?;
         if dom.blocks.len() >= MAX_BLOCKS {
@@ -267,6 +272,7 @@ impl Registry {
         Ok(m.answer(&[u32::try_from(number).map_err(|_| Errno::ENOSPC)?]).into())
     }
 
+    #[traced]
     fn trace(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let dom = self.domains.get_mut(&domid).ok_or(Errno::EPROTO)?;
         if std::mem::replace(&mut dom.traced, true) {
@@ -281,6 +287,7 @@ impl Registry {
     }
 
     /// A domain's process has ended: takes back what it had, and tells the others.
+    #[traced]
     pub(super) fn gone(&mut self, domid: DomId) {
         let Some(dom) = self.domains.remove(&domid) else { return };
         match dom.goodbye {
