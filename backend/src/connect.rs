@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
 use rings::{DomId, Domain};
+use tracer::traced;
 
 use crate::error::ConnectError;
 use crate::vif::{Config, VifEvent, VifId};
@@ -93,6 +94,7 @@ impl<D: Domain> Netback<D> {
     ///
     /// # Errors
     /// If the store does not answer.
+    #[traced]
     pub fn disconnected(&mut self, id: VifId) -> Result<(), StoreError> {
         let Some(vif) = self.vifs.get_mut(&id) else { return Ok(()) };
         (vif.connected, vif.broken) = (false, false);
@@ -107,6 +109,7 @@ impl<D: Domain> Netback<D> {
     ///
     /// # Errors
     /// If the store does not answer.
+    #[traced]
     pub fn rogue(&mut self, id: VifId, lie: &str) -> Result<(), StoreError> {
         tracing::warn!(front = %id.front, handle = id.handle, lie, "vif broken");
         if let Some(vif) = self.vifs.get_mut(&id) {
@@ -125,6 +128,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// Finds vifs that are new.
+    #[traced]
     fn discover(&mut self) -> Result<(), StoreError> {
         for front in list(&mut self.store, BACKENDS)? {
             for handle in list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
@@ -181,6 +185,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// Looks at one vif's frontend, and follows it.
+    #[traced]
     fn look(&mut self, id: VifId, events: &mut Vec<VifEvent<D>>) -> Result<(), StoreError> {
         let Some(vif) = self.vifs.get(&id) else { return Ok(()) };
         if vif.leaving.is_some() {
@@ -242,6 +247,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// The guest is connected: makes the queues and hands them to the workers.
+    #[traced]
     fn bring_up(
         &mut self,
         id: VifId,
@@ -264,6 +270,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// The guest leaves: asks for the queues, or goes at once if there are none.
+    #[traced]
     fn bring_down(
         &mut self,
         id: VifId,

@@ -5,6 +5,7 @@
 use rings::frame::{Csum, ETH_HLEN, Meta};
 use rings::io::netif::RX_RING_SIZE;
 use rings::{Foreign, PAGE_SIZE};
+use tracer::traced;
 
 use crate::offload;
 use crate::rx::Rx;
@@ -33,6 +34,7 @@ pub(crate) fn slots_needed(len: usize, meta: Meta, accepted: &Accepted) -> Optio
 }
 
 /// Puts a frame on the rx ring as the guest can take it. One that it cannot take at all is counted.
+#[traced(fine, bytes = frame.len())]
 #[inline]
 pub(crate) fn deliver(
     frame: &mut [u8],

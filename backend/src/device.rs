@@ -111,8 +111,10 @@ impl<D: Domain> Device for Nic<D> {
     fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
         if !self.queue.has_full_room() {
             self.queue.stats.ring_full += 1;
+            self.queue.rx.trace().full();
             return None;
         }
+        self.queue.rx.trace().room();
         Some(self.halves().1)
     }
 

@@ -19,6 +19,7 @@ use rings::io::netif::{
     EXTRA_TYPE_MAX, Extra, ExtraInfo, GsoType, NR_SLOTS_MIN, TxFlags, TxRequest,
 };
 use rings::weaken::{Check, skipped};
+use tracer::traced;
 
 use crate::error::Rogue;
 
@@ -82,6 +83,7 @@ impl Packet {
 ///
 /// # Errors
 /// What breaks the vif.
+#[traced(fine, quiet)]
 #[inline]
 pub fn parse(slots: &mut impl Slots, packet: &mut Packet) -> Result<Option<Verdict>, Rogue> {
     let Some(first) = slots.request() else { return Ok(None) };

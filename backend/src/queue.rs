@@ -7,6 +7,7 @@ use rings::frame::Meta;
 use rings::io::netif::MAX_TX_SIZE;
 use rings::ring::Notify;
 use rings::{Domain, DomainError, Foreign, ForeignCounters, Waiter};
+use tracer::traced;
 
 use crate::deliver::{deliver, slots_needed};
 use crate::error::Rogue;
@@ -193,6 +194,7 @@ impl<D: Domain> Queue<D> {
     /// Gives a frame to the guest, as it can take it: with its checksum completed, or cut
     /// into segments, where the guest cannot take it as it is. There must be room. Visible with the
     /// next [`flush`](Self::flush).
+    #[traced(fine, bytes = frame.len())]
     #[inline]
     pub fn send(&mut self, frame: &mut [u8], meta: Meta) {
         let Self { rx, foreign, stats, accepted, segment, .. } = self;
@@ -201,6 +203,7 @@ impl<D: Domain> Queue<D> {
 
     /// Gives a frame of `len` bytes, written in place by `fill`, to the guest. `None` if there is no
     /// room now.
+    #[traced(fine, bytes = len)]
     #[inline]
     pub fn xmit<R>(
         &mut self,
@@ -210,8 +213,10 @@ impl<D: Domain> Queue<D> {
     ) -> Option<R> {
         if len == 0 || len > self.largest() || !self.has_room(len, meta) {
             self.stats.ring_full += 1;
+            self.rx.trace().full();
             return None;
         }
+        self.rx.trace().room();
         Some(self.rx.put_with(len, meta, &mut self.stats, fill))
     }
 
@@ -347,6 +352,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Unmaps the rings and closes the ports.
+    #[traced]
     pub fn close(self) {
         self.domain.close(self.tx_port.port());
         if let Some(port) = &self.rx_port {

@@ -7,8 +7,9 @@ use rings::io::netif::{
     Extra, GsoType, MAX_TX_SIZE, RSP_ERROR, RX_SLOT, RxFlags, RxRequest, RxResponse,
 };
 use rings::mem::Region;
-use rings::ring::{BackRing, Notify, ProdOverflow, Sring};
+use rings::ring::{Answered, BackRing, Notify, ProdOverflow, Sring};
 use rings::{Foreign, Gref, PAGE_SIZE};
+use tracer::traced;
 
 use crate::error::Rogue;
 use crate::stats::Stats;
@@ -61,6 +62,17 @@ impl Rx {
             notify_due: false,
             wanted: 1,
         })
+    }
+
+    /// Gives the ring its name.
+    pub(crate) fn set_name(&mut self, name: &str) {
+        self.ring.set_name(name, Answered::WhenItComes);
+    }
+
+    /// The ring as the tracer knows it.
+    #[inline(always)]
+    pub(crate) fn trace(&mut self) -> &mut tracer::Ring {
+        self.ring.trace()
     }
 
     /// Whether the guest has posted so many buffers. If not, [`final_check`](Self::final_check) asks
@@ -122,6 +134,7 @@ impl Rx {
     }
 
     /// Takes the requests for a frame and plans its copies and answers.
+    #[traced(fine, bytes = len)]
     #[inline(always)]
     fn plan(&mut self, at: usize, len: usize, meta: Meta, stats: &mut Stats) {
         let mut done = 0;
@@ -179,6 +192,7 @@ impl Rx {
         if self.slots.is_empty() {
             return Notify::No;
         }
+        let _span = tracer::span!("publish", slots = self.slots.len());
         // Runs of operations that wait, between those that were done on the spot.
         for run in self.ops.chunk_by_mut(|a, b| waits(a) == waits(b)) {
             if waits(&run[0]) {

@@ -7,8 +7,9 @@ use rings::io::netif::{
     ExtraInfo, RSP_ERROR, RSP_NULL, RSP_OKAY, TX_SLOT, TxFlags, TxRequest, TxResponse,
 };
 use rings::mem::Region;
-use rings::ring::{BackRing, Notify, ProdOverflow, Sring};
+use rings::ring::{Answered, BackRing, Notify, ProdOverflow, Sring};
 use rings::{Foreign, Gref};
+use tracer::traced;
 
 use crate::error::Rogue;
 use crate::lossy::Lossy;
@@ -98,6 +99,11 @@ impl Tx {
         })
     }
 
+    /// Gives the ring its name.
+    pub(crate) fn set_name(&mut self, name: &str) {
+        self.ring.set_name(name, Answered::InOrder);
+    }
+
     /// Whether frames wait that nobody has taken.
     #[inline(always)]
     pub(crate) fn has_frames(&self) -> bool {
@@ -106,6 +112,7 @@ impl Tx {
 
     /// Journey 14. The next frame, if one has been collected, for the wire: from here it goes where
     /// the vif is joined to ([`wire`](crate::wire), or a stack).
+    #[traced(fine)]
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<(&mut [u8], Meta)> {
         while let Some(frame) = self.frames.get(self.taken).copied() {
@@ -167,6 +174,7 @@ impl Tx {
             return Ok(Notify::No);
         }
         foreign.anticipate();
+        let _span = tracer::span!("collect", slots = self.ring.unconsumed_requests());
         while self.frames.len() < budget && self.used < TURN_BYTES {
             match parse(&mut self.ring, &mut self.packet) {
                 Ok(Some(Verdict::Good)) => self.admit(stats),
@@ -188,6 +196,7 @@ impl Tx {
     }
 
     /// Journey 11. Gives the frame just parsed its place in private memory, and plans its copies.
+    #[traced(fine)]
     #[inline(always)]
     fn admit(&mut self, stats: &mut Stats) {
         let frame = index(self.frames.len());
@@ -220,6 +229,7 @@ impl Tx {
     }
 
     /// Notes that all slots of the packet just parsed are to be answered with an error.
+    #[traced(fine)]
     fn refuse(&mut self, stats: &mut Stats) {
         for (n, slot) in self.packet.data().iter().enumerate() {
             self.slots.push(Answer { id: slot.id, frame: DROPPED });
@@ -252,6 +262,7 @@ impl Tx {
     }
 
     /// Answers every slot that was taken, in order, and publishes the answers once.
+    #[traced]
     #[inline(always)]
     fn answer(&mut self, stats: &mut Stats) -> Notify {
         for slot in &self.slots {

@@ -9,9 +9,11 @@
 
 use std::time::{Duration, Instant};
 
+use rings::io::netif::queue_name;
 use rings::store::xenbus::{self, WaitError};
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
 use rings::{DomId, Domain, DomainError};
+use tracer::traced;
 
 use crate::features::{Features, Wanted};
 use crate::queue::Queue;
@@ -79,6 +81,7 @@ impl<D: Domain> Netfront<D> {
     ///
     /// # Errors
     /// If the backend does not answer in time, offers too little, or memory is short.
+    #[traced]
     pub fn connect(domain: &D, config: &Config) -> Result<(Self, Vec<Queue<D>>), ConnectError> {
         let mut store = domain.store()?;
         let handle = config.handle;
@@ -92,9 +95,10 @@ impl<D: Domain> Netfront<D> {
         me.wait("waiting for the backend's features", &[XenbusState::InitWait], config)?;
         me.features = me.negotiate(&config.wanted)?;
         let mut queues = (0..me.features.queues)
-            .map(|_| {
+            .map(|n| {
                 let (base, always) = (config.index_base, config.always_notify);
-                Queue::new(domain, backend, me.features, base, always)
+                let name = queue_name(domain.domid(), handle, n);
+                Queue::new(domain, backend, me.features, base, always, &name)
             })
             .collect::<Result<Vec<_>, _>>()?;
         if let Err(why) = me.bring_up(domain, backend, &mut queues, config) {
@@ -110,6 +114,7 @@ impl<D: Domain> Netfront<D> {
     }
 
     /// Publishes the queues and waits for the backend to take them.
+    #[traced]
     fn bring_up(
         &mut self,
         domain: &D,
@@ -191,6 +196,7 @@ impl<D: Domain> Netfront<D> {
     ///
     /// # Errors
     /// If the store does not answer.
+    #[traced]
     pub fn close(&mut self, timeout: Duration) -> Result<(), StoreError> {
         self.switch(XenbusState::Closing)?;
         let done = [XenbusState::Closing, XenbusState::Closed, XenbusState::Unknown];
@@ -207,6 +213,7 @@ impl<D: Domain> Netfront<D> {
         xenbus::switch_state(&mut self.store, &self.front, state)
     }
 
+    #[traced]
     fn wait(
         &mut self,
         step: &'static str,
@@ -219,6 +226,7 @@ impl<D: Domain> Netfront<D> {
     }
 
     /// Reads what the backend offers and takes of it what we want.
+    #[traced]
     fn negotiate(&mut self, wanted: &Wanted) -> Result<Features, ConnectError> {
         let handle = self.handle;
         let bad = |why| ConnectError::Store { handle, why };
@@ -255,6 +263,7 @@ impl<D: Domain> Netfront<D> {
     }
 
     /// Writes our keys in one transaction, in the order in which Linux' netfront does.
+    #[traced]
     fn publish(&mut self, queues: &[Vec<(&str, u32)>]) -> Result<(), StoreError> {
         let (front, f) = (self.front.clone(), self.features);
         self.store.transaction(|t| {

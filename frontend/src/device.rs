@@ -88,8 +88,10 @@ impl<D: Domain> Device for Nic<D> {
     fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
         if !self.queue.has_room() {
             self.queue.stats.ring_full += 1;
+            self.queue.tx.trace().full();
             return None;
         }
+        self.queue.tx.trace().room();
         Some(self.halves().1)
     }
 

@@ -7,6 +7,7 @@
 use rings::mem::Frames;
 use rings::weaken::{Check, skipped};
 use rings::{DomId, Domain, DomainError, Gref, Memory, PAGE_SIZE};
+use tracer::traced;
 
 use crate::error::Misbehaviour;
 
@@ -42,6 +43,7 @@ impl Pool {
     pub(crate) const PAGES: usize = SINGLES + RUNS * RUN_PAGES;
 
     /// Takes the pages from the domain's memory and grants them to the backend, for reading only.
+    #[traced]
     pub(crate) fn new<D: Domain>(domain: &D, backend: DomId) -> Result<Self, DomainError> {
         let memory = domain.memory();
         let none = |what: &str| DomainError::Refused { what: what.into(), errno: "ENOSPC" };
@@ -81,6 +83,7 @@ impl Pool {
 
     /// Journey 2. Lends the bytes of a buffer, to be filled: the application writes into a page that
     /// the backend may read already.
+    #[traced(fine, bytes = len)]
     #[inline(always)]
     pub(crate) fn fill<R>(
         &mut self,
@@ -93,6 +96,7 @@ impl Pool {
     }
 
     /// Journey 4. Notes that `page` is in flight, which nobody is asked again. Returns its gref.
+    #[traced(fine, page = page)]
     #[inline(always)]
     pub(crate) fn start(&mut self, page: u16) -> Gref {
         let at = usize::from(page);

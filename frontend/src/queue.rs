@@ -7,6 +7,7 @@ use rings::frame::{Csum, Headers, Meta};
 use rings::io::netif::TxRequest;
 use rings::ring::Notify;
 use rings::{DomId, Domain, DomainError, PAGE_SIZE, Waiter};
+use tracer::traced;
 
 use crate::csum;
 use crate::error::Misbehaviour;
@@ -34,23 +35,31 @@ pub struct Queue<D: Domain> {
 }
 
 impl<D: Domain> Queue<D> {
-    /// Makes the rings, grants and ports of one queue, not yet known to the backend.
+    /// Makes the rings, grants and ports of one queue, not yet known to the backend. In traces it is
+    /// called `name`.
+    #[traced]
     pub(crate) fn new(
         domain: &D,
         backend: DomId,
         features: Features,
         index_base: u32,
         always_notify: bool,
+        name: &str,
     ) -> Result<Self, DomainError> {
         let page = || {
             let none = || DomainError::Refused { what: "a ring's page".into(), errno: "ENOSPC" };
             domain.memory().alloc(1).ok_or_else(none)
         };
         let pool = Pool::new(domain, backend)?;
-        let tx = Tx::new(page()?, pool, index_base, features.csum_tx, always_notify);
-        let rx = Rx::new(domain, backend, page()?, index_base, always_notify)?;
-        let tx_port = domain.alloc_unbound(backend)?;
-        let rx_port = if features.split { Some(domain.alloc_unbound(backend)?) } else { None };
+        let mut tx = Tx::new(page()?, pool, index_base, features.csum_tx, always_notify);
+        tx.set_name(&format!("{name}-tx"));
+        let rx = Rx::new(domain, backend, page()?, index_base, always_notify, name)?;
+        let mut tx_port = domain.alloc_unbound(backend)?;
+        let mut rx_port = if features.split { Some(domain.alloc_unbound(backend)?) } else { None };
+        tx_port.set_name(&if features.split { format!("{name}-tx") } else { name.into() });
+        if let Some(port) = &mut rx_port {
+            port.set_name(&format!("{name}-rx"));
+        }
         Ok(Self {
             domain: domain.clone(),
             tx,
@@ -118,6 +127,7 @@ impl<D: Domain> Queue<D> {
 
     /// Journey 1. Sends a frame of `len` bytes, written in place by `fill`; visible with the next
     /// [`flush`](Self::flush). `None` if there is no room now.
+    #[traced(fine, bytes = len)]
     #[inline]
     pub fn xmit<R>(
         &mut self,
@@ -130,7 +140,13 @@ impl<D: Domain> Queue<D> {
         }
         let offload = meta.csum == Csum::Blank;
         let sent = self.tx.xmit(len, offload, meta.gso, &mut self.stats, fill);
-        self.stats.ring_full += u64::from(sent.is_none());
+        match sent {
+            Some(_) => self.tx.trace().room(),
+            None => {
+                self.tx.trace().full();
+                self.stats.ring_full += 1;
+            }
+        }
         sent
     }
 
@@ -217,6 +233,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Wakes the backend on both ports once, as a frontend does when it has connected.
+    #[traced]
     pub fn kick(&mut self) {
         self.tx_port.send();
         if let Some(port) = &mut self.rx_port {
@@ -310,6 +327,7 @@ impl<D: Domain> Queue<D> {
 
     /// Closes the ports, takes the grants back and returns the pages. Says how many grants the
     /// backend still uses: their pages are never used again.
+    #[traced]
     pub fn close(self) -> usize {
         let memory = self.domain.memory();
         self.domain.close(self.tx_port.port());

@@ -8,9 +8,10 @@ use rings::io::netif::{
     Extra, ExtraInfo, GsoType, NR_SLOTS_MIN, RX_RING_SIZE, RX_SLOT, RxFlags, RxRequest, RxResponse,
 };
 use rings::mem::Frames;
-use rings::ring::{FrontRing, Notify, Sring};
+use rings::ring::{Answered, FrontRing, Notify, Sring};
 use rings::weaken::{Check, skipped};
 use rings::{CACHE_LINE, DomId, Domain, DomainError, Gref, Memory, PAGE_SIZE};
+use tracer::traced;
 
 use crate::error::Misbehaviour;
 use crate::stats::Stats;
@@ -44,6 +45,7 @@ impl Rx {
         page: Frames,
         base: u32,
         always_notify: bool,
+        name: &str,
     ) -> Result<Self, DomainError> {
         let memory = domain.memory();
         let none = |what: &str| DomainError::Refused { what: what.into(), errno: "ENOSPC" };
@@ -54,7 +56,8 @@ impl Rx {
         let grefs = grefs.ok_or_else(|| none("grants for pages to receive into"))?;
         let sring = Sring::new(page.region().clone());
         sring.init(base);
-        let ring = FrontRing::attach(sring, base);
+        let mut ring = FrontRing::attach(sring, base);
+        ring.set_name(&format!("{name}-rx"), Answered::WhenItComes);
         let frame = vec![0; FRAME_BYTES];
         let mut rx =
             Self { ring, page, gref: None, buffers, grefs, frame, posted: 0, always_notify };
@@ -66,6 +69,7 @@ impl Rx {
     }
 
     /// Journey 16. Posts every free buffer; visible with the next [`push`](Self::push).
+    #[traced(fine)]
     #[inline]
     fn refill(&mut self) {
         for _ in 0..self.ring.free_requests() {
@@ -77,6 +81,7 @@ impl Rx {
     }
 
     /// Publishes the buffers that became free since the last time.
+    #[traced]
     #[inline]
     pub(crate) fn push(&mut self, stats: &mut Stats) -> Notify {
         self.refill();
@@ -115,6 +120,7 @@ impl Rx {
 
     /// Journey 18. The next whole frame, copied out of its pages: its length and what came with it.
     /// The bytes are in [`frame`](Self::frame). Frames with an error are counted and skipped.
+    #[traced(fine, quiet)]
     #[inline]
     pub(crate) fn next(
         &mut self,

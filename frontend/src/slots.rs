@@ -1,6 +1,7 @@
 //! A frame as slots: pure arithmetic.
 
 use rings::PAGE_SIZE;
+use tracer::traced;
 
 /// One slot's share of a frame that lies in contiguous pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,7 @@ pub struct Slot {
 /// its run.
 ///
 /// `len` is at least 1 and at most 65,535 (`XEN_NETIF_MAX_TX_SIZE`), `offset` less than a page.
+#[traced(fine, bytes = len)]
 pub fn slots(len: usize, offset: usize) -> impl Iterator<Item = Slot> {
     debug_assert!((1..=0xffff).contains(&len) && offset < PAGE_SIZE);
     let pages = (offset + len).div_ceil(PAGE_SIZE);

@@ -4,8 +4,9 @@ use rings::Gref;
 use rings::frame::Headers;
 use rings::io::netif::{self, Extra, GsoType, TX_SLOT, TxFlags, TxRequest, TxResponse};
 use rings::mem::Frames;
-use rings::ring::{FrontRing, Notify, Sring};
+use rings::ring::{Answered, FrontRing, Notify, Sring};
 use rings::weaken::{Check, skipped};
+use tracer::traced;
 
 use crate::csum;
 use crate::error::Misbehaviour;
@@ -72,6 +73,17 @@ impl Tx {
             always_notify,
             whole: vec![0; PIECES_BELOW],
         }
+    }
+
+    /// Gives the ring its name.
+    pub(crate) fn set_name(&mut self, name: &str) {
+        self.ring.set_name(name, Answered::InOrder);
+    }
+
+    /// The ring as the tracer knows it.
+    #[inline(always)]
+    pub(crate) fn trace(&mut self) -> &mut tracer::Ring {
+        self.ring.trace()
     }
 
     /// Whether a frame of any length can be sent now, and answers besides.
@@ -200,6 +212,7 @@ impl Tx {
     }
 
     /// Publishes what was put, and asks whether to wake the backend for it.
+    #[traced(slots = self.put)]
     #[inline]
     fn publish(&mut self, stats: &mut Stats) -> Notify {
         let notify = self.ring.push_requests();
@@ -212,6 +225,10 @@ impl Tx {
     #[inline]
     pub(crate) fn reap(&mut self, stats: &mut Stats) -> Result<u32, Misbehaviour> {
         let waiting = self.ring.poll_responses()?;
+        if waiting == 0 {
+            return Ok(0);
+        }
+        let _span = tracer::span!("reap", slots = waiting);
         for _ in 0..waiting {
             let Some((_, response)) = self.ring.take_response() else { break };
             self.finish(response, stats)?;

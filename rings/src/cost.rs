@@ -81,6 +81,12 @@ impl Model {
             Charge::Block => self.ns.exit,
         };
         let ns = self.ns.hypercall.saturating_add(own);
+        let _span = match what {
+            Charge::Send => tracer::span!(COST, "cost.send", ns = ns),
+            Charge::Copy(_) => tracer::span!(COST, "cost.copy", ns = ns),
+            Charge::Map(_) => tracer::span!(COST, "cost.map", ns = ns),
+            Charge::Block => tracer::span!(COST, "cost.block", ns = ns),
+        };
         let (start, length) = (cycles(), ns_to_cycles(ns));
         while cycles().wrapping_sub(start) < length {
             std::hint::spin_loop();

@@ -159,6 +159,7 @@ impl<W> Worker<W> {
         let mut patience = LONGEST_SLEEP;
         let mut look_again = false;
         for task in tasks.iter_mut() {
+            let _span = tracer::span!("arm");
             look_again |= task.arm(now);
             patience = patience.min(task.patience(now));
         }
@@ -167,12 +168,15 @@ impl<W> Worker<W> {
         if !look_again && !patience.is_zero() {
             let asleep = cycles();
             self.cost.charge(Charge::Block);
+            let span = tracer::span!(WAIT, "sleep", patience_us = patience.as_micros());
             self.waiter.wait(patience);
+            drop(span);
             self.slept += cycles().wrapping_sub(asleep);
             self.wakeups += 1;
             slept_out = patience == LONGEST_SLEEP && now.elapsed() >= patience;
         }
         for task in tasks.iter_mut() {
+            let _span = tracer::span!("disarm");
             if task.disarm() {
                 let worked = task.work();
                 task.settle(worked, Instant::now());

@@ -22,7 +22,7 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
     let _logging = init_logging(name);
     match task {
         Task::Tour { quiet } => lab::tour(*quiet, &stop),
-        Task::Net(config, json) => lab::net(config, json.as_ref(), &stop),
+        Task::Net(config, json, trace) => lab::net(config, json.as_ref(), trace.as_ref(), &stop),
         Task::Host(config) => lab::host(config, &stop),
         Task::Netback(run) => lab::netback(run, &stop),
         Task::Netfront(config) => lab::netfront(config, &stop),

@@ -18,7 +18,7 @@ fn parsed<S: AsRef<str>>(args: &[S]) -> Parsed {
 fn net(line: &str) -> NetConfig {
     let args: Vec<_> = ["net"].into_iter().chain(line.split_whitespace()).collect();
     match parsed(&args).task {
-        Task::Net(config, _) => config,
+        Task::Net(config, ..) => config,
         other => panic!("{other:?}"),
     }
 }
@@ -139,7 +139,7 @@ proptest! {
     #[test]
     fn the_command_repeats_the_run(config in configs()) {
         let args = config.to_args();
-        let Task::Net(again, json) = parsed(&args).task else { panic!("{args:?}") };
+        let Task::Net(again, json, _) = parsed(&args).task else { panic!("{args:?}") };
         prop_assert_eq!(json, None);
         prop_assert_eq!(again, config);
     }
@@ -171,7 +171,7 @@ fn defaults_follow_the_mode() {
 fn what_gso_needs_turns_it_off_with_a_note() {
     for (line, word) in [("--csum off", "checksum"), ("--sg off", "scatter"), ("--ip 6", "IPv6")] {
         let args: Vec<_> = ["net"].into_iter().chain(line.split(' ')).collect();
-        let Parsed { task: Task::Net(config, _), notes } = parsed(&args) else { panic!("{line}") };
+        let Parsed { task: Task::Net(config, ..), notes } = parsed(&args) else { panic!("{line}") };
         assert_eq!(config.gso, 0, "{line}");
         assert!(notes.len() == 1 && notes[0].contains(word), "{line}: {notes:?}");
         let silent = parsed(&[&args[..], &["--gso", "off"]].concat());
@@ -189,7 +189,7 @@ fn a_file_sets_the_amount() {
     assert_eq!(net(&format!("{file} -t 5")).run.amount, Amount::Seconds(5.0));
     for line in [file.clone(), format!("{file} -t 5"), format!("{file} -n 5")] {
         let config = net(&line);
-        let Task::Net(again, _) = parsed(&config.to_args()).task else { panic!("{line}") };
+        let Task::Net(again, ..) = parsed(&config.to_args()).task else { panic!("{line}") };
         assert_eq!(again, config, "{line}");
     }
 }
@@ -197,7 +197,7 @@ fn a_file_sets_the_amount() {
 #[test]
 fn json_goes_to_stdout_or_a_file() {
     let json = |args: &[&str]| match parsed(args).task {
-        Task::Net(_, json) => json,
+        Task::Net(_, json, _) => json,
         other => panic!("{other:?}"),
     };
     assert_eq!(json(&["net"]), None);

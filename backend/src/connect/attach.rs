@@ -2,8 +2,10 @@
 //! it stays if one of that fails. When to do so, and what is told to the guest, is the handshake's.
 
 use rings::evtchn::{Channel, Eoi};
+use rings::io::netif::queue_name;
 use rings::store::{StoreError, keys, xenbus};
 use rings::{DomId, Domain, Foreign, Gref, Port};
+use tracer::traced;
 
 use super::Netback;
 use crate::error::ConnectError;
@@ -18,6 +20,7 @@ type Ports<D> = (Channel<<D as Domain>::Doorbell>, Option<Channel<<D as Domain>:
 
 impl<D: Domain> Netback<D> {
     /// Reads the guest's keys, maps its rings and binds its ports.
+    #[traced]
     pub(super) fn connect(
         &mut self,
         id: VifId,
@@ -36,7 +39,7 @@ impl<D: Domain> Netback<D> {
         let mut queues = Vec::new();
         for n in 0..count {
             let dir = if count == 1 { front.into() } else { format!("{front}/queue-{n}") };
-            match self.connect_queue(id, &dir, accepted) {
+            match self.connect_queue(id, &dir, accepted, &queue_name(id.front, id.handle, n)) {
                 Ok(queue) => queues.push(queue),
                 Err(why) => {
                     queues.into_iter().for_each(Queue::close);
@@ -55,21 +58,29 @@ impl<D: Domain> Netback<D> {
         Ok(Accepted { sg, gso: gso && sg && csum, csum, rx_notify })
     }
 
+    #[traced]
     fn connect_queue(
         &mut self,
         vif: VifId,
         dir: &str,
         accepted: Accepted,
+        name: &str,
     ) -> Result<Queue<D>, ConnectError> {
         let mut foreign = self.domain.foreign(vif.front, self.config.grant)?;
         let tx_page = self.map_ring(&mut foreign, dir, keys::TX_RING_REF)?;
         let rx_page = self.map_ring(&mut foreign, dir, keys::RX_RING_REF)?;
         let always = self.config.always_notify;
-        let tx = Tx::new(foreign.region(&tx_page).clone(), always)
+        let mut tx = Tx::new(foreign.region(&tx_page).clone(), always)
             .map_err(|why| ConnectError::Ring { key: keys::TX_RING_REF, why })?;
-        let rx = Rx::new(foreign.region(&rx_page).clone(), always)
+        let mut rx = Rx::new(foreign.region(&rx_page).clone(), always)
             .map_err(|why| ConnectError::Ring { key: keys::RX_RING_REF, why })?;
-        let (tx_port, rx_port) = self.bind(vif.front, dir)?;
+        tx.set_name(&format!("{name}-tx"));
+        rx.set_name(&format!("{name}-rx"));
+        let (mut tx_port, mut rx_port) = self.bind(vif.front, dir)?;
+        tx_port.set_name(&if rx_port.is_some() { format!("{name}-tx") } else { name.into() });
+        if let Some(port) = &mut rx_port {
+            port.set_name(&format!("{name}-rx"));
+        }
         Ok(Queue {
             vif,
             domain: self.domain.clone(),
@@ -89,6 +100,7 @@ impl<D: Domain> Netback<D> {
         })
     }
 
+    #[traced]
     fn map_ring(
         &mut self,
         foreign: &mut D::Foreign,
@@ -101,6 +113,7 @@ impl<D: Domain> Netback<D> {
     }
 
     /// Two ports, or one for both rings.
+    #[traced]
     fn bind(&mut self, front: DomId, dir: &str) -> Result<Ports<D>, ConnectError> {
         let mut read = |key| xenbus::read_u32_if_present(&mut self.store, &format!("{dir}/{key}"));
         let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);

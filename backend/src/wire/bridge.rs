@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rings::Domain;
 use rings::frame::Meta;
 use rings::worker::Task;
+use tracer::traced;
 
 use crate::queue::Queue;
 use crate::vif::VifId;
@@ -49,6 +50,7 @@ impl<D: Domain> Bridge<D> {
     }
 
     /// Moves frames of this vif, and publishes what was moved.
+    #[traced(quiet)]
     fn turn(&mut self, vif: VifId) -> bool {
         self.held = false;
         let mut any = false;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rings::Domain;
 use rings::worker::Task;
+use tracer::traced;
 
 use crate::queue::{Forward, Queue};
 
@@ -28,6 +29,7 @@ impl<D: Domain> Reflect<D> {
 
 impl<D: Domain> Reflect<D> {
     /// A turn at `now`, which is asked for only when a frame is held.
+    #[traced(quiet)]
     pub fn work_at(&mut self, now: impl Fn() -> Instant) -> bool {
         let mut any = false;
         for _ in 0..self.queue.batch() {

@@ -39,6 +39,7 @@
  *   7 STORE                                                                            store
  *   8 STATS           1 front, 2 back, 3 other; worker     number of its block
  *   9 GOODBYE         exit status
+ *   10 TRACE          for pvlab's own tracer; proto.rs says how                      switch, connection
  *
  * The store connection is a stream socket that speaks xenstore's wire protocol (<xen/io/xs_wire.h>)
  * and is bound to your domid; relative paths begin at /local/domain/<domid>.
@@ -84,6 +85,7 @@
 #define PVLAB_STORE 7
 #define PVLAB_STATS 8
 #define PVLAB_GOODBYE 9
+#define PVLAB_TRACE 10
 
 struct pvlab_message {
 	uint32_t kind, seq, status, arg[PVLAB_MESSAGE_ARGS];

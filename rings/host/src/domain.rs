@@ -14,6 +14,8 @@ use rings::evtchn::{Channel, End, EventPage};
 use rings::grant::{CopyEngine, GrantPage, Hold, Layout, Pins};
 use rings::store::XsClient;
 use rings::{DomId, Domain, DomainError, GrantMode, Memory, PAGE_SIZE, Port};
+use tracer::format::journal;
+use tracer::traced;
 
 use crate::foreign::{Granter, HostForeign};
 use crate::mapping;
@@ -161,21 +163,24 @@ impl HostDomain {
     ///
     /// # Errors
     /// `ENOSPC` when all blocks are taken.
+    #[traced]
     pub fn stats_block(&self, kind: u32, worker: u32) -> Result<usize, DomainError> {
         let (answer, _) = self.call(Message::request(Kind::Stats, &[kind, worker]))?;
         Ok(answer.arg[0] as usize)
     }
 
     /// Tells the host that this process leaves in good order.
+    #[traced]
     pub fn goodbye(&self, status: u32) {
         // If the host is gone there is nobody to tell.
         let _ = self.call(Message::request(Kind::Goodbye, &[status]));
     }
 
-    fn call(&self, message: Message) -> Result<(Message, Vec<OwnedFd>), DomainError> {
+    pub(crate) fn call(&self, message: Message) -> Result<(Message, Vec<OwnedFd>), DomainError> {
         self.0.host.lock().unwrap_or_else(PoisonError::into_inner).call(message)
     }
 
+    #[traced]
     fn channel(
         &self,
         kind: Kind,
@@ -189,8 +194,20 @@ impl HostDomain {
         let words = EventPage::new(mapping::map(&page, PAGE_SIZE)?);
         let end = if kind == Kind::AllocUnbound { End::A } else { End::B };
         let doorbell = EventDoorbell::new(own, other);
-        let cost = self.0.cost.clone();
-        Ok(Channel::new(Port(answer.arg[0]), remote, end, words, doorbell, cost))
+        let (port, cost) = (Port(answer.arg[0]), self.0.cost.clone());
+        // What both ends know: who allocated it, and which of its ports it is.
+        let (allocator, allocator_port) = match end {
+            End::A => (self.0.domid, port),
+            End::B => (remote, remote_port),
+        };
+        let trace = tracer::Port::new(journal::Port {
+            port: port.0,
+            remote: remote.0.into(),
+            allocator: allocator.0.into(),
+            allocator_port: allocator_port.0,
+            ..journal::Port::default()
+        });
+        Ok(Channel::new(port, remote, end, words, doorbell, cost).traced(trace))
     }
 
     /// The part of a granter's state that all our queues share.
@@ -306,6 +323,7 @@ impl Domain for HostDomain {
         let _ = self.call(Message::request(Kind::Close, &[port.0]));
     }
 
+    #[traced]
     fn foreign(&self, remote: DomId, mode: GrantMode) -> Result<HostForeign, DomainError> {
         let request = Message::request(Kind::Foreign, &[remote.0.into()]);
         let (answer, fds) = self.call(request)?;
@@ -328,6 +346,7 @@ impl Domain for HostDomain {
         EpollWaiter::new().map_err(|e| DomainError::Os(e.into()))
     }
 
+    #[traced]
     fn store(&self) -> Result<XsClient<UnixTransport>, DomainError> {
         let first = self.0.first_store.lock().unwrap_or_else(PoisonError::into_inner).take();
         let fd = match first {

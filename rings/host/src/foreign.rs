@@ -46,6 +46,7 @@ pub struct Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        let _span = tracer::span!(GRANT, "unmap", ops = 1);
         let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
         // We made this pin, so it is there.
         let _ = pins.unpin(&self.table, self.gref, self.write);
@@ -67,6 +68,7 @@ impl HostForeign {
     }
 
     fn map_page(&mut self, gref: Gref, write: bool) -> Result<Mapping, GntStatus> {
+        let _span = tracer::span!(GRANT, "map", ops = 1);
         self.cost.charge(Charge::Map(1));
         let table = self.engine.table().clone();
         let frame = {

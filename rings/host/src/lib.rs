@@ -15,6 +15,7 @@ mod server;
 mod stats;
 pub mod store;
 mod sys;
+mod trace;
 mod transport;
 mod waiter;
 
@@ -24,5 +25,6 @@ pub use rundir::{RunDir, RunDirError, Swept, labs};
 pub use server::{DomainInfo, Host, HostConfig, HostError, News, is_stopped};
 pub use stats::{Block, BlockKind, Segment, SegmentError};
 pub use sys::set_nice;
+pub use trace::trace;
 pub use transport::UnixTransport;
 pub use waiter::{EpollWaiter, EventDoorbell};

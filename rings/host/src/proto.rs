@@ -24,10 +24,23 @@
 //! | 7 `STORE` | | | another store connection |
 //! | 8 `STATS` | kind (1 front, 2 back, 3 other), worker | block number in the statistics segment | |
 //! | 9 `GOODBYE` | exit status | | |
+//! | 10 `TRACE` | | | the tracer's switch, trace connection |
 //!
 //! The first message must be `HELLO`. A connection that ends without `GOODBYE` is a death. What the
 //! words in the event page mean is said in `rings::evtchn::EventPage`, the layout of memory in
 //! `rings::grant::Layout`.
+//!
+//! A process that wants to be traced asks `TRACE`, once. The switch is a page that it can map for
+//! reading only: its first word says whether to record. The trace connection is of the same kind as the
+//! first one, but one-way: what the process records lies in memory of its own making, sealed against
+//! shrinking, which it hands over there and which the host keeps when the process is gone. Nothing is
+//! answered. What lies in that memory is said in `tracer::format`.
+//!
+//! | [`TraceKind`] | message | descriptors |
+//! |---|---|---|
+//! | 1 `JOURNAL` | | the process's journal, the first that comes |
+//! | 2 `THREAD` | | the buffer of one of its threads |
+//! | 3 `SLOW` | ring, index, ticks (low and high half), duration in ticks (low and high half) | |
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -60,6 +73,8 @@ pub enum Kind {
     Stats = 8,
     /// Leave in good order.
     Goodbye = 9,
+    /// Get the tracer's switch, and where to hand over what is recorded.
+    Trace = 10,
 }
 
 impl Kind {
@@ -76,9 +91,30 @@ impl Kind {
             Self::Store,
             Self::Stats,
             Self::Goodbye,
+            Self::Trace,
         ]
         .into_iter()
         .find(|&kind| kind as u32 == n)
+    }
+}
+
+/// Kinds of message on a trace connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum TraceKind {
+    /// Here is the process's journal.
+    Journal = 1,
+    /// Here is the buffer of a thread.
+    Thread = 2,
+    /// A request was slow: this is worth keeping.
+    Slow = 3,
+}
+
+impl TraceKind {
+    /// The kind with this number.
+    #[must_use]
+    pub fn from_number(n: u32) -> Option<Self> {
+        [Self::Journal, Self::Thread, Self::Slow].into_iter().find(|&kind| kind as u32 == n)
     }
 }
 

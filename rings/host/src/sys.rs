@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -14,10 +15,31 @@ use crate::proto::{MAX_FDS, Message};
 /// # Errors
 /// As sendmsg(2); `EPIPE` when the other end is gone.
 pub(crate) fn send(socket: BorrowedFd<'_>, message: &Message, fds: &[RawFd]) -> nix::Result<()> {
+    send_with(socket, message, fds, MsgFlags::empty())
+}
+
+/// The same, for whoever cannot wait.
+///
+/// # Errors
+/// As [`send`]; `EAGAIN` when the other end has not read what was sent before.
+pub(crate) fn send_now(
+    socket: BorrowedFd<'_>,
+    message: &Message,
+    fds: &[RawFd],
+) -> nix::Result<()> {
+    send_with(socket, message, fds, MsgFlags::MSG_DONTWAIT)
+}
+
+fn send_with(
+    socket: BorrowedFd<'_>,
+    message: &Message,
+    fds: &[RawFd],
+    flags: MsgFlags,
+) -> nix::Result<()> {
     let data = [IoSlice::new(message.as_bytes())];
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
-    let flags = MsgFlags::MSG_NOSIGNAL;
+    let flags = flags | MsgFlags::MSG_NOSIGNAL;
     loop {
         match sendmsg::<()>(socket.as_raw_fd(), &data, control, flags, None) {
             Err(Errno::EINTR) => {}
@@ -89,6 +111,11 @@ fn parse(packet: &[u8], fds: Vec<OwnedFd>) -> Received {
         Ok(message) => Received::Message(message, fds),
         Err(_) => Received::Malformed,
     }
+}
+
+/// Has nobody wait on this socket.
+pub(crate) fn set_nonblocking(socket: &OwnedFd) -> nix::Result<()> {
+    fcntl(socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(|_| ())
 }
 
 /// A descriptor that becomes readable when the process dies.

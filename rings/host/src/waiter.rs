@@ -12,6 +12,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rings::evtchn::{Channel, Doorbell};
 use rings::{DomainError, Waiter};
+use tracer::traced;
 
 /// The two doorbells of one channel: the one we ring, and the one that wakes us.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ impl EventDoorbell {
 }
 
 impl Doorbell for EventDoorbell {
+    #[traced]
     fn ring(&self) {
         // Non-blocking: the only failure is a counter that the other end itself has filled up.
         let _ = nix::unistd::write(&self.other, &1_u64.to_ne_bytes());

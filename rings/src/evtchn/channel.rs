@@ -1,5 +1,8 @@
 //! One end of an event channel: send, mask, unmask, clear.
 
+use tracer::format::Sent;
+use tracer::traced;
+
 use super::{End, EventPage, EventWords, Word};
 use crate::cost::{Charge, Cost};
 use crate::sync::{Ordering, fence};
@@ -30,12 +33,26 @@ pub struct Channel<B, W = EventPage> {
     doorbell: B,
     cost: Cost,
     counters: EventCounters,
+    trace: tracer::Port,
 }
 
 impl<B: Doorbell, W: EventWords> Channel<B, W> {
     /// The end `end` of the channel in `words`; `doorbell` wakes the other end.
     pub fn new(port: Port, remote: DomId, end: End, words: W, doorbell: B, cost: Cost) -> Self {
-        Self { port, remote, end, words, doorbell, cost, counters: EventCounters::default() }
+        let (counters, trace) = (EventCounters::default(), tracer::Port::default());
+        Self { port, remote, end, words, doorbell, cost, counters, trace }
+    }
+
+    /// The same end, known to traces. Whoever makes ports knows both domains and so what to call it.
+    #[must_use]
+    pub fn traced(mut self, trace: tracer::Port) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Says what it is for, where traces show it (`vif1.0-q0-tx`).
+    pub fn set_name(&mut self, name: &str) {
+        self.trace.set_name(name);
     }
 
     /// Our port number.
@@ -52,6 +69,7 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
 
     /// Journey 7. Sends an event (`EVTCHNOP_send`). Sending to an end that nobody bound yet, or that is gone,
     /// succeeds silently, as in Xen.
+    #[traced]
     #[inline]
     pub fn send(&mut self) {
         self.cost.charge(Charge::Send);
@@ -60,6 +78,7 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
         // the owner's swap in `clear` reads this one.
         if self.words.swap(to, Word::Pending, 1, Ordering::AcqRel) != 0 {
             self.counters.merged += 1;
+            self.trace.sent(Sent::Pending);
             return;
         }
         // SYNC event is seen: with the fence in `unmask`. Either we see the port unmasked, or its
@@ -67,9 +86,11 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
         fence(Ordering::SeqCst);
         if self.words.load(to, Word::Mask, Ordering::Relaxed) != 0 {
             self.counters.merged += 1;
+            self.trace.sent(Sent::Masked);
             return;
         }
         self.counters.rung += 1;
+        self.trace.sent(Sent::Rung);
         self.doorbell.ring();
     }
 
@@ -91,12 +112,17 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
 
     /// Journey 8. Clears pending, before the ring is looked at: an event that comes afterwards
     /// belongs to work that may have been missed. Says whether it was set.
+    #[traced(fine, quiet)]
     #[inline]
     pub fn clear(&self) -> bool {
         // Usually clear already: look first, a swap would take the line from the sender.
-        self.words.load(self.end, Word::Pending, Ordering::Relaxed) != 0
+        let came = self.words.load(self.end, Word::Pending, Ordering::Relaxed) != 0
             // SYNC merged sends: with the swap in `send`.
-            && self.words.swap(self.end, Word::Pending, 0, Ordering::AcqRel) != 0
+            && self.words.swap(self.end, Word::Pending, 0, Ordering::AcqRel) != 0;
+        if came {
+            self.trace.received();
+        }
+        came
     }
 
     /// Whether the other end has closed the channel or died.

@@ -123,6 +123,7 @@ impl CopyEngine {
     /// copied.
     #[inline]
     pub fn copy_from(&mut self, ops: &mut [CopyOp], arena: &mut [u8]) -> u64 {
+        let mut span = tracer::span!(GRANT, "copy_from", ops = ops.len() => bytes);
         self.hold.begin(&self.table);
         let mut bytes = 0;
         for group in ops.chunks_mut(GROUP) {
@@ -134,12 +135,14 @@ impl CopyEngine {
             }
         }
         self.hold.end(&self.table);
+        span.result(tracer::clamp(bytes));
         bytes
     }
 
     /// Copies each operation's bytes from `arena` into its page. Returns the bytes copied.
     #[inline]
     pub fn copy_to(&mut self, ops: &mut [CopyOp], arena: &[u8]) -> u64 {
+        let mut span = tracer::span!(GRANT, "copy_to", ops = ops.len() => bytes);
         self.hold.begin(&self.table);
         let mut bytes = 0;
         for group in ops.chunks_mut(GROUP) {
@@ -150,6 +153,7 @@ impl CopyEngine {
             }
         }
         self.hold.end(&self.table);
+        span.result(tracer::clamp(bytes));
         bytes
     }
 

@@ -40,6 +40,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::netif_ctrl::{HashAlgorithm, HashType};
 use super::numbered::numbered;
+use crate::DomId;
 
 /// Octets of a slot of the transmit ring: the longer of [`TxRequest`] and [`TxResponse`].
 ///
@@ -380,3 +381,9 @@ const _: () = {
     assert!(offset_of!(RxResponse, status) == 6);
     assert!(TX_RING_SIZE == 256 && RX_RING_SIZE == 256);
 };
+/// What Linux calls a queue of a vif, less the `-tx` or `-rx` of its rings and ports: `vif1.0-q0`. Both
+/// ends know what it takes.
+#[must_use]
+pub fn queue_name(front: DomId, handle: u32, queue: u32) -> String {
+    format!("vif{front}.{handle}-q{queue}")
+}

@@ -2,9 +2,12 @@
 
 use std::marker::PhantomData;
 
+use tracer::format::Slot;
+use tracer::format::journal::Half;
+use tracer::traced;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{Index, Notify, ProdOverflow, SringMem, must_notify};
+use super::{Answered, Index, Notify, ProdOverflow, SringMem, must_notify};
 use crate::sync::{Ordering, fence};
 use crate::weaken::{Check, skipped};
 
@@ -22,6 +25,7 @@ pub struct BackRing<M, Req, Rsp> {
     /// Requests taken.
     req_cons: u32,
     kinds: PhantomData<(Req, Rsp)>,
+    trace: tracer::Ring,
 }
 
 impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, Rsp> {
@@ -42,9 +46,19 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
             req_prod: base,
             req_cons: base,
             kinds: PhantomData,
+            trace: tracer::Ring::default(),
         };
         ring.poll_requests()?;
         Ok(ring)
+    }
+
+    /// Gives the ring the name by which traces know it, the same on both sides (`vif1.0-q0-tx`). To be
+    /// called before anything is taken: a ring without a name is not traced.
+    pub fn set_name(&mut self, name: &str, answered: Answered) {
+        let info = answered.info(name, Half::Back, self.size(), self.req_cons);
+        self.trace = tracer::Ring::new(&info);
+        // What attaching has found already.
+        self.trace.seen(Slot::Request, self.req_cons, self.req_prod);
     }
 
     /// Slots in the ring.
@@ -72,6 +86,7 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
     ///
     /// # Panics
     /// If no request waits for an answer.
+    #[traced(fine)]
     #[inline(always)]
     pub fn put_response(&mut self, response: Rsp) -> u32 {
         self.put(response)
@@ -92,9 +107,11 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
 
     /// Journey 13. Publishes what was put, and says whether the frontend asked to be woken for it.
     /// The one place where responses become visible.
+    #[traced(fine)]
     #[inline(always)]
     pub fn push_responses(&mut self) -> Notify {
         let (old, new) = (self.rsp_prod, self.rsp_prod_pvt);
+        let stamp = self.trace.stamp();
         // SYNC responses are visible: with the Acquire load of rsp_prod in
         // FrontRing::poll_responses.
         self.mem.store(Index::RspProd, new, Ordering::Release);
@@ -102,7 +119,9 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
         // SYNC no sleeping front misses a response: with the fence in
         // FrontRing::final_check_for_responses.
         fence(Ordering::SeqCst);
-        Notify::when(must_notify(old, new, self.mem.load(Index::RspEvent, Ordering::Relaxed)))
+        let notify = must_notify(old, new, self.mem.load(Index::RspEvent, Ordering::Relaxed));
+        self.trace.pushed(stamp, Slot::Response, old, new, notify);
+        Notify::when(notify)
     }
 
     /// Looks how many requests wait to be taken.
@@ -121,6 +140,7 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
             return Err(ProdOverflow { index: Index::ReqProd, seen, claimed, limit });
         }
         self.req_prod = claimed;
+        self.trace.seen(Slot::Request, seen, claimed);
         Ok(ahead)
     }
 
@@ -133,6 +153,7 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
 
     /// Journey 9. Copies the next request out; from here on only the copy is looked at. Returns
     /// its index and the request.
+    #[traced(fine, quiet)]
     #[inline(always)]
     pub fn take_request(&mut self) -> Option<(u32, Req)> {
         self.take()
@@ -147,6 +168,7 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
         let index = self.req_cons;
         let slot = self.mem.read(index & self.mask);
         self.req_cons = index.wrapping_add(1);
+        self.trace.taken(Slot::Request, index);
         Some((index, slot))
     }
 
@@ -172,6 +194,12 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
         // SYNC no sleeping back misses a request: with the fence in FrontRing::push_requests.
         fence(Ordering::SeqCst);
         Ok(self.poll_requests()? >= wanted)
+    }
+
+    /// The ring as the tracer knows it, for what only its user can tell.
+    #[inline(always)]
+    pub fn trace(&mut self) -> &mut tracer::Ring {
+        &mut self.trace
     }
 
     /// The memory under the ring.

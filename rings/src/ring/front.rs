@@ -2,9 +2,12 @@
 
 use std::marker::PhantomData;
 
+use tracer::format::Slot;
+use tracer::format::journal::Half;
+use tracer::traced;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{Index, Notify, ProdOverflow, SringMem, must_notify};
+use super::{Answered, Index, Notify, ProdOverflow, SringMem, must_notify};
 use crate::sync::{Ordering, fence};
 use crate::weaken::{Check, skipped};
 
@@ -22,6 +25,7 @@ pub struct FrontRing<M, Req, Rsp> {
     /// Responses taken.
     rsp_cons: u32,
     kinds: PhantomData<(Req, Rsp)>,
+    trace: tracer::Ring,
 }
 
 impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, Rsp> {
@@ -36,7 +40,15 @@ impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, 
             rsp_prod: base,
             rsp_cons: base,
             kinds: PhantomData,
+            trace: tracer::Ring::default(),
         }
+    }
+
+    /// Gives the ring the name by which traces know it, the same on both sides (`vif1.0-q0-tx`). To be
+    /// called before anything is pushed: a ring without a name is not traced.
+    pub fn set_name(&mut self, name: &str, answered: Answered) {
+        let info = answered.info(name, Half::Front, self.size(), self.rsp_cons);
+        self.trace = tracer::Ring::new(&info);
     }
 
     /// Slots in the ring.
@@ -78,6 +90,7 @@ impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, 
     ///
     /// # Panics
     /// If no slot is free; ask [`free_requests`](Self::free_requests) first.
+    #[traced(fine)]
     #[inline(always)]
     pub fn put_request(&mut self, request: Req) -> u32 {
         self.put(request)
@@ -98,16 +111,20 @@ impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, 
 
     /// Journey 6. Publishes what was put, and says whether the backend asked to be woken for it.
     /// The one place where requests become visible.
+    #[traced(fine)]
     #[inline(always)]
     pub fn push_requests(&mut self) -> Notify {
         let (old, new) = (self.req_prod, self.req_prod_pvt);
+        let stamp = self.trace.stamp();
         // SYNC requests are visible: with the Acquire load of req_prod in BackRing::poll_requests.
         self.mem.store(Index::ReqProd, new, Ordering::Release);
         self.req_prod = new;
         // SYNC no sleeping back misses a request: with the fence in
         // BackRing::final_check_for_requests.
         fence(Ordering::SeqCst);
-        Notify::when(must_notify(old, new, self.mem.load(Index::ReqEvent, Ordering::Relaxed)))
+        let notify = must_notify(old, new, self.mem.load(Index::ReqEvent, Ordering::Relaxed));
+        self.trace.pushed(stamp, Slot::Request, old, new, notify);
+        Notify::when(notify)
     }
 
     /// Looks how many responses wait to be taken.
@@ -126,6 +143,7 @@ impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, 
             return Err(ProdOverflow { index: Index::RspProd, seen, claimed, limit });
         }
         self.rsp_prod = claimed;
+        self.trace.seen(Slot::Response, seen, claimed);
         Ok(ahead)
     }
 
@@ -137,6 +155,7 @@ impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, 
     }
 
     /// Copies the next response out and gives its slot back. Returns its index and the response.
+    #[traced(fine, quiet)]
     #[inline(always)]
     pub fn take_response(&mut self) -> Option<(u32, Rsp)> {
         self.take()
@@ -151,6 +170,7 @@ impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, 
         let index = self.rsp_cons;
         let slot = self.mem.read(index & self.mask);
         self.rsp_cons = index.wrapping_add(1);
+        self.trace.taken(Slot::Response, index);
         Some((index, slot))
     }
 
@@ -176,6 +196,12 @@ impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, 
         // SYNC no sleeping front misses a response: with the fence in BackRing::push_responses.
         fence(Ordering::SeqCst);
         Ok(self.poll_responses()? >= wanted)
+    }
+
+    /// The ring as the tracer knows it, for what only its user can tell.
+    #[inline(always)]
+    pub fn trace(&mut self) -> &mut tracer::Ring {
+        &mut self.trace
     }
 
     /// The memory under the ring.

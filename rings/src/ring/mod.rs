@@ -17,12 +17,14 @@
 //! work over any [`SringMem`], so that the model checker and the property tests run this very code.
 //! Which bytes a slot carries is the business of `io`; whom to wake is that of `evtchn`.
 
+mod answered;
 mod back;
 mod front;
 mod mem;
 mod notify;
 mod sring;
 
+pub use answered::Answered;
 pub use back::BackRing;
 pub use front::FrontRing;
 pub use mem::{Index, SringMem};

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::link::Link;
 use super::nodes::{acknowledged, strings};
 use super::{Nodes, StoreError, Transport, frame};
+use tracer::traced;
+
 use crate::DomId;
 use crate::io::xs_wire::{XBT_NULL, XsdError, XsdSockmsg, XsdType};
 
@@ -123,6 +125,7 @@ impl<T: Transport> XsClient<T> {
     ///
     /// # Errors
     /// What `work` returned; [`StoreError::Conflict`] after [`MAX_ATTEMPTS`]; or as [`Nodes`].
+    #[traced]
     pub fn transaction<R, F>(&mut self, mut work: F) -> Result<R, StoreError>
     where
         F: FnMut(&mut Transaction<'_, T>) -> Result<R, StoreError>,
@@ -184,6 +187,7 @@ impl<T: Transport> XsClient<T> {
     }
 
     /// One request and its reply.
+    #[traced]
     fn exchange(
         &mut self,
         request: XsdType,

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use super::{Nodes, StoreError, Transport, XsClient, keys};
+use tracer::traced;
+
 use crate::io::xs_wire::XsdError;
 
 /// Most bytes a domain that is not privileged may write into a node.
@@ -138,6 +140,7 @@ pub fn read_state<N: Nodes>(store: &mut N, dir: &str) -> Result<XenbusState, Sto
 ///
 /// # Errors
 /// Any [`StoreError`].
+#[traced]
 pub fn switch_state<N: Nodes>(
     store: &mut N,
     dir: &str,
@@ -161,6 +164,7 @@ pub fn switch_state<N: Nodes>(
 /// # Errors
 /// [`WaitError::Stuck`] at `deadline`, [`WaitError::Removed`] once a state was there and is no
 /// more, [`WaitError::Store`] for the rest.
+#[traced]
 pub fn wait_for_state<T: Transport>(
     client: &mut XsClient<T>,
     dir: &str,
@@ -244,6 +248,7 @@ pub fn read_flag<N: Nodes>(store: &mut N, path: &str) -> Result<bool, StoreError
 ///
 /// # Errors
 /// Any [`StoreError`].
+#[traced]
 pub fn fatal<N: Nodes>(store: &mut N, dir: &str, errno: u32, text: &str) -> Result<(), StoreError> {
     let (home, nodename) = split_home(dir);
     let mut message = format!("{errno} {text}");

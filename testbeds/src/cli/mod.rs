@@ -7,6 +7,7 @@ mod resolve;
 mod rules;
 mod run_options;
 mod tools;
+mod trace_options;
 mod values;
 
 use std::ffi::OsString;
@@ -14,12 +15,13 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{HostConfig, NetConfig, RunConfig};
+use crate::config::{HostConfig, NetConfig, RunConfig, TraceTo};
 use net_options::{NET_EXAMPLES, NetArgs};
 pub use refusal::Refusal;
 use run_options::RunArgs;
 use tools::{HOST_EXAMPLES, HostArgs};
 pub use tools::{LsArgs, StoreArgs, StoreVerb};
+use trace_options::TraceArgs;
 
 /// Where the results go as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub enum Task {
         /// No progress on stderr.
         quiet: bool,
     },
-    /// One network run.
-    Net(NetConfig, Option<JsonTo>),
+    /// One network run, its results as JSON, and its trace.
+    Net(NetConfig, Option<JsonTo>, Option<TraceTo>),
     /// The host alone.
     Host(HostConfig),
     /// A backend domain of the host in `dir` (which is set).
@@ -140,15 +142,17 @@ struct NetCommand {
     /// Results as JSON: into FILE, or alone on stdout
     #[arg(short = 'J', value_name = "FILE", num_args = 0..=1, value_parser = values::path)]
     json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    trace: TraceArgs,
 }
 
 impl Typed {
     fn resolve(self, notes: &mut Vec<String>) -> Result<Task, Refusal> {
         Ok(match self.command {
             None => Task::Tour { quiet: self.quiet },
-            Some(Command::Net(NetCommand { net, json })) => {
+            Some(Command::Net(NetCommand { net, json, trace })) => {
                 let json = json.map(|file| file.map_or(JsonTo::Stdout, JsonTo::File));
-                Task::Net(resolve::net(&net, notes)?, json)
+                Task::Net(resolve::net(&net, notes)?, json, trace.resolve()?)
             }
             Some(Command::Host(host)) => Task::Host(host.resolve()),
             Some(Command::Netback(run)) => {

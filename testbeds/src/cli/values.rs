@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::config::{CostNs, allowed_cpus, format_cpus, parse_cpus};
+use crate::config::{CostNs, TraceMode, allowed_cpus, format_cpus, parse_cpus};
 use crate::units::{TimeUnit, format_size, parse_size, parse_time, round_u64};
 
 type Value<T> = Result<T, String>;
@@ -163,6 +163,25 @@ fn cpu_set(cpus: &[usize]) -> String {
 
 pub(super) fn nice(text: &str) -> Value<Pair<i32>> {
     pair(text, "use FRONT,BACK as in 0,10", |one| whole(one, -20, 19))
+}
+
+pub(super) fn trace_mode(text: &str) -> Value<TraceMode> {
+    match (text, text.strip_prefix("slow=")) {
+        ("stop", _) => Ok(TraceMode::Stop),
+        ("overwrite", _) => Ok(TraceMode::Overwrite),
+        (_, Some(time)) => {
+            let us = round_u64(parse_time(time, TimeUnit::Microseconds, None)?);
+            let us = us.filter(|us| (1..=60_000_000).contains(us));
+            let us = us.ok_or("out of range; use slow=1us to slow=60s")?;
+            Ok(TraceMode::Slow(u32::try_from(us).unwrap_or(u32::MAX)))
+        }
+        _ => Err("no such mode; use stop, overwrite, or a time as in slow=100us".to_owned()),
+    }
+}
+
+/// The least is what a short handshake needs, the most what a machine may have.
+pub(super) fn trace_buffer(text: &str) -> Value<u64> {
+    bytes(text, 4 << 10, 16 << 30).map(|bytes| bytes as u64)
 }
 
 pub(super) fn parallel(text: &str) -> Value<u32> {

@@ -5,10 +5,12 @@ mod args;
 mod cpus;
 mod net;
 mod run;
+mod trace;
 
 pub use cpus::{allowed_cpus, default_cpus, format_cpus, parse_cpus};
 pub use net::{Mode, NetConfig, NetPath, WireKind, default_vifs, default_wire};
 pub use run::{Amount, CostNs, GrantMode, HostConfig, NotifyPolicy, RunConfig, WaitPolicy};
+pub use trace::{TraceMode, TraceTo};
 
 /// The word an enum's variant goes by on the command line and in JSON.
 pub(crate) fn word<T: clap::ValueEnum>(value: &T) -> String {

@@ -1,5 +1,6 @@
 //! What a process says about itself: log lines on stderr, and with `PVLAB_TRACE_DIR` a trace file of its handshakes,
-//! state changes and warnings. Nothing of the data path is said here.
+//! state changes and warnings. Nothing of the data path is said here; the trace of a run (`--trace`) has these events
+//! too, see `notes`.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -36,7 +37,8 @@ pub fn init_logging(name: &str) -> Logging {
     let stderr = stderr.with_filter(filter);
     let trace = std::env::var_os(TRACE_DIR).and_then(|dir| trace_layer(&dir.into(), name));
     // Somebody else's subscriber is as good.
-    let _ = tracing_subscriber::registry().with(stderr).with(trace).try_init();
+    let all = tracing_subscriber::registry().with(stderr).with(trace).with(super::notes::layer());
+    let _ = all.try_init();
     Logging(())
 }
 

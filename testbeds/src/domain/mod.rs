@@ -7,7 +7,8 @@
 //! | `netback` | the driver domain: serves every vif that comes, with the wire each asks for |
 //! | `wired` | netback's reflector and bridge as jobs |
 //! | `reports` | how a report gets from the domain that measured to the one that prints |
-//! | `logging` | log lines, and the trace file of the control plane |
+//! | `logging` | log lines, and a trace file of the control plane alone |
+//! | `notes` | the control plane in the trace of a run |
 //! | `process` | what every domain's process does: CPU, priority, signals, the host's death |
 //!
 //! The workload itself is in `workload`; who starts these processes is in `lab`.
@@ -15,6 +16,7 @@
 mod logging;
 pub mod netback;
 pub mod netfront;
+mod notes;
 mod process;
 mod reports;
 mod wired;

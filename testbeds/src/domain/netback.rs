@@ -12,6 +12,7 @@ use rings::cost::CostNs;
 use rings::store::Nodes;
 use rings::{DomId, Domain, GrantMode};
 use rings_host::{BlockKind, Connect, HostDomain, Segment};
+use tracer::traced;
 
 use super::process::{StopFlag, connect, end_with_host, spin, unless_host_gone};
 use super::reports;
@@ -118,6 +119,7 @@ impl Driver {
     }
 
     /// A vif is up: puts its queues on workers, with what its guest asked for behind them.
+    #[traced]
     fn connected(&mut self, id: VifId, queues: Vec<Queue<HostDomain>>) -> anyhow::Result<()> {
         let path = format!("/local/domain/{}/{}", id.front, reports::WORKLOAD);
         let workload = self.netback.store().read_if_present(&path)?;
@@ -150,6 +152,7 @@ impl Driver {
         Ok(())
     }
 
+    #[traced]
     fn job(
         &mut self,
         queue: Queue<HostDomain>,
@@ -169,6 +172,7 @@ impl Driver {
         })
     }
 
+    #[traced]
     fn disconnect(&mut self, id: VifId) -> anyhow::Result<()> {
         let Some(served) = self.served.get_mut(&id) else {
             return Ok(self.netback.disconnected(id)?);
@@ -184,6 +188,7 @@ impl Driver {
         Ok(())
     }
 
+    #[traced]
     fn hear(&mut self, told: Told<Key>) -> anyhow::Result<()> {
         match told {
             Told::Finished(id, Some(why)) => self.netback.rogue(id, &why)?,
@@ -208,6 +213,7 @@ impl Driver {
     }
 }
 
+#[traced]
 fn start_workers(
     domain: &HostDomain,
     run: &RunConfig,

@@ -8,6 +8,7 @@ use frontend::{Config, Features, Netfront, Wanted};
 use rings::store::{Nodes, StoreError, XenbusState};
 use rings::{DomId, Domain};
 use rings_host::{BlockKind, Connect, HostDomain, Segment};
+use tracer::traced;
 
 use super::process::{StopFlag, connect, end_with_host, spin, unless_host_gone};
 use super::reports::{self, FrontReport, Outcome};
@@ -57,6 +58,7 @@ struct Guest {
 }
 
 impl Guest {
+    #[traced]
     fn connect(domain: &HostDomain, config: &NetConfig) -> anyhow::Result<Self> {
         let workload = serde_json::to_string(config)?;
         // Before the backend can see us connected: it reads this to know what to serve us with.
@@ -121,6 +123,7 @@ impl Guest {
         each * usize::try_from(self.config.vifs).unwrap_or(1)
     }
 
+    #[traced]
     fn start_workers(&self, tell: &Sender<Told<usize>>) -> anyhow::Result<Vec<Handle<usize>>> {
         let run = &self.config.run;
         let segment = Segment::open(self.domain.dir())?;
@@ -145,6 +148,7 @@ impl Guest {
     }
 
     /// Gives each worker its queues. Says how many jobs there are.
+    #[traced]
     fn distribute(&mut self, workers: &[Handle<usize>]) -> anyhow::Result<usize> {
         let count = u32::try_from(self.queues.len())?;
         let own = self.domain.domid().0;
@@ -226,6 +230,7 @@ impl Guest {
     }
 
     /// Takes the jobs from the workers, and what they measured.
+    #[traced]
     fn collect(workers: &[Handle<usize>], told: &Receiver<Told<usize>>, jobs: usize) -> SideReport {
         for n in 0..jobs {
             workers[n % workers.len()].tell(Command::Remove(n));

@@ -91,6 +91,11 @@ pub(super) fn spin(run: &RunConfig, guests: usize) -> Spin {
 /// If there is no host, or it refuses.
 pub(super) fn connect(wanted: &Connect) -> Result<HostDomain, ConnectError> {
     let outcome = HostDomain::connect(wanted);
+    if let Ok(domain) = &outcome
+        && let Err(error) = rings_host::trace(domain, &wanted.name)
+    {
+        tracing::warn!(%error, "this process is not traced");
+    }
     if outcome.is_err() && crate::lab::is_child() {
         // The host died before it knew us: what it left is ours to remove.
         sweep(&wanted.dir);

@@ -11,6 +11,7 @@ use rings::evtchn::Spin;
 use rings::worker::Worker;
 use rings_host::{Block, EpollWaiter};
 use tracer::clock::{cycles, cycles_per_us};
+use tracer::traced;
 
 use super::logging::exit;
 use super::process::{pin, renice};
@@ -66,6 +67,7 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
                 eprintln!("error: {error:#}");
                 exit(1);
             }
+            tracer::attach();
             Loop::new(parts, receiver, seen, tell).run();
         })?;
         Ok(Self { commands, waiting, kick, thread: Some(thread) })
@@ -181,6 +183,7 @@ impl<K: Copy + Eq> Loop<K> {
         true
     }
 
+    #[traced]
     fn remove(&mut self, key: K) {
         let own = self.own_counters();
         let mut report: Option<SideReport> = None;

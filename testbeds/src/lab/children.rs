@@ -148,7 +148,7 @@ impl Domain {
     }
 
     /// Ends it: asks, waits, and then does not ask any more.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.wake_to_end();
         let deadline = Instant::now() + GRACE;
         while self.ended().is_none() && Instant::now() < deadline {

@@ -6,6 +6,7 @@
 //! | `children` | the domains' processes: started, watched, never left behind |
 //! | `sample` | what is looked at from outside meanwhile: rate, CPU, memory |
 //! | `summary` | reports of both ends made into figures |
+//! | `trace` | the trace of a run |
 //! | `tour` | the main job |
 //! | `hand` | a host, a netback, a netfront in terminals of their own |
 //! | `tools` | `pvlab ls` and `pvlab store` |
@@ -17,6 +18,7 @@ mod sample;
 mod summary;
 mod tools;
 mod tour;
+mod trace;
 
 use std::io::{self, Write as _};
 

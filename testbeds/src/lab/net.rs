@@ -9,8 +9,9 @@ use rings_host::{Host, HostConfig, News};
 use super::children::{Domain, LastWords};
 use super::sample::{LOOK, Pids, Sampler};
 use super::summary;
+use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
-use crate::config::{Amount, NetConfig, NetPath};
+use crate::config::{Amount, NetConfig, NetPath, TraceTo};
 use crate::domain::{FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Results, Start, host_info};
@@ -19,7 +20,12 @@ use crate::results::{Results, Start, host_info};
 ///
 /// # Errors
 /// If the run could not take place, or was not good.
-pub fn net(config: &NetConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow::Result<()> {
+pub fn net(
+    config: &NetConfig,
+    json: Option<&JsonTo>,
+    trace: Option<&TraceTo>,
+    stop: &StopFlag,
+) -> anyhow::Result<()> {
     let quiet = config.run.quiet || json == Some(&JsonTo::Stdout);
     let what = report::what(config);
     if let Some(JsonTo::File(path)) = json {
@@ -28,7 +34,9 @@ pub fn net(config: &NetConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow
     if !quiet {
         super::print(&(report::headline(config) + "\n"))?;
     }
-    let (results, failure) = run(config, &what, Show { quiet, points: None }, stop)?;
+    let text = json != Some(&JsonTo::Stdout);
+    let show = Show { quiet, text, points: None };
+    let (results, failure) = run(config, &what, show, trace, stop)?;
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
         Some(JsonTo::File(path)) => {
@@ -61,8 +69,10 @@ fn can_write(path: &Path) -> anyhow::Result<()> {
 /// What is shown of a run while it goes on.
 #[derive(Clone, Copy)]
 pub(super) struct Show {
-    /// Nothing at all.
+    /// No progress.
     pub(super) quiet: bool,
+    /// Stdout is for people.
+    pub(super) text: bool,
     /// Intervals of so many seconds for a plot, not for the eye.
     pub(super) points: Option<f64>,
 }
@@ -72,19 +82,32 @@ pub(super) fn run(
     config: &NetConfig,
     what: &str,
     show: Show,
+    trace: Option<&TraceTo>,
     stop: &StopFlag,
 ) -> anyhow::Result<(Results, Option<String>)> {
     let machine = host_info();
-    let host = Host::start(HostConfig {
+    let host_config = HostConfig {
         dir: config.run.dir.clone(),
         guests: u16::try_from(config.vifs)?,
         mtu: config.mtu,
         stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
         ..HostConfig::default()
-    })?;
+    };
+    let host = Host::start(trace::configure(host_config, trace))?;
+    let begin = |to| Tracing::begin(to, &host, &config.command_line());
+    let tracing = trace.map(begin).transpose()?;
     let mut lab = Lab::start(config, host, show.points.or(config.run.interval))?;
     let start = Start::now(config);
-    let reports = lab.watch(config, what, show, stop)?;
+    let outcome = lab.watch(config, what, show, stop);
+    if let Some(tracing) = tracing {
+        tracing.end();
+        lab.end_domains();
+        let text = tracing.write()?;
+        if show.text {
+            super::print(&text)?;
+        }
+    }
+    let reports = outcome?;
     let (summary, end) =
         summary::summarise(config, &reports, lab.sampler.cpu(), lab.sampler.peak_bytes());
     let effective = effective(config, &reports);
@@ -153,6 +176,13 @@ impl Lab {
         let pids = Pids { front: fronts.iter().map(Domain::pid).collect(), back: vec![back.pid()] };
         let sampler = Sampler::new(host.segment().clone(), pids, &config, interval);
         Ok(Self { fronts, back, sampler, servers: Vec::new(), host })
+    }
+
+    /// Ends the domains that are still there. Also after a run that went wrong.
+    fn end_domains(&mut self) {
+        self.fronts.iter_mut().chain([&mut self.back]).for_each(Domain::wake_to_end);
+        self.fronts.clear();
+        self.back.end();
     }
 
     /// Waits until every frontend has ended, and collects what they report.

@@ -26,8 +26,8 @@ pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
     let mut failures = Vec::new();
     for (config, points) in stops(quiet) {
         let what = report::what(&config);
-        let show = Show { quiet, points: Some(points) };
-        let (results, failure) = net::run(&config, &what, show, stop)?;
+        let show = Show { quiet, text: true, points: Some(points) };
+        let (results, failure) = net::run(&config, &what, show, None, stop)?;
         failures.extend(failure.map(|why| format!("{what}: {why}")));
         done.push((what, results));
     }

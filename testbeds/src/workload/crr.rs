@@ -98,6 +98,7 @@ impl Client {
         let port = flow.first_port + flow.turn % PORTS;
         flow.turn = flow.turn.wrapping_add(1);
         flow.began = Instant::now();
+        tracer::mark!(ITERATION, "connection");
         if let Err(error) = socket.connect(net.iface.context(), remote, port) {
             net.meter.error(|| format!("connect: {error}"));
             flow.phase = Phase::Finished;

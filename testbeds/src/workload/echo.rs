@@ -79,6 +79,7 @@ impl<N: Nic> Echo<N> {
 
 impl<N: Nic> Task for Echo<N> {
     fn work(&mut self) -> bool {
+        let _span = tracer::quiet_span!(GUEST, "echo_frames");
         self.nic.poll();
         if self.over {
             return false;

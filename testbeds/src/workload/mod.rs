@@ -53,6 +53,7 @@ pub(crate) fn think(ns: u64) {
     if ns == 0 {
         return;
     }
+    let _span = tracer::span!(GUEST, "think", ns = ns);
     let (start, length) = (tracer::clock::cycles(), tracer::clock::ns_to_cycles(ns));
     while tracer::clock::cycles().wrapping_sub(start) < length {
         std::hint::spin_loop();

@@ -160,17 +160,21 @@ impl<N: Nic> Sender<N> {
 impl<N: Nic> Task for Sender<N> {
     #[inline]
     fn work(&mut self) -> bool {
+        let _span = tracer::quiet_span!(GUEST, "send_frames");
         self.nic.poll();
         if self.over {
             return false;
         }
         let left = self.meter.left(self.maker.made());
         let batch = usize::try_from(left).unwrap_or(usize::MAX).min(self.batch);
-        let mut sent = 0;
+        let (mut sent, first) = (0, self.maker.made());
         while sent < batch && self.maker.send(&mut self.nic) {
             sent += 1;
         }
         self.blocked = sent < batch;
+        if sent > 0 {
+            tracer::mark!(ITERATION, "batch", first = first & 0xffff_ffff);
+        }
         self.nic.flush();
         if sent == 0 && !self.blocked {
             self.over = true;
@@ -288,6 +292,7 @@ impl<N: Nic> Task for Receiver<N> {
         if self.over {
             return false;
         }
+        let _span = tracer::quiet_span!(GUEST, "take_frames");
         // The clock starts before the first frame is counted.
         if !self.meter.started() && self.nic.poll() {
             self.look_at_clock(true);

@@ -118,6 +118,7 @@ impl App for Client {
                     any = true;
                     continue;
                 }
+                tracer::mark!(ITERATION, "round trip", number = self.done & 0xffff_ffff);
                 think(self.think_ns);
                 (flow.to_send, flow.to_come) = self.sizes;
                 flow.asked = Some(Instant::now());

@@ -9,6 +9,7 @@ use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
+use tracer::traced;
 
 use super::meter::{Meter, SideReport};
 use super::{Job, Nic};
@@ -144,6 +145,7 @@ impl<N: Nic, A: App> Stack<N, A> {
         let base = (!self.meter.begun()).then(|| self.nic.counters());
         let mut any = false;
         let enough = self.nic.taken() + TURN_BYTES;
+        let mut span = tracer::quiet_span!(GUEST, "stack_ingress");
         for _ in 0..self.budget {
             if self.nic.taken() >= enough {
                 break;
@@ -153,17 +155,18 @@ impl<N: Nic, A: App> Stack<N, A> {
                 _ => any = true,
             }
         }
+        span.keep_if(any);
+        drop(span);
         let before = self.nic.sent();
         self.blocked = false;
         // What leaves makes room for more, of which smoltcp takes a frame of each socket at a time.
         for round in 0..self.budget {
-            let Self { iface, sockets, meter, .. } = self;
-            let moved = self.app.poll(&mut Net { iface, sockets, now, meter });
+            let moved = self.poll_app(now);
             any |= moved;
             if self.blocked || (round > 0 && !moved) {
                 break;
             }
-            let _ = self.iface.poll_egress(time, &mut self.nic, &mut self.sockets);
+            self.egress(time);
             self.blocked = self.nic.sent().1 != before.1;
         }
         any |= self.nic.sent().0 != before.0;
@@ -177,12 +180,29 @@ impl<N: Nic, A: App> Stack<N, A> {
         any
     }
 
+    /// The application looks at its sockets.
+    fn poll_app(&mut self, now: Instant) -> bool {
+        let mut span = tracer::quiet_span!(GUEST, "app");
+        let Self { iface, sockets, meter, .. } = self;
+        let moved = self.app.poll(&mut Net { iface, sockets, now, meter });
+        span.keep_if(moved);
+        moved
+    }
+
+    /// The stack sends what it can.
+    fn egress(&mut self, time: StackInstant) {
+        let (mut span, before) = (tracer::quiet_span!(GUEST, "stack_egress"), self.nic.sent().0);
+        let _ = self.iface.poll_egress(time, &mut self.nic, &mut self.sockets);
+        span.keep_if(self.nic.sent().0 != before);
+    }
+
     fn job_counters(&self) -> Counters {
         self.nic.counters().plus(&self.meter.counters())
     }
 }
 
 impl<N: Nic, A: App> Task for Stack<N, A> {
+    #[traced(quiet)]
     fn work(&mut self) -> bool {
         if !self.nic.poll() && !self.more {
             // Nothing came: only a timer, or the application's own time, can make work.

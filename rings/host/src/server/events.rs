@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,17 +13,16 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::sockopt::{PeerCredentials, SndBuf};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen,
-    setsockopt, socket,
-};
+use nix::sys::socket::{SockFlag, getsockopt, setsockopt};
 use rings::DomId;
 use rings::io::xs_wire::{XsdSockmsg, XsdType};
 use rings::store::frame;
+use tracer::keeper::Keeper;
 
 use super::registry::Registry;
+use super::sockets::{accept, listen_seqpacket, raise_descriptor_limit};
+use super::traces;
 use super::{HostConfig, News};
 use crate::stats::Segment;
 use crate::store::ConnId;
@@ -57,6 +56,10 @@ enum Source {
         _pidfd: OwnedFd,
         process: u64,
     },
+    Trace {
+        socket: OwnedFd,
+        pid: u32,
+    },
     Store {
         socket: UnixStream,
         conn: ConnId,
@@ -77,7 +80,12 @@ struct Process {
 }
 
 /// Opens the sockets and starts the thread.
-pub(super) fn start(config: HostConfig, dir: &Path, segment: Segment) -> io::Result<Started> {
+pub(super) fn start(
+    config: HostConfig,
+    dir: &Path,
+    segment: Segment,
+    keeper: Arc<Keeper>,
+) -> io::Result<Started> {
     raise_descriptor_limit();
     let (tell, news) = channel();
     let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
@@ -87,32 +95,13 @@ pub(super) fn start(config: HostConfig, dir: &Path, segment: Segment) -> io::Res
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let seen = Arc::clone(&stop);
     let thread = std::thread::Builder::new().name("host".into()).spawn(move || {
-        let registry = Registry::new(config, segment, tell);
+        let registry = Registry::new(config, segment, keeper, tell);
         let mut events = Events::new(epoll, registry);
         if let Err(error) = events.listen(seen.as_ref(), host, store).and_then(|()| events.run()) {
             tracing::error!(%error, "the host ends");
         }
     })?;
     Ok(Started { thread, stop, news })
-}
-
-/// A domain may have 1,023 ports of three descriptors each: as many as the usual limit, which keeps
-/// programs with select(2) alive, allows in all. The hard limit is the one that is meant.
-fn raise_descriptor_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // A lab of a few ports lives with the old one.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}
-
-fn listen_seqpacket(path: &Path) -> io::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    listen(&fd, Backlog::new(64)?)?;
-    Ok(fd)
 }
 
 struct Events {
@@ -200,6 +189,8 @@ impl Events {
                 }
                 None
             }
+            Source::Trace { socket, pid } => traces::serve(self.registry.keeper(), pid, &socket)
+                .then_some(Source::Trace { socket, pid }),
             Source::Store { socket, conn, waits_for } => self.serve_store(socket, conn, waits_for),
         };
         if let Some(source) = keep {
@@ -243,6 +234,13 @@ impl Events {
         }
     }
 
+    fn add_trace(&mut self, pid: u32, socket: OwnedFd) {
+        let token = self.token();
+        if self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, token)).is_ok() {
+            self.sources.insert(token, Source::Trace { socket, pid });
+        }
+    }
+
     fn serve_process(&mut self, token: u64, mut process: Process) -> Option<Source> {
         let message = match sys::receive_request(process.socket.as_fd()) {
             Ok(Received::Message(message, _)) => message,
@@ -259,6 +257,9 @@ impl Events {
         }
         if let Some((owner, stream)) = answer.store {
             self.add_store(owner, stream);
+        }
+        if let Some(socket) = answer.trace {
+            self.add_trace(process.pid.unsigned_abs(), socket);
         }
         let sent = sys::send(process.socket.as_fd(), &answer.message, &answer.fds);
         drop(answer.passed);
@@ -371,11 +372,6 @@ impl Events {
         }
         Some(Source::Store { socket, conn, waits_for: now })
     }
-}
-
-fn accept(listener: &OwnedFd, flags: SockFlag) -> Option<OwnedFd> {
-    let fd = accept4(listener.as_raw_fd(), flags).ok()?;
-    Some(sys::own(fd))
 }
 
 fn retry(error: &io::Error) -> bool {

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `events` | the loop: sockets, deaths, time |
 //! | `registry` | who is a domain, and what each may ask (`proto`) |
+//! | `sockets` | listening and accepting |
 //! | `ports` | event channels |
 //! | `devices` | the toolstack's configuration, in the store and in its own copy |
 //! | `stall` | who has stopped |
+//! | `traces` | what the domains record, handed to the keeper |
 //!
 //! Nothing of the data path passes through here.
 
@@ -14,15 +16,19 @@ mod devices;
 mod events;
 mod ports;
 mod registry;
+mod sockets;
 mod stall;
+mod traces;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rings::DomId;
+use tracer::keeper::{Keeper, Mode};
 
 use crate::rundir::{RunDir, RunDirError};
 use crate::stats::{Segment, SegmentError};
@@ -45,6 +51,10 @@ pub struct HostConfig {
     pub stall_timeout: Duration,
     /// Is told of everything that is written into the store.
     pub record: Option<Sender<Record>>,
+    /// What is kept of a trace that is larger than its buffers.
+    pub trace_mode: Mode,
+    /// Bytes of each thread's buffer, if there is a trace.
+    pub trace_buffer: u64,
 }
 
 impl Default for HostConfig {
@@ -56,6 +66,8 @@ impl Default for HostConfig {
             pool_frames: 4096,
             stall_timeout: Duration::from_secs(5),
             record: None,
+            trace_mode: Mode::default(),
+            trace_buffer: 8 << 20,
         }
     }
 }
@@ -100,9 +112,10 @@ pub enum News {
 #[derive(Debug)]
 pub struct Host {
     thread: Option<JoinHandle<()>>,
-    stop: std::sync::Arc<nix::sys::eventfd::EventFd>,
+    stop: Arc<nix::sys::eventfd::EventFd>,
     news: Receiver<News>,
     segment: Segment,
+    keeper: Arc<Keeper>,
     dir: RunDir,
 }
 
@@ -114,9 +127,10 @@ impl Host {
     pub fn start(config: HostConfig) -> Result<Self, HostError> {
         let dir = RunDir::take(config.dir.as_deref())?;
         let segment = Segment::create(dir.path())?;
-        let started = events::start(config, dir.path(), segment.clone())?;
+        let keeper = Arc::new(Keeper::new(config.trace_mode, config.trace_buffer)?);
+        let started = events::start(config, dir.path(), segment.clone(), Arc::clone(&keeper))?;
         let events::Started { thread, stop, news } = started;
-        Ok(Self { thread: Some(thread), stop, news, segment, dir })
+        Ok(Self { thread: Some(thread), stop, news, segment, keeper, dir })
     }
 
     /// The run directory.
@@ -129,6 +143,12 @@ impl Host {
     #[must_use]
     pub fn segment(&self) -> &Segment {
         &self.segment
+    }
+
+    /// The tracer: the switch of all domains, and what they have recorded.
+    #[must_use]
+    pub fn tracer(&self) -> &Arc<Keeper> {
+        &self.keeper
     }
 
     /// The next thing that happens to a domain, if it does so within `timeout`.

@@ -13,6 +13,7 @@ use eventfd::{EfdFlags, EventFD};
 use nix::errno::Errno;
 use rings::evtchn::{End, EventPage};
 use rings::{DomId, PAGE_SIZE, Port};
+use tracer::traced;
 
 use crate::mapping::{map, sealed_memfd};
 
@@ -69,6 +70,7 @@ pub(super) type Opened = (Port, [RawFd; 3]);
 
 impl Ports {
     /// `EVTCHNOP_alloc_unbound`: a port of `owner` that `remote` may bind.
+    #[traced]
     pub(super) fn alloc_unbound(&mut self, owner: DomId, remote: DomId) -> Result<Opened, Errno> {
         let port = self.number(owner)?;
         let shared = Rc::new(Shared::new().map_err(|_| Errno::ENOMEM)?);
@@ -78,6 +80,7 @@ impl Ports {
     }
 
     /// `EVTCHNOP_bind_interdomain`: a port of `owner`, joined to `remote_port` of `remote`.
+    #[traced]
     pub(super) fn bind_interdomain(
         &mut self,
         owner: DomId,

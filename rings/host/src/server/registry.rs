@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
@@ -10,10 +11,13 @@ use nix::errno::Errno;
 use rings::grant::{GrantMem, GrantPage, HOLD_LINES, Layout};
 use rings::sync::Ordering;
 use rings::{DomId, Port};
+use tracer::keeper::Keeper;
+use tracer::traced;
 
 use super::devices::Devices;
 use super::ports::Ports;
 use super::stall::Stall;
+use super::traces;
 use super::{DomainInfo, HostConfig, News};
 use crate::mapping::{map, sealed_memfd};
 use crate::proto::{ANY, Kind, Message, VERSION};
@@ -39,6 +43,8 @@ struct Dom {
     holds: [Option<DomId>; HOLD_LINES],
     /// Blocks of the statistics segment that it was given.
     blocks: Vec<usize>,
+    /// It has a trace connection.
+    traced: bool,
     goodbye: Option<u32>,
 }
 
@@ -51,11 +57,13 @@ pub(super) struct Answer {
     pub(super) passed: Vec<OwnedFd>,
     /// A new store connection for the loop to serve.
     pub(super) store: Option<(DomId, UnixStream)>,
+    /// A new trace connection for the loop to serve.
+    pub(super) trace: Option<OwnedFd>,
 }
 
 impl From<Message> for Answer {
     fn from(message: Message) -> Self {
-        Self { message, fds: Vec::new(), passed: Vec::new(), store: None }
+        Self { message, fds: Vec::new(), passed: Vec::new(), store: None, trace: None }
     }
 }
 
@@ -68,11 +76,17 @@ pub(super) struct Registry {
     pub(super) xs: Xenstored,
     stall: Stall,
     segment: Segment,
+    keeper: Arc<Keeper>,
     news: Sender<News>,
 }
 
 impl Registry {
-    pub(super) fn new(config: HostConfig, segment: Segment, news: Sender<News>) -> Self {
+    pub(super) fn new(
+        config: HostConfig,
+        segment: Segment,
+        keeper: Arc<Keeper>,
+        news: Sender<News>,
+    ) -> Self {
         let mut xs = Xenstored::new();
         if let Some(recorder) = &config.record {
             xs.record_to(recorder.clone());
@@ -86,8 +100,14 @@ impl Registry {
             xs,
             stall: Stall::default(),
             segment,
+            keeper,
             news,
         }
+    }
+
+    /// Who keeps what is recorded.
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     /// Answers one request. `who` is the domain that asks, once it has said HELLO; a successful
@@ -131,6 +151,7 @@ impl Registry {
                 Ok(answer)
             }
             Kind::Stats => self.stats(domid, m),
+            Kind::Trace => self.trace(domid, m),
             Kind::Goodbye => {
                 let dom = self.domains.get_mut(&domid).ok_or(Errno::EPROTO)?;
                 dom.goodbye = Some(m.arg[0]);
@@ -139,6 +160,7 @@ impl Registry {
         }
     }
 
+    #[traced]
     fn hello(&mut self, who: &mut Option<DomId>, pid: i32, m: &Message) -> Result<Answer, Errno> {
         if m.arg[0] != VERSION {
             return Err(Errno::EPROTO);
@@ -170,8 +192,15 @@ impl Registry {
         let info = DomainInfo { domid, name: m.name(), pid };
         tracing::info!(%domid, name = info.name, pid, "domain registered");
         let holds = [None; HOLD_LINES];
-        let dom =
-            Dom { info: info.clone(), memory, layout, holds, blocks: Vec::new(), goodbye: None };
+        let dom = Dom {
+            info: info.clone(),
+            memory,
+            layout,
+            holds,
+            blocks: Vec::new(),
+            traced: false,
+            goodbye: None,
+        };
         self.domains.insert(domid, dom);
         self.devices.introduce(&mut self.xs, domid);
         // Nobody listens when the lab is just ending.
@@ -194,6 +223,7 @@ impl Registry {
 
     /// A backend gets a frontend's memory only if our own copy of the configuration says that it
     /// serves one of its devices: the store's copy can be written by others (XSA-175).
+    #[traced]
     fn foreign(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let remote = domid_of(m.arg[0])?;
         if !self.devices.serves(domid, remote) {
@@ -208,6 +238,7 @@ impl Registry {
         Ok(Answer { fds: vec![dom.memory.as_raw_fd()], ..m.answer(&args).into() })
     }
 
+    #[traced]
     fn release(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let remote = domid_of(m.arg[0])?;
         // A frontend that is gone has taken its hold words along.
@@ -221,6 +252,7 @@ impl Registry {
         Ok(m.answer(&[]).into())
     }
 
+    #[traced]
     fn stats(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let dom = self.domains.get(&domid).ok_or(Errno::EPROTO)?;
         if dom.blocks.len() >= MAX_BLOCKS {
@@ -240,7 +272,22 @@ impl Registry {
         Ok(m.answer(&[u32::try_from(number).map_err(|_| Errno::ENOSPC)?]).into())
     }
 
+    #[traced]
+    fn trace(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
+        let dom = self.domains.get_mut(&domid).ok_or(Errno::EPROTO)?;
+        if std::mem::replace(&mut dom.traced, true) {
+            return Err(Errno::EBUSY);
+        }
+        let (ours, theirs) = traces::connection()?;
+        let mut answer = Answer::from(m.answer(&[]));
+        answer.fds = vec![self.keeper.switch().as_raw_fd(), theirs.as_raw_fd()];
+        answer.passed.push(theirs);
+        answer.trace = Some(ours);
+        Ok(answer)
+    }
+
     /// A domain's process has ended: takes back what it had, and tells the others.
+    #[traced]
     pub(super) fn gone(&mut self, domid: DomId) {
         let Some(dom) = self.domains.remove(&domid) else { return };
         match dom.goodbye {
@@ -248,6 +295,7 @@ impl Registry {
             // Who listens to the news says so in its own words.
             None => tracing::info!(%domid, name = dom.info.name, pid = dom.info.pid, "domain died"),
         }
+        self.keeper.ended(dom.info.pid.unsigned_abs(), dom.goodbye.is_some());
         self.stall.forget(domid);
         self.ports.close_all(domid);
         for other in self.domains.values_mut() {

@@ -49,6 +49,7 @@ use rings::io::xs_wire::{XsdError, XsdSockmsg, XsdType};
 use conn::Conn;
 use ops::Core;
 use quota::Ledger;
+use tracer::traced;
 use watch::{Change, Specials};
 
 pub use direct::Batch;
@@ -191,6 +192,7 @@ impl Xenstored {
     }
 
     /// Fires the watches that `changes` reach.
+    #[traced]
     fn fire(&mut self, changes: &[Change]) {
         for change in changes {
             for conn in self.conns.values_mut().filter(|conn| !conn.dead) {

@@ -8,6 +8,7 @@
 use rings::DomId;
 use rings::io::xs_wire::{XBT_NULL, XENSTORE_PAYLOAD_MAX, XsdError, XsdSockmsg, XsdType};
 use rings::store::Perm;
+use tracer::traced;
 
 use super::ops::View;
 use super::path::home;
@@ -23,6 +24,7 @@ const OK: &[u8] = b"OK\0";
 
 impl Xenstored {
     /// Serves one request: the reply, then the events it causes.
+    #[traced(bytes = payload.len())]
     pub(super) fn serve(&mut self, id: ConnId, header: XsdSockmsg, payload: &[u8]) {
         let request = XsdType::try_from(header.r#type);
         let reply = request.map_err(|_| XsdError::ENOSYS);

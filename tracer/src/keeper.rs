@@ -1,0 +1,289 @@
+//! What the host does to trace a lab: it has the switch, keeps the memory of all that record, and in
+//! the end makes a file of it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::clock;
+use crate::format::buffer::{self, Buffer, Full};
+use crate::format::journal::{self, Journal};
+use crate::format::record::RECORD;
+use crate::format::{Anchor, Clock, Ended, TraceWriter};
+use crate::recorder::{self, Host, Memory, Slow, memory, switch};
+
+/// Threads of one process whose buffers are kept.
+const MOST_THREADS: usize = 256;
+
+/// What is kept when there is more than the buffers hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// The beginning.
+    #[default]
+    Stop,
+    /// The end.
+    Overwrite,
+    /// What led to the first request that took longer than so many microseconds.
+    Slow(u32),
+}
+
+/// What is in the file that was written.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    /// Processes.
+    pub processes: usize,
+    /// Records.
+    pub records: u64,
+    /// Events that were left out because buffers were full.
+    pub lost: u64,
+    /// Records that were overwritten.
+    pub overwritten: u64,
+    /// Which slow request ended the recording, if one did.
+    pub frozen: Option<String>,
+}
+
+/// The host's part of the tracer.
+#[derive(Debug)]
+pub struct Keeper {
+    switch: OwnedFd,
+    page: MmapRaw,
+    mode: Mode,
+    start: Anchor,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    processes: Vec<Kin>,
+    at: BTreeMap<u32, usize>,
+    /// How often it was switched on.
+    times: u32,
+    frozen: Option<(u32, Slow)>,
+}
+
+/// One process's memory.
+#[derive(Debug)]
+struct Kin {
+    journal: Option<File>,
+    threads: Vec<File>,
+    ended: Ended,
+}
+
+impl Keeper {
+    /// A switch that is off, for buffers of at least 4 KiB and about `bytes` (rounded down to a power
+    /// of two of records).
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn new(mode: Mode, bytes: u64) -> io::Result<Self> {
+        let fd = memory::create("pvlab-switch", switch::PAGE)?;
+        let page = MmapOptions::new().map_raw(&fd)?;
+        memory::forbid_writing(&fd)?;
+        let me = Self { switch: fd, page, mode, start: clock::anchor(), kept: Mutex::default() };
+        let records = (bytes / RECORD as u64).max(256);
+        me.word(switch::CAPACITY)
+            .store(records.ilog2().min(switch::MOST_CAPACITY), Ordering::Relaxed);
+        let (full, slow_us) = match mode {
+            Mode::Stop => (Full::Stop, 0),
+            Mode::Overwrite => (Full::Overwrite, 0),
+            Mode::Slow(us) => (Full::Overwrite, us.max(1)),
+        };
+        me.word(switch::FULL).store(full as u32, Ordering::Relaxed);
+        me.word(switch::SLOW_US).store(slow_us, Ordering::Relaxed);
+        Ok(me)
+    }
+
+    /// The switch's page, for those who record: they can map it for reading only.
+    #[must_use]
+    pub fn switch(&self) -> BorrowedFd<'_> {
+        self.switch.as_fd()
+    }
+
+    /// Switches recording on or off, in all processes at once. After a slow request it stays off.
+    pub fn set(&self, on: bool) {
+        let mut kept = self.lock();
+        if on && kept.frozen.is_none() {
+            kept.times += 1;
+            self.word(switch::ON).store(kept.times, Ordering::Release);
+        } else {
+            self.word(switch::ON).store(0, Ordering::Release);
+        }
+    }
+
+    /// Whether recording is on.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.word(switch::ON).load(Ordering::Acquire) != 0
+    }
+
+    /// Keeps memory of process `pid`.
+    ///
+    /// # Errors
+    /// If it could be cut off under us or is too large, if the process has more than one journal or
+    /// more threads than are kept.
+    pub fn keep(&self, pid: u32, what: Memory, fd: OwnedFd) -> io::Result<()> {
+        let file = File::from(fd);
+        let most = match what {
+            Memory::Journal => recorder::JOURNAL_BYTES as u64,
+            Memory::Thread => buffer::RECORDS_AT as u64 + ((RECORD as u64) << self.capacity()),
+        };
+        if !memory::is_fixed(&file) || file.metadata()?.len() > most {
+            let why = "memory without a shrink seal, or too much of it";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        let mut kept = self.lock();
+        let kin = kept.process(pid);
+        match what {
+            Memory::Journal if kin.journal.is_none() => kin.journal = Some(file),
+            Memory::Thread if kin.threads.len() < MOST_THREADS => kin.threads.push(file),
+            _ => return Err(io::ErrorKind::QuotaExceeded.into()),
+        }
+        Ok(())
+    }
+
+    /// A process has ended.
+    pub fn ended(&self, pid: u32, well: bool) {
+        let mut kept = self.lock();
+        if let Some(&at) = kept.at.get(&pid) {
+            kept.processes[at].ended = if well { Ended::Well } else { Ended::Died };
+        }
+    }
+
+    /// Processes that record and have not ended, this one apart.
+    #[must_use]
+    pub fn living(&self) -> usize {
+        let kept = self.lock();
+        let others = kept.at.iter().filter(|&(&pid, _)| pid != std::process::id());
+        others.filter(|&(_, &at)| kept.processes[at].ended == Ended::Unknown).count()
+    }
+
+    /// A request of process `pid` was slow: recording stops, if that is what it is for.
+    pub fn slow(&self, pid: u32, slow: Slow) {
+        if matches!(self.mode, Mode::Slow(_)) {
+            self.lock().frozen.get_or_insert((pid, slow));
+            self.set(false);
+        }
+    }
+
+    /// Writes what is there into a file; `run` describes what was run. Recording should be off.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path, run: &[(String, String)]) -> io::Result<Written> {
+        let kept = self.lock();
+        let recorder::Costs { event_ps, read_ps } = recorder::costs();
+        let (start, end, steady) = (self.start, clock::anchor(), clock::is_steady());
+        let clock = Clock { start, end, steady, event_ps, read_ps };
+        let mut run = run.to_vec();
+        let mut written = Written::default();
+        if let Some((pid, slow)) = kept.frozen {
+            let us = clock.scale().duration_ns(slow.took) / 1000;
+            let why = format!("request {} of process {pid} took {us} us", slow.index);
+            run.push(("frozen".into(), why.clone()));
+            run.push(("frozen-ticks".into(), slow.ticks.to_string()));
+            written.frozen = Some(why);
+        }
+        let to = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        let mut to = TraceWriter::new(to, &clock, &run)?;
+        for kin in &kept.processes {
+            kin.write(&mut to, &mut written)?;
+        }
+        to.finish()?;
+        Ok(written)
+    }
+
+    /// Records in a buffer, as a power of two.
+    fn capacity(&self) -> u32 {
+        self.word(switch::CAPACITY).load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn word(&self, n: usize) -> &AtomicU32 {
+        assert!(n < switch::PAGE / 4);
+        let word = self.page.as_mut_ptr().cast::<u32>().wrapping_add(n);
+        // SAFETY: inside the page, which is mapped as long as we live, and aligned; all others have it
+        // for reading only, as atomics.
+        unsafe { AtomicU32::from_ptr(word) }
+    }
+}
+
+/// A process that is its own host: the one that plays the host, and tests.
+impl Host for Keeper {
+    fn keep(&self, what: Memory, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.keep(std::process::id(), what, fd.try_clone_to_owned()?)
+    }
+
+    fn slow(&self, slow: Slow) {
+        self.slow(std::process::id(), slow);
+    }
+}
+
+impl Kept {
+    fn process(&mut self, pid: u32) -> &mut Kin {
+        let at = *self.at.entry(pid).or_insert(self.processes.len());
+        if at == self.processes.len() {
+            let kin = Kin { journal: None, threads: Vec::new(), ended: Ended::Unknown };
+            self.processes.push(kin);
+        }
+        &mut self.processes[at]
+    }
+}
+
+impl Kin {
+    fn write(&self, to: &mut TraceWriter<impl Write>, written: &mut Written) -> io::Result<()> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let octets = read(journal, journal_octets)?;
+        // A journal that is none comes from a process that is none of ours.
+        let Some(journal) = Journal::parse(&octets) else { return Ok(()) };
+        to.process(&journal, self.ended)?;
+        written.processes += 1;
+        for thread in &self.threads {
+            let octets = read(thread, buffer_octets)?;
+            let Ok(mut buffer) = Buffer::parse(&octets) else { continue };
+            buffer.info.pid = journal.pid;
+            let records =
+                buffer.records.iter().map(|part| part.len() / RECORD).sum::<usize>() as u64;
+            written.records += records;
+            written.lost += buffer.info.lost;
+            written.overwritten += buffer.info.written.saturating_sub(records);
+            to.thread(&buffer)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the part of a memfd that is in use, which its first page tells.
+fn read(file: &File, used: impl Fn(&[u8]) -> u64) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    let mut head = vec![0; usize::try_from(size.min(4096)).unwrap_or(0)];
+    file.read_exact_at(&mut head, 0)?;
+    let len = used(&head).min(size);
+    let mut all = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    file.read_exact_at(&mut all, 0)?;
+    Ok(all)
+}
+
+fn journal_octets(head: &[u8]) -> u64 {
+    word(head, journal::at::CURSOR).saturating_add(journal::ENTRIES_AT as u64)
+}
+
+/// All slots are asked for, used or not: a buffer without them would be none. The unused ones of a
+/// memfd are holes and cost nothing but zeroes.
+fn buffer_octets(head: &[u8]) -> u64 {
+    let records = word(head, buffer::at::CAPACITY);
+    records.saturating_mul(RECORD as u64).saturating_add(buffer::RECORDS_AT as u64)
+}
+
+fn word(head: &[u8], at: usize) -> u64 {
+    head.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b))
+}

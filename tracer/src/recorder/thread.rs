@@ -1,0 +1,360 @@
+//! A thread's own part: its buffer, and the one function that writes into it.
+//!
+//! A buffer is made when its thread records for the first time. From then on an event costs a clock
+//! read and three stores; it takes no lock, allocates nothing and makes no system call.
+//!
+//! While an event is being written the thread has, for itself, no buffer: a signal handler that comes
+//! in between cannot spoil it, and its own events are counted as lost. A forked child has none for
+//! good. What runs in signal handlers must not be the first to record on a thread.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::unistd::gettid;
+
+use super::process::{self, Memory};
+use super::{memory, switch};
+use crate::clock::{cycles, cycles_after_loads};
+use crate::format::Full;
+use crate::format::buffer::{self, at};
+use crate::format::record::{RECORD, kind, tag};
+
+/// When an event happened.
+#[derive(Clone, Copy)]
+enum When {
+    /// Now.
+    Now,
+    /// Now, and after everything that has been read from memory so far.
+    AfterLoads,
+    /// Then.
+    At(u64),
+}
+
+/// What [`record`] returns for an event that was not recorded.
+pub(super) const NOT_RECORDED: u64 = u64::MAX;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Has not recorded yet.
+    New,
+    /// Is just being given its buffer: what that itself would record is left out.
+    Attaching,
+    /// Has one.
+    Attached,
+    /// Has none, and will have none.
+    Ended,
+}
+
+/// What the fast path needs, without a destructor and so without a check for it.
+struct Local {
+    /// The buffer; null if there is none, and while an event is being written.
+    base: AtomicPtr<u8>,
+    /// The same, without these exceptions.
+    header: Cell<*mut u8>,
+    mask: Cell<u64>,
+    /// Records that may be written: the capacity, or without end.
+    limit: Cell<u64>,
+    /// The switch's number when this thread looked last.
+    seen: Cell<u32>,
+    state: Cell<State>,
+}
+
+thread_local! {
+    static LOCAL: Local = const {
+        Local {
+            base: AtomicPtr::new(null_mut()),
+            header: Cell::new(null_mut()),
+            mask: Cell::new(0),
+            limit: Cell::new(0),
+            seen: Cell::new(0),
+            state: Cell::new(State::New),
+        }
+    };
+    /// Keeps the mapping, and ends it with the thread.
+    static OWNER: RefCell<Option<Owner>> = const { RefCell::new(None) };
+}
+
+/// Records what happens now. Returns the cursor behind it, or [`NOT_RECORDED`].
+#[inline(never)]
+pub(super) fn record(what: u32, arg: u32) -> u64 {
+    with_local(|local| local.record(When::Now, what, arg))
+}
+
+/// Records what was just found in memory that another CPU writes.
+#[inline(never)]
+pub(super) fn record_after_loads(what: u32, arg: u32) -> u64 {
+    with_local(|local| local.record(When::AfterLoads, what, arg))
+}
+
+/// Records what happened at `ticks`.
+#[inline(never)]
+pub(super) fn record_at(ticks: u64, what: u32, arg: u32) -> u64 {
+    with_local(|local| local.record(When::At(ticks), what, arg))
+}
+
+#[inline(always)]
+fn with_local<R>(work: impl FnOnce(&Local) -> R) -> R {
+    // So small that `with` is inlined, which it is not around the rest.
+    let local = LOCAL.with(std::ptr::from_ref);
+    // SAFETY: a thread's own local without a destructor lives as long as the thread, which is here.
+    work(unsafe { &*local })
+}
+
+/// Takes back the last event, if it is the one after which the cursor was `mine`.
+#[inline(never)]
+pub(super) fn take_back(mine: u64) -> bool {
+    with_local(|local| {
+        let base = local.base.load(Ordering::Relaxed);
+        if base.is_null() || mine == NOT_RECORDED {
+            return mine == NOT_RECORDED;
+        }
+        // SAFETY: a base that is not null is a live buffer of this thread, see `Local::attach`.
+        let cursor = unsafe { word(base, at::CURSOR) };
+        let last = cursor.load(Ordering::Relaxed) == mine;
+        if last {
+            cursor.store(mine - 1, Ordering::Release);
+        }
+        last
+    })
+}
+
+/// Makes this thread's buffer now and touches its memory, so that its first events cost no more than
+/// the others. Does nothing while recording is off.
+pub fn attach() {
+    if switch::on() {
+        LOCAL.with(|local| {
+            if local.state.get() == State::New {
+                local.attach(true);
+            }
+        });
+    }
+}
+
+/// Gives the calling thread memory of its own to record into, which nobody keeps.
+pub(super) fn attach_to(mapping: MmapRaw, records: u64) {
+    let owner = Owner { mapping, limit: u64::MAX, mask: records - 1 };
+    LOCAL.with(|local| local.adopt(Ok(owner)));
+}
+
+/// In the child of a fork: the buffer is the parent's, and no longer ours.
+pub(super) fn forked() {
+    LOCAL.with(|local| {
+        local.base.store(null_mut(), Ordering::Relaxed);
+        local.header.set(null_mut());
+        local.state.set(State::Ended);
+    });
+}
+
+/// This process may record, again or for the first time.
+pub(super) fn renew() {
+    LOCAL.with(|local| {
+        if local.state.get() == State::Ended {
+            local.state.set(State::New);
+        }
+    });
+}
+
+impl Local {
+    #[inline(always)]
+    fn record(&self, when: When, what: u32, arg: u32) -> u64 {
+        let base = self.base.load(Ordering::Relaxed);
+        if base.is_null() {
+            return self.without_buffer(when, what, arg);
+        }
+        self.base.store(null_mut(), Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        let on = switch::word();
+        if on != self.seen.get() && on != 0 {
+            self.resume(base, when, on);
+        }
+        let cursor = self.put(base, when, what, arg);
+        compiler_fence(Ordering::SeqCst);
+        self.base.store(base, Ordering::Relaxed);
+        cursor
+    }
+
+    /// The first event since recording was switched on, or on again.
+    #[cold]
+    fn resume(&self, base: *mut u8, when: When, on: u32) {
+        self.seen.set(on);
+        // At the time of the event, which may be a little ago.
+        self.put(base, when, tag(kind::RESUME, 0), 0);
+    }
+
+    #[inline(always)]
+    fn put(&self, base: *mut u8, when: When, what: u32, arg: u32) -> u64 {
+        // SAFETY: `base` is a live buffer of this thread: `attach` made it, `Owner::drop` and
+        // `forked`, which take it away, run on this thread.
+        let cursor = unsafe { word(base, at::CURSOR) };
+        let n = cursor.load(Ordering::Relaxed);
+        if n >= self.limit.get() {
+            // SAFETY: as above.
+            let lost = unsafe { word(base, at::LOST) };
+            lost.store(lost.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            return NOT_RECORDED;
+        }
+        let ticks = match when {
+            When::Now => cycles(),
+            When::AfterLoads => cycles_after_loads(),
+            When::At(ticks) => ticks,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "a mapping fits the address space")]
+        let slot = buffer::RECORDS_AT + (n & self.mask.get()) as usize * RECORD;
+        // SAFETY: as above; the mask is the capacity of the mapping less one, so the slot's two words
+        // are inside, whatever the cursor is.
+        unsafe { word(base, slot) }.store(ticks, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { word(base, slot + 8) }
+            .store(u64::from(what) | u64::from(arg) << 32, Ordering::Relaxed);
+        // Whoever reads the buffer, after whatever end of this thread, reads whole records.
+        cursor.store(n + 1, Ordering::Release);
+        n + 1
+    }
+
+    #[cold]
+    fn without_buffer(&self, when: When, what: u32, arg: u32) -> u64 {
+        match self.state.get() {
+            State::New => {
+                if self.attach(false) {
+                    self.record(when, what, arg)
+                } else {
+                    NOT_RECORDED
+                }
+            }
+            State::Attached => {
+                // SAFETY: an attached thread's header is its live buffer.
+                let lost = unsafe { word(self.header.get(), at::LOST_BUSY) };
+                lost.fetch_add(1, Ordering::Relaxed);
+                NOT_RECORDED
+            }
+            State::Attaching | State::Ended => NOT_RECORDED,
+        }
+    }
+
+    /// Gives this thread its buffer. `false` if it cannot have one.
+    #[cold]
+    fn attach(&self, touch: bool) -> bool {
+        self.state.set(State::Attaching);
+        self.adopt(Owner::new(touch))
+    }
+
+    fn adopt(&self, owner: io::Result<Owner>) -> bool {
+        let outcome = owner.and_then(|owner| {
+            let (base, limit, mask) = (owner.mapping.as_mut_ptr(), owner.limit, owner.mask);
+            // A thread whose locals are being destroyed gets no buffer any more.
+            OWNER.try_with(|kept| kept.replace(Some(owner))).map_err(io::Error::other)?;
+            Ok((base, limit, mask))
+        });
+        let Ok((base, limit, mask)) = outcome else {
+            self.state.set(State::Ended);
+            return false;
+        };
+        self.limit.set(limit);
+        self.mask.set(mask);
+        self.header.set(base);
+        self.state.set(State::Attached);
+        self.base.store(base, Ordering::Relaxed);
+        true
+    }
+}
+
+/// A thread's buffer, until the thread ends.
+struct Owner {
+    mapping: MmapRaw,
+    limit: u64,
+    mask: u64,
+}
+
+impl Owner {
+    fn new(touch: bool) -> io::Result<Self> {
+        let settings = switch::settings();
+        let records = usize::try_from(settings.capacity).map_err(io::Error::other)?;
+        let bytes = buffer::RECORDS_AT + records * RECORD;
+        let fd = memory::create("pvlab-trace", bytes)?;
+        let mut options = MmapOptions::new();
+        options.len(bytes);
+        if touch {
+            options.populate();
+        }
+        let mapping = options.map_raw(&fd)?;
+        write_header(mapping.as_mut_ptr(), settings.full, settings.capacity);
+        process::hand_over(Memory::Thread, fd.as_fd())?;
+        let limit = if settings.full == Full::Stop { settings.capacity } else { u64::MAX };
+        Ok(Self { mapping, limit, mask: settings.capacity - 1 })
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        LOCAL.with(|local| {
+            // After a fork it is the parent's.
+            if local.state.get() == State::Attached {
+                local.base.store(null_mut(), Ordering::Relaxed);
+                let base = self.mapping.as_mut_ptr();
+                // SAFETY: the mapping is alive until the end of this function.
+                unsafe { word(base, at::ENDED) }.store(cycles(), Ordering::Relaxed);
+                // SAFETY: as above.
+                unsafe { half(base, at::STATE) }.store(1, Ordering::Release);
+            }
+            local.header.set(null_mut());
+            local.state.set(State::Ended);
+        });
+    }
+}
+
+fn write_header(base: *mut u8, full: Full, capacity: u64) {
+    let pid = std::process::id();
+    let tid = u32::try_from(gettid().as_raw()).unwrap_or(0);
+    let mut name = [0; at::NAME_LEN];
+    let own = if tid == pid { "main".into() } else { memory::thread_name() };
+    let len = own.len().min(at::NAME_LEN - 1);
+    name[..len].copy_from_slice(&own.as_bytes()[..len]);
+    let words =
+        [(at::CAPACITY, capacity), (at::STARTED, cycles()), (0, u64::from_le_bytes(buffer::MAGIC))];
+    #[expect(clippy::cast_possible_truncation, reason = "one page")]
+    let halves = [
+        (at::VERSION, buffer::VERSION),
+        (at::RECORDS, buffer::RECORDS_AT as u32),
+        (at::MODE, full as u32),
+        (at::PID, pid),
+        (at::TID, tid),
+    ];
+    for (n, eight) in name.as_chunks::<8>().0.iter().enumerate() {
+        // SAFETY: `base` is a mapping of at least a page, made just now; all offsets are inside.
+        unsafe { word(base, at::NAME + 8 * n) }
+            .store(u64::from_le_bytes(*eight), Ordering::Relaxed);
+    }
+    for (at, value) in halves {
+        // SAFETY: as above.
+        unsafe { half(base, at) }.store(value.to_le(), Ordering::Relaxed);
+    }
+    for (at, value) in words {
+        // SAFETY: as above.
+        unsafe { word(base, at) }.store(value.to_le(), Ordering::Relaxed);
+    }
+}
+
+/// The 64-bit word at octet `at` of a buffer.
+///
+/// # Safety
+/// `base` is a mapping that lives as long as the reference is used and has that word; `at` is a
+/// multiple of 8.
+#[inline(always)]
+unsafe fn word<'a>(base: *mut u8, at: usize) -> &'a AtomicU64 {
+    // SAFETY: the caller's promise; mappings begin at a page.
+    unsafe { AtomicU64::from_ptr(base.wrapping_add(at).cast()) }
+}
+
+/// The 32-bit word at octet `at` of a buffer.
+///
+/// # Safety
+/// As [`word`], with a multiple of 4.
+#[inline(always)]
+unsafe fn half<'a>(base: *mut u8, at: usize) -> &'a AtomicU32 {
+    // SAFETY: the caller's promise.
+    unsafe { AtomicU32::from_ptr(base.wrapping_add(at).cast()) }
+}
