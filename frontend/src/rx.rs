@@ -110,9 +110,11 @@ impl Rx {
         if self.ring.poll_responses()? == 0 {
             return Ok(false);
         }
-        // Which page it fills is known before the response is read, and a small frame is in its
-        // first two cache lines: they come over together with the response's.
-        let page = usize::from(slot_of(self.ring.next_response())) * PAGE_SIZE;
+        // Which page it fills is known before the response is read (behind the slots that are free is the
+        // oldest that is not), and a small frame is in its first two cache lines: they come over
+        // together with the response's.
+        let oldest = self.ring.next_request().wrapping_add(self.ring.free_requests());
+        let page = usize::from(slot_of(oldest)) * PAGE_SIZE;
         self.buffers.region().prefetch_read(page);
         self.buffers.region().prefetch_read(page + CACHE_LINE);
         Ok(true)

@@ -72,13 +72,6 @@ impl<M: SringMem, Req: IntoBytes + Immutable, Rsp: FromBytes> FrontRing<M, Req, 
         self.req_prod.wrapping_sub(self.rsp_cons)
     }
 
-    /// Index the next response will have.
-    #[inline(always)]
-    #[must_use]
-    pub fn next_response(&self) -> u32 {
-        self.rsp_cons
-    }
-
     /// Index the next request will have.
     #[inline(always)]
     #[must_use]
