@@ -9,7 +9,7 @@ use super::both::Both;
 use super::echo::Echo;
 use super::source::{Out, Source};
 use super::stack::{App, Identity, Stack, tcp_socket};
-use super::{Job, Meter, Nic, Role, crr, pktgen, rr, stream, udp as datagrams};
+use super::{Job, Meter, Nic, Role, crr, frames, pktgen, rr, stream, udp as datagrams};
 use crate::config::{Mode, NetConfig, NetPath, WireKind};
 use crate::payload::Payload;
 
@@ -123,16 +123,16 @@ fn bare_frames<N: Nic + 'static>(nic: N, config: &NetConfig, place: &Place) -> B
     let batch = run.batch as usize;
     let decides = place.role == Role::Client;
     let addresses = (place.mac, place.other_mac);
-    let maker = || pktgen::Maker::new(payload(), addresses, config.len, run.think_ns);
+    let maker = || frames::Maker::new(payload(), addresses, config.len, run.think_ns);
     if config.wire == WireKind::Reflect {
-        let taker = pktgen::Taker::new(payload());
+        let taker = frames::Taker::new(payload());
         return Box::new(Echo::new(nic, meter, maker(), taker, batch));
     }
     if place.sends(config) {
         return Box::new(pktgen::Sender::new(nic, meter, maker(), batch, decides));
     }
     // What the ring holds is looked at in one turn: four batches of the usual size.
-    let taker = pktgen::Taker::new(payload());
+    let taker = frames::Taker::new(payload());
     Box::new(pktgen::Receiver::new(nic, meter, taker, batch * 4, decides))
 }
 

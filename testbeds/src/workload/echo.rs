@@ -7,8 +7,8 @@ use rings::DomainError;
 use rings::worker::Task;
 use rings_host::EpollWaiter;
 
+use super::frames::{Maker, Taker};
 use super::meter::{Meter, SideReport};
-use super::pktgen::{Maker, Taker};
 use super::{Job, Nic};
 use crate::counters::Counters;
 

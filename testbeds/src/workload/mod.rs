@@ -9,7 +9,8 @@
 //! | `source` | where a stream's bytes come from, what they are compared with, where they go |
 //! | `announce` | how a server on a bridge makes itself known |
 //! | `both` | both ends on one stack, over a reflector |
-//! | `pktgen` | bare frames: a sender and a receiver |
+//! | `frames` | bare frames: made, taken, looked at |
+//! | `pktgen` | bare frames in one direction: a sender and a receiver |
 //! | `echo` | bare frames that come back |
 //!
 //! Which of them runs where is said by a `NetConfig` and a [`Role`]; the processes around them live
@@ -20,6 +21,7 @@ mod apps;
 mod both;
 mod crr;
 mod echo;
+mod frames;
 mod meter;
 mod nic;
 mod pktgen;
