@@ -138,6 +138,7 @@ impl<W> Worker<W> {
         W: Waiter<B>,
     {
         self.turns += 1;
+        self.spin.look();
         let mut worked = false;
         for task in tasks.iter_mut() {
             worked |= task.work();

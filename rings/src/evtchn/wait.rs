@@ -33,6 +33,8 @@ pub struct Spin {
     /// Whether the other domain runs on this very CPU: then spinning only keeps it from working.
     shared_cpu: bool,
     idle_since: Option<u64>,
+    /// When the last look began. Only kept while idle.
+    looked: u64,
     looks: u32,
     spun: u64,
 }
@@ -53,14 +55,23 @@ impl Spin {
     pub fn new(policy: WaitPolicy, budget: Duration, shared_cpu: bool) -> Self {
         let ns = u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX);
         let budget = ns_to_cycles(ns);
-        Self { policy, budget, shared_cpu, idle_since: None, looks: 0, spun: 0 }
+        Self { policy, budget, shared_cpu, idle_since: None, looked: 0, looks: 0, spun: 0 }
+    }
+
+    /// A look begins. While idle this is where spinning ends, if the look finds something: what it
+    /// does then is work.
+    #[inline(always)]
+    pub fn look(&mut self) {
+        if self.idle_since.is_some() {
+            self.looked = cycles();
+        }
     }
 
     /// There was work.
     #[inline(always)]
     pub fn busy(&mut self) {
         if let Some(since) = self.idle_since.take() {
-            self.spun += cycles().wrapping_sub(since);
+            self.spun += self.looked.wrapping_sub(since);
         }
         self.looks = 0;
     }
@@ -114,6 +125,7 @@ impl Spin {
 
     /// Going to sleep: what was spun until here counts as spinning, the sleep does not.
     pub fn sleeping(&mut self) {
+        self.look();
         self.busy();
     }
 
