@@ -1,0 +1,298 @@
+//! What a trace says of a run, read record by record: the slots of every ring on both sides, causes before
+//! effects, frames that are whole, words of the control plane; also of a run that was killed.
+
+#![cfg(not(feature = "no-trace"))]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use common::{Scratch, WATCHDOG, name, signal, turn, within};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tracer::format::journal::{self, HOST, Half};
+use tracer::format::{Ended, Entry, Event, Mapped, Process, Slot, Thread, Trace, category};
+
+/// What a journal defines.
+#[derive(Default)]
+struct Names {
+    process: journal::Process,
+    sites: BTreeMap<u32, journal::Site>,
+    rings: BTreeMap<u32, journal::Ring>,
+    ports: BTreeMap<u32, journal::Port>,
+    notes: Vec<journal::Note>,
+}
+
+impl Names {
+    fn of(process: &Process<'_>) -> Self {
+        let mut names = Self::default();
+        for entry in process.journal() {
+            match entry {
+                Entry::Process(process) => names.process = process,
+                Entry::Site(site) => drop(names.sites.insert(site.id, site)),
+                Entry::Ring(ring) => drop(names.rings.insert(ring.id, ring)),
+                Entry::Port(port) => drop(names.ports.insert(port.id, port)),
+                Entry::Note(note) => names.notes.push(note),
+                _ => {}
+            }
+        }
+        names
+    }
+}
+
+/// A run with a trace: its results and its file.
+struct Run {
+    results: Value,
+    file: Mapped,
+    _scratch: Scratch,
+}
+
+impl Run {
+    fn new(args: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        let (to, out) = (scratch.text("out.pvtrace"), scratch.path("out.pvtrace"));
+        let results = scratch.net(&[args, &["--trace", &to, "--trace-buffer", "64M"]].concat());
+        let file = Mapped::open(&out).expect("it was written");
+        Self { results, file, _scratch: scratch }
+    }
+
+    fn trace(&self) -> Trace<'_> {
+        let trace = Trace::parse(&self.file).expect("a trace");
+        assert_eq!(trace.cut_off, None);
+        trace
+    }
+}
+
+/// When each slot of a ring was pushed and seen. Ticks, by widened index.
+#[derive(Default)]
+struct Crossings {
+    pushed: BTreeMap<u64, u64>,
+    seen: BTreeMap<u64, u64>,
+}
+
+/// All slots of all rings: by name of the ring and kind of slot.
+fn crossings(trace: &Trace<'_>) -> BTreeMap<(String, Slot), Crossings> {
+    let mut all: BTreeMap<(String, Slot), Crossings> = BTreeMap::new();
+    for process in &trace.processes {
+        let names = Names::of(process);
+        // Index that the next batch must begin with, widened.
+        let mut next: BTreeMap<(u32, Slot, bool), u64> = BTreeMap::new();
+        for record in process.threads.iter().flat_map(Thread::records) {
+            let (slots, pushed) = match record.event() {
+                Event::Push { slots, .. } => (slots, true),
+                Event::Pop(slots) => (slots, false),
+                _ => continue,
+            };
+            let ring = &names.rings[&slots.ring];
+            let side = if ring.half == Half::Front { Slot::Request } else { Slot::Response };
+            assert_eq!(pushed, slots.slot == side, "{}: each side pushes its own", ring.name);
+            let next = next.entry((slots.ring, slots.slot, pushed)).or_insert(ring.base.into());
+            assert_eq!(slots.first, *next as u32, "{}: batches follow one another", ring.name);
+            let to = all.entry((ring.name.clone(), slots.slot)).or_default();
+            let to = if pushed { &mut to.pushed } else { &mut to.seen };
+            for _ in 0..slots.count {
+                assert_eq!(to.insert(*next, record.ticks), None, "once only");
+                *next += 1;
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_slot_crosses_once_in_each_direction_and_never_before_it_was_sent() {
+    for args in [
+        &["--mode", "stream", "-n", "4M", "--index-base", "0xffffff00"][..],
+        &["--mode", "pktgen", "-n", "20000"],
+        &["--mode", "rr", "-n", "500", "--wait", "event"],
+        &["--mode", "stream", "-n", "2M", "--queues", "2", "-P", "4", "--notify", "always"],
+        &["--mode", "stream", "-n", "1M", "--path", "bridge"],
+    ] {
+        let run = Run::new(args);
+        let trace = run.trace();
+        assert!(trace.threads().all(|t| t.info.lost == 0 && t.overwritten() == 0));
+        let all = crossings(&trace);
+        let rings: BTreeSet<&str> = all.keys().map(|(name, _)| name.as_str()).collect();
+        assert!(rings.contains("vif1.0-q0-tx") && rings.contains("vif1.0-q0-rx"), "{rings:?}");
+        for name in rings {
+            // Nothing came back on the rx ring of a guest that only sends.
+            let none = Crossings::default();
+            let of = |slot| all.get(&(name.to_owned(), slot)).unwrap_or(&none);
+            let (requests, responses) = (of(Slot::Request), of(Slot::Response));
+            assert!(
+                responses.pushed.keys().eq(requests.pushed.keys().take(responses.pushed.len()))
+            );
+            if name.ends_with("-tx") {
+                assert!(requests.pushed.keys().eq(requests.seen.keys()), "{args:?}: {name}");
+                assert!(requests.pushed.keys().eq(responses.pushed.keys()), "{args:?}: {name}");
+                assert!(responses.pushed.keys().eq(responses.seen.keys()), "{args:?}: {name}");
+            }
+            for crossing in [requests, responses] {
+                for (index, seen) in &crossing.seen {
+                    let pushed = crossing.pushed[index];
+                    assert!(pushed <= *seen, "{args:?}: {name} {index}: {pushed} {seen}");
+                }
+            }
+        }
+        let batches = run.results["summary"]["batch_mean"].as_f64().expect("a number");
+        assert!(batches > 0.0);
+    }
+}
+
+/// Checks that frames are nested, and says how often each site was entered.
+fn calls(names: &Names, thread: &Thread<'_>) -> BTreeMap<String, u64> {
+    let (mut open, mut calls, mut last) = (Vec::new(), BTreeMap::new(), 0);
+    for record in thread.records() {
+        assert!(record.ticks >= last, "time goes forward within a thread");
+        last = record.ticks;
+        match record.event() {
+            Event::Enter { site, .. } => {
+                *calls.entry(names.sites[&site].name.clone()).or_default() += 1;
+                open.push(site);
+            }
+            Event::Exit { site, .. } => assert_eq!(open.pop(), Some(site), "frames are nested"),
+            Event::Unknown { tag, .. } => panic!("a record of no kind: {tag:#x}"),
+            _ => {}
+        }
+    }
+    assert!(open.is_empty(), "{:?}: what began has ended", thread.info.name);
+    calls
+}
+
+#[test]
+fn functions_of_both_sides_are_there_with_their_threads() {
+    let run = Run::new(&["--mode", "rr", "-n", "300", "--wait", "event"]);
+    let trace = run.trace();
+    let mut by_name = BTreeMap::new();
+    for process in &trace.processes {
+        let names = Names::of(process);
+        assert_eq!(names.process.pid, process.pid);
+        let mut sum = BTreeMap::new();
+        for thread in &process.threads {
+            for (name, count) in calls(&names, thread) {
+                *sum.entry(name).or_insert(0) += count;
+            }
+        }
+        assert!(names.notes.iter().all(|note| !note.words.is_empty()));
+        let domid = names.process.domid;
+        assert_eq!(process.ended, if domid == HOST { Ended::Unknown } else { Ended::Well });
+        by_name.insert(names.process.name.clone(), (names, sum));
+    }
+    assert_eq!(by_name.keys().collect::<Vec<_>>(), ["host", "netback", "netfront"]);
+    let (front, calls) = &by_name["netfront"];
+    assert_eq!(front.process.domid, 1);
+    for name in ["connect", "negotiate", "publish", "reap", "app", "stack_ingress", "sleep"] {
+        assert!(calls.contains_key(name), "no {name} in netfront: {calls:?}");
+    }
+    assert!(calls["sleep"] > 100, "each round trip sleeps: {calls:?}");
+    let (back, calls) = &by_name["netback"];
+    for name in ["collect", "copy_from", "copy_to", "answer", "connect_queue", "ring", "send"] {
+        assert!(calls.contains_key(name), "no {name} in netback: {calls:?}");
+    }
+    let copy = back.sites.values().find(|site| site.name == "copy_from").expect("a site");
+    assert_eq!((copy.category.as_str(), copy.result.as_str()), (category::GRANT, "bytes"));
+    let words: Vec<&str> = back.notes.iter().map(|note| note.words.as_str()).collect();
+    assert!(words.contains(&"vif"), "the handshake's states: {words:?}");
+    // Both ends of a channel are known by the same name.
+    let channels = |names: &Names| -> BTreeSet<(u32, u32, String)> {
+        names.ports.values().map(|p| (p.allocator, p.allocator_port, p.name.clone())).collect()
+    };
+    assert_eq!(channels(front), channels(back));
+    assert_eq!(front.ports.len(), 2);
+}
+
+#[test]
+fn what_the_counters_say_is_in_the_records() {
+    let run = Run::new(&["--mode", "pktgen", "-n", "5000", "-l", "64", "--cost", "gntcopy=100"]);
+    let trace = run.trace();
+    let (mut pushed, mut copied, mut costs) = (0, 0, 0);
+    for process in &trace.processes {
+        let names = Names::of(process);
+        for record in process.threads.iter().flat_map(Thread::records) {
+            match record.event() {
+                Event::Push { slots, .. } => {
+                    let tx = names.rings[&slots.ring].name.ends_with("-tx");
+                    pushed += if tx && slots.slot == Slot::Request { slots.count } else { 0 };
+                }
+                Event::Exit { site, arg } if names.sites[&site].name == "copy_from" => {
+                    copied += arg
+                }
+                Event::Exit { site, .. } if names.sites[&site].category == category::COST => {
+                    costs += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(pushed, 5000, "a slot for each frame");
+    assert_eq!(copied, 5000 * 64, "every byte was copied by grant");
+    assert!(costs > 0, "what is charged is shown");
+}
+
+#[test]
+fn a_killed_domain_leaves_its_trace() {
+    let _turn = turn();
+    for victim in ["netfront", "netback"] {
+        let scratch = Scratch::new();
+        let (to, path) = (scratch.text("out.pvtrace"), scratch.path("out.pvtrace"));
+        let args = ["net", "--mode", "pktgen", "-t", "100", "--trace", &to, "--trace-mode"];
+        let run = scratch.start(&[&args[..], &["overwrite", "--trace-buffer", "1M"]].concat());
+        let find = || scratch.processes().into_iter().find(|&pid| name(pid) == victim);
+        assert!(within(WATCHDOG, || find().is_some()), "no {victim}");
+        std::thread::sleep(Duration::from_millis(300));
+        signal(find().expect("found"), Signal::SIGKILL);
+        let ended = run.end();
+        ended.assert_one_line(victim, 1, &["died"]);
+        let file = Mapped::open(&path).expect("written all the same");
+        let trace = Trace::parse(&file).expect("a trace");
+        assert_eq!((trace.cut_off, trace.processes.len()), (None, 3));
+        for process in &trace.processes {
+            let names = Names::of(process);
+            if names.process.name == victim {
+                assert_eq!(process.ended, Ended::Died);
+                let worker = process.threads.iter().find(|t| t.info.name.starts_with("worker"));
+                assert!(worker.expect("it worked").records().len() > 1000);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slow_request_is_named() {
+    let scratch = Scratch::new();
+    let (to, path) = (scratch.text("out.pvtrace"), scratch.path("out.pvtrace"));
+    let mode = ["--trace-mode", "slow=200us", "--cost", "gntcopy=300us"];
+    scratch.net(&[&["--mode", "pktgen", "-n", "200", "--trace", &to][..], &mode].concat());
+    let file = Mapped::open(&path).expect("written");
+    let trace = Trace::parse(&file).expect("a trace");
+    let said = |name: &str| {
+        let pair = trace.run.iter().find(|(n, _)| n == name);
+        pair.unwrap_or_else(|| panic!("no {name} in {:?}", trace.run)).1.clone()
+    };
+    assert!(said("frozen").starts_with("request "), "{}", said("frozen"));
+    assert_eq!(said("trace-mode"), "slow=200us");
+    assert!(said("command").starts_with("pvlab net --mode pktgen"));
+    let frozen: u64 = said("frozen-ticks").parse().expect("a number");
+    let hz = trace.clock.hz();
+    for record in trace.threads().flat_map(Thread::records) {
+        assert!(record.ticks < frozen + 10 * hz, "nothing is recorded long after that");
+    }
+}
+
+#[test]
+fn a_trace_that_cannot_be_is_refused_in_one_line() {
+    let scratch = Scratch::new();
+    for (args, code, parts) in [
+        (&["--trace", "out.txt"][..], 2, &["--trace out.txt", ".pvtrace"][..]),
+        (&["--trace", "no/such/out.json"], 1, &["no/such/out.json", "no such directory"]),
+        (&["--trace-mode", "stop"], 2, &["--trace-mode", "--trace FILE"]),
+        (&["--trace-buffer", "1M"], 2, &["--trace-buffer", "--trace FILE"]),
+        (&["--trace", "o.json", "--trace-mode", "late"], 2, &["late", "slow=100us"]),
+        (&["--trace", "o.json", "--trace-mode", "slow=0"], 2, &["slow=0", "slow=1us"]),
+        (&["--trace", "o.json", "--trace-buffer", "12"], 2, &["--trace-buffer 12", "4K"]),
+    ] {
+        let ended = scratch.run(&[&["net"], args].concat());
+        ended.assert_one_line(&args.join(" "), code, parts);
+    }
+}
