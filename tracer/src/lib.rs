@@ -25,6 +25,8 @@ pub mod clock;
 pub mod format;
 pub mod keeper;
 mod recorder;
+#[cfg(all(feature = "sleds", target_arch = "x86_64"))]
+pub mod sleds;
 
 pub use recorder::*;
 pub use tracer_macros::traced;

@@ -84,6 +84,8 @@ pub fn start(process: Process, switch: BorrowedFd<'_>, host: Arc<dyn Host>) -> i
     journal.append(&Entry::Process(Process { pid, started: cycles(), ..process }));
     journal.append(&Entry::Anchor(anchor()));
     site::all().for_each(|site| journal.append(&site));
+    #[cfg(feature = "sleds")]
+    crate::sleds::entries().iter().for_each(|entry| journal.append(entry));
     *state() = State { host: Some(host), journal: Some(journal), rings: 0, ports: 0 };
     RECORDING.store(pid, Ordering::Release);
     thread::renew();

@@ -33,9 +33,9 @@ pub(crate) const SLOW_US: usize = 3;
 pub(crate) const MOST_CAPACITY: u32 = 30;
 
 #[repr(C, align(4096))]
-struct Page([AtomicU32; PAGE / 4]);
+pub(crate) struct Page([AtomicU32; PAGE / 4]);
 
-static SWITCH: Page = Page([const { AtomicU32::new(0) }; PAGE / 4]);
+pub(crate) static SWITCH: Page = Page([const { AtomicU32::new(0) }; PAGE / 4]);
 
 /// Whether to record. Relaxed: whoever is a moment late records a little more, or less.
 #[inline(always)]

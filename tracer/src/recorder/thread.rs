@@ -142,6 +142,8 @@ pub(super) fn attach_to(mapping: MmapRaw, records: u64) {
 
 /// In the child of a fork: the buffer is the parent's, and no longer ours.
 pub(super) fn forked() {
+    #[cfg(feature = "sleds")]
+    crate::sleds::set_buffer(null_mut(), 0, 0);
     LOCAL.with(|local| {
         local.base.store(null_mut(), Ordering::Relaxed);
         local.header.set(null_mut());
@@ -181,6 +183,8 @@ impl Local {
     #[cold]
     fn resume(&self, base: *mut u8, when: When, on: u32) {
         self.seen.set(on);
+        #[cfg(feature = "sleds")]
+        crate::sleds::patch();
         // At the time of the event, which may be a little ago.
         self.put(base, when, tag(kind::RESUME, 0), 0);
     }
@@ -257,6 +261,8 @@ impl Local {
         self.mask.set(mask);
         self.header.set(base);
         self.state.set(State::Attached);
+        #[cfg(feature = "sleds")]
+        crate::sleds::set_buffer(base, mask, limit);
         self.base.store(base, Ordering::Relaxed);
         true
     }
@@ -290,6 +296,8 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        #[cfg(feature = "sleds")]
+        crate::sleds::set_buffer(null_mut(), 0, 0);
         LOCAL.with(|local| {
             // After a fork it is the parent's.
             if local.state.get() == State::Attached {

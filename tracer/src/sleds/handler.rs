@@ -1,0 +1,163 @@
+//! What a patched sled calls: one record into the thread's buffer, in assembly, since whatever it called
+//! might have a sled itself. It does what `recorder::thread` does, with the same words of the same buffer.
+//!
+//! A sled stands where a function begins and where it ends, so any argument or result may be in a register,
+//! and a tail call's target too: only r10, which carries the function's number, and the flags are spoilt.
+//! The call that `mcount` is comes from the compiler, which expects it to spoil what calls may.
+
+use std::arch::{asm, global_asm, naked_asm};
+
+use crate::format::buffer::{RECORDS_AT, at};
+use crate::format::record::kind;
+use crate::recorder::switch::SWITCH;
+
+// A thread's buffer, as the handlers find it without a call: null until `set_buffer`.
+global_asm!(
+    ".pushsection .tbss,\"awT\",@nobits",
+    ".balign 8",
+    ".hidden tracer_sled_base",
+    ".globl tracer_sled_base",
+    "tracer_sled_base: .zero 8",
+    ".hidden tracer_sled_mask",
+    ".globl tracer_sled_mask",
+    "tracer_sled_mask: .zero 8",
+    ".hidden tracer_sled_limit",
+    ".globl tracer_sled_limit",
+    "tracer_sled_limit: .zero 8",
+    ".popsection",
+);
+
+/// Says where the calling thread's records go; null for nowhere.
+pub(crate) fn set_buffer(base: *mut u8, mask: u64, limit: u64) {
+    // SAFETY: stores into this thread's own three words, which are defined above.
+    unsafe {
+        asm!(
+            "mov qword ptr fs:[tracer_sled_mask@tpoff], {mask}",
+            "mov qword ptr fs:[tracer_sled_limit@tpoff], {limit}",
+            "mov qword ptr fs:[tracer_sled_base@tpoff], {base}",
+            mask = in(reg) mask,
+            limit = in(reg) limit,
+            base = in(reg) base,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+macro_rules! handler {
+    ($(#[$doc:meta])* $name:ident, $kind:expr) => {
+        $(#[$doc])*
+        #[unsafe(naked)]
+        pub(super) unsafe extern "C" fn $name() {
+            naked_asm!(
+                "push r11",
+                "mov r11, qword ptr fs:[tracer_sled_base@tpoff]",
+                "test r11, r11",
+                "jz 9f",
+                "cmp dword ptr [rip + {switch}], 0",
+                "je 9f",
+                "push rax",
+                "push rcx",
+                "push rdx",
+                "mov rcx, qword ptr [r11 + {cursor}]",
+                "cmp rcx, qword ptr fs:[tracer_sled_limit@tpoff]",
+                "jae 7f",
+                "and rcx, qword ptr fs:[tracer_sled_mask@tpoff]",
+                "shl rcx, 4",
+                "rdtsc",
+                "shl rdx, 32",
+                "or rax, rdx",
+                "or r10d, {kind} << 24",
+                "mov qword ptr [r11 + rcx + {records}], rax",
+                "mov qword ptr [r11 + rcx + {records} + 8], r10",
+                "inc qword ptr [r11 + {cursor}]",
+                "8:",
+                "pop rdx",
+                "pop rcx",
+                "pop rax",
+                "9:",
+                "pop r11",
+                "ret",
+                "7:",
+                "inc qword ptr [r11 + {lost}]",
+                "jmp 8b",
+                switch = sym SWITCH,
+                cursor = const at::CURSOR,
+                lost = const at::LOST,
+                records = const RECORDS_AT,
+                kind = const $kind,
+            )
+        }
+    };
+}
+
+handler!(
+    /// A function begins.
+    entered,
+    kind::FN_ENTER
+);
+handler!(
+    /// A function returns: the sled jumped here in the place of its `ret`.
+    left,
+    kind::FN_EXIT
+);
+handler!(
+    /// A function ends with a call of another.
+    left_by_tail_call,
+    kind::FN_TAIL
+);
+
+/// What the compiler calls at the beginning of each function if it is told to: entries only.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mcount() {
+    naked_asm!(
+        "mov r11, qword ptr fs:[tracer_sled_base@tpoff]",
+        "test r11, r11",
+        "jz 9f",
+        "cmp dword ptr [rip + {switch}], 0",
+        "je 9f",
+        "mov rcx, qword ptr [r11 + {cursor}]",
+        "cmp rcx, qword ptr fs:[tracer_sled_limit@tpoff]",
+        "jae 7f",
+        "and rcx, qword ptr fs:[tracer_sled_mask@tpoff]",
+        "shl rcx, 4",
+        // The address we return to, less where the program lies.
+        "mov rsi, qword ptr [rsp]",
+        "lea rdi, [rip + __ehdr_start]",
+        "sub rsi, rdi",
+        "shl rsi, 32",
+        // The stack pointer / 16: of frames of which it is lower than now, none is there any more.
+        "mov rdi, rsp",
+        "shr rdi, 4",
+        "and edi, 0xffffff",
+        "or edi, {kind} << 24",
+        "or rsi, rdi",
+        "rdtsc",
+        "shl rdx, 32",
+        "or rax, rdx",
+        "mov qword ptr [r11 + rcx + {records}], rax",
+        "mov qword ptr [r11 + rcx + {records} + 8], rsi",
+        "inc qword ptr [r11 + {cursor}]",
+        "9:",
+        "ret",
+        "7:",
+        "inc qword ptr [r11 + {lost}]",
+        "ret",
+        switch = sym SWITCH,
+        cursor = const at::CURSOR,
+        lost = const at::LOST,
+        records = const RECORDS_AT,
+        kind = const kind::CALLED,
+    )
+}
+
+/// Where the program lies in memory: what addresses of its functions are counted from.
+pub(super) fn base() -> u64 {
+    let base: u64;
+    // SAFETY: takes an address that the linker defines, and touches nothing.
+    unsafe {
+        asm!("lea {base}, [rip + __ehdr_start]", base = out(reg) base,
+            options(nostack, nomem, preserves_flags));
+    }
+    base
+}

@@ -1,0 +1,160 @@
+//! A program whose functions the compiler instruments, built by `bin/sleds` as its users do: the trace has every call,
+//! and so has `mcount`'s. Where uftrace is installed it counts the same.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tracer::format::{Entry, Event, Mapped, Record, Trace};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the root").to_owned()
+}
+
+/// A package of its own, outside of the workspace, as a user's would be.
+fn package(folder: &Path) {
+    let tracer = env!("CARGO_MANIFEST_DIR");
+    let manifest = format!(
+        "[package]\nname = \"instrumented\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+         [features]\nsleds = [\"tracer/sleds\"]\n[dependencies]\ntracer = {{ path = {tracer:?} }}\n\
+         [profile.release]\ndebug = \"line-tables-only\"\n[workspace]\n"
+    );
+    std::fs::create_dir(folder.join("src")).expect("a folder");
+    std::fs::write(folder.join("Cargo.toml"), manifest).expect("written");
+    let program = include_str!("instrumented/program.rs");
+    std::fs::write(folder.join("src/main.rs"), program).expect("written");
+    std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("copied");
+}
+
+/// Builds the package with `bin/sleds`. Returns the program.
+fn build(package: &Path, more: &[&str]) -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "-q", "-p", "tracer", "--features", "sleds", "--bin", "sleds"])
+        .arg("--manifest-path")
+        .arg(root().join("Cargo.toml"))
+        .arg("--")
+        .args(more)
+        .arg("--release")
+        .current_dir(package)
+        .output()
+        .expect("cargo runs");
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(!err.contains("CSV file"), "LLVM's noise is kept away: {err}");
+    let line = out.lines().last().expect("it says what it made");
+    line.split_once(": ").expect("a path, and what is in it").0.into()
+}
+
+/// What the program says it has called.
+fn run(program: &Path, trace: &Path) -> BTreeMap<String, u64> {
+    let output = Command::new(program).arg(trace).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let pairs = out.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(name, count)| (name.to_owned(), count.parse().expect("a number"))).collect()
+}
+
+/// The events of the thread that worked, and the functions.
+fn events(path: &Path) -> (Vec<Event>, Vec<(u32, u64, String)>) {
+    let file = Mapped::open(path).expect("written");
+    let trace = Trace::parse(&file).expect("a trace");
+    let functions = trace.processes[0].journal().filter_map(|entry| match entry {
+        Entry::Function(f) => Some((f.id, f.address, f.name)),
+        _ => None,
+    });
+    let thread = trace.threads().find(|t| t.info.name == "first").expect("it worked");
+    assert_eq!((thread.info.lost, thread.overwritten()), (0, 0));
+    (thread.records().map(Record::event).collect(), functions.collect())
+}
+
+/// The last part of a path: `leaf` of `instrumented::leaf`, `generic` of `instrumented::generic::<u64>`.
+fn short(name: &str) -> &str {
+    let name = name.strip_prefix("instrumented::").unwrap_or(name);
+    name.split("::<").next().unwrap_or(name)
+}
+
+#[test]
+fn every_call_is_in_the_trace() {
+    if std::env::var_os("PVLAB_FULL").is_none_or(|full| full != "1") {
+        println!("skipped: builds programs twice; set PVLAB_FULL=1 to run it");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("out.pvtrace");
+    package(folder.path());
+
+    let program = build(folder.path(), &[]);
+    let said = run(&program, &path);
+    let (events, functions) = events(&path);
+    let name = |id| functions.iter().find(|f| f.0 == id).map_or("?", |f| short(&f.2));
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    let mut open = Vec::new();
+    for event in &events {
+        match *event {
+            Event::FunctionEnter(id) => {
+                *counted.entry(name(id).into()).or_default() += 1;
+                open.push(id);
+            }
+            Event::FunctionExit(id) | Event::FunctionTail(id) => {
+                // What unwound has no exit of its own.
+                let at = open.iter().rposition(|&o| o == id).expect("it began");
+                open.truncate(at);
+            }
+            _ => {}
+        }
+    }
+    for (name, count) in &said {
+        assert_eq!(counted.get(name), Some(count), "{name}: {counted:?}");
+    }
+    assert!(
+        counted.keys().any(|name| name.contains("BTreeMap")),
+        "std's generic code: {counted:?}"
+    );
+    assert!(!counted.keys().any(|name| name.contains("tracer::")), "not the tracer's own");
+    let tails = events.iter().filter(|e| matches!(e, Event::FunctionTail(_))).count();
+    assert!(tails >= 10, "calls at the end of a function: {tails}");
+
+    uftrace(&program, &said, folder.path());
+
+    let said = run(&build(folder.path(), &["--mcount"]), &path);
+    let (events, mut functions) = self::events(&path);
+    functions.sort_by_key(|f| f.1);
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    for event in events {
+        if let Event::Called { address, .. } = event {
+            let behind = functions.partition_point(|f| f.1 <= address.into());
+            let name = short(&functions[behind - 1].2);
+            *counted.entry(name.into()).or_default() += 1;
+        }
+    }
+    for (name, count) in &said {
+        assert_eq!(counted.get(name), Some(count), "mcount, {name}: {counted:?}");
+    }
+}
+
+/// Has uftrace count the calls too.
+fn uftrace(program: &Path, said: &BTreeMap<String, u64>, folder: &Path) {
+    if Command::new("uftrace").arg("--version").output().is_err() {
+        println!("uftrace is not installed: its counts are not compared");
+        return;
+    }
+    let data = folder.join("uftrace");
+    let mut record = Command::new("uftrace");
+    record.args(["record", "-P", ".", "-d"]).arg(&data).arg(program);
+    let _ = record.arg(folder.join("other.pvtrace")).output().expect("uftrace runs");
+    let mut report = Command::new("uftrace");
+    report.args(["report", "-f", "call", "--demangle=full", "-d"]);
+    let report = report.arg(&data).output().expect("uftrace runs");
+    let report = String::from_utf8_lossy(&report.stdout).into_owned();
+    let counted = |wanted: &str| {
+        report.lines().find_map(|line| {
+            let (count, name) = line.trim().split_once(char::is_whitespace)?;
+            (name.contains(&format!("{wanted}17h")) || name.ends_with(wanted))
+                .then_some(count.to_owned())
+        })
+    };
+    for (name, count) in said.iter().filter(|(name, _)| name.as_str() == "leaf") {
+        assert_eq!(counted(name), Some(count.to_string()), "{report}");
+    }
+}

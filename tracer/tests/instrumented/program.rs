@@ -1,0 +1,81 @@
+//! The program that `full_sleds` has built with instrumented functions: it records itself, writes a trace to the file
+//! it is given, and prints how often it has called what. Nothing in it is traced by hand.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use tracer::format::journal::Process;
+use tracer::keeper::{Keeper, Mode};
+
+#[inline(never)]
+fn leaf(x: u64) -> u64 {
+    black_box(x) + 1
+}
+
+#[inline(never)]
+fn middle(x: u64) -> u64 {
+    (0..x).map(leaf).sum()
+}
+
+/// Ends with a call that needs no return to here.
+#[inline(never)]
+fn handing_on(x: u64) -> u64 {
+    leaf(black_box(x) ^ 1)
+}
+
+#[inline(never)]
+fn generic<T: Ord + Copy>(map: &mut BTreeMap<T, u64>, key: T) -> Option<u64> {
+    map.insert(key, 7)
+}
+
+#[inline(never)]
+fn doomed(x: u64) -> u64 {
+    if black_box(x) > 0 {
+        std::panic::resume_unwind(Box::new(()));
+    }
+    x
+}
+
+/// Says which frames it is called from, by ending some of them.
+#[inline(never)]
+fn careful(x: u64) -> bool {
+    std::panic::catch_unwind(|| doomed(x)).is_err()
+}
+
+#[inline(never)]
+fn work() {
+    black_box(middle(black_box(1000)));
+    for n in 0..10 {
+        black_box(handing_on(n));
+    }
+    let mut map = BTreeMap::new();
+    for n in 0..20_u64 {
+        black_box(generic(&mut map, n));
+    }
+    assert!(careful(black_box(1)));
+}
+
+fn main() {
+    let Some(path) = std::env::args_os().nth(1) else {
+        eprintln!("error: a file to write the trace to is missing");
+        std::process::exit(2);
+    };
+    let keeper = Arc::new(Keeper::new(Mode::Stop, 1 << 20).expect("memory"));
+    let host = Arc::clone(&keeper);
+    tracer::start(Process::default(), keeper.switch(), host).expect("started");
+    let worker = |name: &str| {
+        let keeper = Arc::clone(&keeper);
+        let named = std::thread::Builder::new().name(name.into());
+        let thread = named.spawn(move || {
+            keeper.set(true);
+            tracer::mark!("begin");
+            work();
+            keeper.set(false);
+        });
+        thread.expect("a thread").join().expect("it ends well");
+    };
+    worker("first");
+    keeper.write(path.as_ref(), &[]).expect("written");
+    println!("leaf 1010\nmiddle 1\nhanding_on 10\ngeneric 20\ndoomed 1\ncareful 1\nwork 1");
+}
