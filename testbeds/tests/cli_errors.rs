@@ -15,7 +15,6 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("blk", &["blk", "see pvlab --help"]),
     ("sweep --vary batch=1", &["sweep", "see pvlab --help"]),
     ("net --btach 1", &["--btach", "did you mean --batch?"]),
-    ("net --trace x.json", &["--trace", "no such option"]),
     ("net --rate 1,1", &["--rate", "see pvlab net --help"]),
     ("net stream", &["stream", "see pvlab net --help"]),
     ("net --path router", &["--path router", "use loopback, backend or bridge"]),

@@ -94,7 +94,7 @@ pub(super) fn connect(wanted: &Connect) -> Result<HostDomain, ConnectError> {
     if let Ok(domain) = &outcome
         && let Err(error) = rings_host::trace(domain, &wanted.name)
     {
-        tracing::warn!(%error, "this process is not traced");
+        tracing::debug!(%error, "this process is not traced");
     }
     if outcome.is_err() && crate::lab::is_child() {
         // The host died before it knew us: what it left is ours to remove.
