@@ -128,7 +128,7 @@ fn the_header_has_a_row_for_each_kind_of_message() {
                 gap.into_iter().chain(c.to_uppercase())
             })
             .collect();
-        let row = format!(" *   {n} {spelt}");
+        let row = format!(" *{n:>4} {spelt}");
         assert!(HEADER.lines().any(|line| line.starts_with(&row)), "no row{row}");
     }
 }
