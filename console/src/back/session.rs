@@ -339,12 +339,16 @@ impl<D: Domain> Session<D> {
         }
     }
 
-    /// Ends it. What is in the ring still is read, whatever the limit says: a guest that has ended
-    /// has said something last.
-    pub fn close(mut self, tap: &mut impl FnMut(&[u8])) {
+    /// Before it ends: what is in the ring still is read, whatever the limit says. A guest that has
+    /// ended has said something last.
+    pub fn drain_all(&mut self, tap: &mut impl FnMut(&[u8])) {
         self.drain(tap);
         self.outlet.changed();
         while self.outlet.show() {}
+    }
+
+    /// Ends it: says that nobody reads any more, and closes the port.
+    pub fn close(mut self) {
         self.page.set_connected(false);
         self.channel.send();
         self.domain.close(self.channel.port());

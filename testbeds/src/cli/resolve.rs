@@ -155,7 +155,7 @@ fn out(path: Option<&Path>) -> Result<(), Refusal> {
 }
 
 /// The system's words without its number for them.
-fn system_reason(message: &str) -> &str {
+pub(super) fn system_reason(message: &str) -> &str {
     message.split(" (os error").next().unwrap_or(message)
 }
 

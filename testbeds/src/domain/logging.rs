@@ -51,6 +51,7 @@ impl Drop for Logging {
 /// Ends the process at once, with its trace file whole.
 pub(super) fn exit(status: i32) -> ! {
     end_trace();
+    crate::lab::restore_terminal();
     std::process::exit(status)
 }
 
