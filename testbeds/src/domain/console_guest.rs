@@ -146,10 +146,16 @@ fn parts(domain: &HostDomain, config: &GuestConfig, run: &RunConfig) -> anyhow::
     })
 }
 
-/// What a guest does while it can do nothing is what `--on-full` says: whoever spins never sleeps.
+/// Longer than anybody waits for a console.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+/// What a guest does while it can do nothing is what `--on-full` says: whoever spins never sleeps, and
+/// lets others have the CPU only if the daemon is one of them (as Linux' hvc_xen yields).
 fn idle(config: &GuestConfig, run: &RunConfig) -> Spin {
     if config.on_full == OnFull::Spin && config.pace_ns == 0 {
-        return Spin::new(WaitPolicy::Poll, Duration::ZERO, false);
+        let shared = run.front_cpus.iter().any(|cpu| run.back_cpus.contains(cpu));
+        let policy = if shared { WaitPolicy::Poll } else { WaitPolicy::Adaptive };
+        return Spin::new(policy, FOR_EVER, false);
     }
     spin(run, 1)
 }

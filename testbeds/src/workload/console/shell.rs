@@ -65,10 +65,11 @@ fn say_last_words(emergency: Emergency<HostDomain>) {
         // What has no room is not said.
         let _ = write!(words, "\r\n*** {info}\r\n");
         // Two threads that panic at a time: one of them says it.
-        if let Ok(mut emergency) = emergency.try_lock() {
-            emergency.write(&words.bytes[..words.len]);
+        let said = emergency.try_lock().map_or(0, |mut e| e.write(&words.bytes[..words.len]));
+        // The terminal of this process may be the one on which the console is shown.
+        if said < words.len || !crate::lab::is_child() {
+            before(info);
         }
-        before(info);
     }));
 }
 

@@ -47,6 +47,8 @@ pub struct Writer {
     think_ns: u64,
     /// Bytes of the line that are in the ring.
     put: usize,
+    /// The ring is full, and we have counted that.
+    held: bool,
     clock: Clock,
     counted: Counted,
     report: WriterReport,
@@ -114,6 +116,7 @@ impl Writer {
             config: config.clone(),
             think_ns: run.think_ns,
             put: 0,
+            held: false,
             clock: Clock { amount: run.amount, warmup_us, start: None, last: 0 },
             counted: Counted { warm: warmup_us > 0, ..Counted::default() },
             report: WriterReport {
@@ -141,9 +144,11 @@ impl Writer {
             self.counted.puts += u64::from(put > 0);
             self.put += put;
             if self.put < self.lines.line().len() {
-                self.counted.full += 1;
+                // However often we look, it is full once.
+                self.counted.full += u64::from(!std::mem::replace(&mut self.held, true));
                 return Ok(worked);
             }
+            self.held = false;
             self.end_line();
             if self.is_over() {
                 self.stop()?;
