@@ -105,6 +105,10 @@ fn console_run(typed: &RunArgs) -> Result<RunConfig, Refusal> {
             return Err(Refusal::of_option(option, why));
         }
     }
+    if typed.output.console {
+        let why = "this is about consoles already; drop it";
+        return Err(Refusal::of_option("--console", why));
+    }
     Ok(run(typed))
 }
 

@@ -77,7 +77,7 @@ pub(super) struct DaemonArgs {
     /// Events taken from each guest: EVENTS/TIME, or off [30/200ms]
     #[arg(long, value_name = "LIMIT", allow_hyphen_values = true)]
     pub(super) limit: Option<EventRate>,
-    /// Where output goes: pty, file=PATH, null [run: null; daemon: pty]
+    /// Where output goes: pty, file=PATH, stderr, null [run: null; daemon: pty]
     #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
     pub(super) sink: Option<SinkKind>,
     /// Keep output here too: a file, or a directory with a file for each guest

@@ -31,6 +31,7 @@ pub(super) fn run(typed: &RunArgs) -> RunConfig {
     mechanisms(&mut config, &typed.mechanisms);
     place(&mut config, &typed.place);
     config.quiet = typed.output.quiet;
+    config.console = typed.output.console;
     config
 }
 

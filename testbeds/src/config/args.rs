@@ -134,6 +134,7 @@ impl RunConfig {
         if let Some(dir) = &self.dir {
             args.option("--dir", true, || dir.display().to_string());
         }
+        args.flag("--console", self.console);
         args.flag("--quiet", self.quiet);
     }
 

@@ -136,6 +136,8 @@ pub enum SinkKind {
     Pty,
     /// A file; or a directory, with a file for each guest.
     File(PathBuf),
+    /// Lines on the daemon's stderr, each with its guest's number.
+    Stderr,
     /// Nowhere.
     Null,
 }
@@ -145,6 +147,7 @@ impl fmt::Display for SinkKind {
         match self {
             Self::Pty => f.write_str("pty"),
             Self::File(path) => write!(f, "file={}", path.display()),
+            Self::Stderr => f.write_str("stderr"),
             Self::Null => f.write_str("null"),
         }
     }
@@ -156,10 +159,11 @@ impl FromStr for SinkKind {
     fn from_str(text: &str) -> Result<Self, String> {
         match (text, text.strip_prefix("file=")) {
             ("pty", _) => Ok(Self::Pty),
+            ("stderr", _) => Ok(Self::Stderr),
             ("null", _) => Ok(Self::Null),
             (_, Some("")) => Err("names no file; use file=PATH".to_owned()),
             (_, Some(path)) => Ok(Self::File(path.into())),
-            _ => Err("no such sink; use pty, file=PATH or null".to_owned()),
+            _ => Err("no such sink; use pty, file=PATH, stderr or null".to_owned()),
         }
     }
 }

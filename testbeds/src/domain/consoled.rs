@@ -49,6 +49,7 @@ pub(super) struct Daemon {
     /// Which worker gets the next.
     turn: usize,
     check: Option<usize>,
+    print: bool,
     report: (Sender<ConsoleReport>, Receiver<ConsoleReport>),
     reports: Vec<ConsoleReport>,
 }
@@ -69,9 +70,17 @@ impl Daemon {
             served: BTreeMap::new(),
             turn: 0,
             check: config.check,
+            print: config.sink == SinkKind::Stderr,
             report: channel(),
             reports: Vec::new(),
         })
+    }
+
+    /// A daemon in netback's process: of a run its guests' lines go to stderr, otherwise each has a
+    /// terminal.
+    pub(super) fn beside_netback(domain: &HostDomain, run: &RunConfig) -> anyhow::Result<Self> {
+        let sink = if crate::lab::is_child() { SinkKind::Stderr } else { SinkKind::Pty };
+        Self::start(domain, &DaemonConfig::of_sink(sink), run)
     }
 
     fn serve(mut self, stop: &StopFlag) -> anyhow::Result<Vec<ConsoleReport>> {
@@ -104,7 +113,7 @@ impl Daemon {
     }
 
     fn connected(&mut self, front: DomId, session: Session<HostDomain>) {
-        let job = Served::new(session, self.check, self.report.0.clone());
+        let job = Served::new(session, self.check, self.print, self.report.0.clone());
         let worker = self.turn % self.workers.len();
         self.turn += 1;
         self.served.insert(front, worker);
@@ -151,7 +160,7 @@ impl Daemon {
 fn serve_so(config: &DaemonConfig) -> Config {
     let file = match &config.sink {
         SinkKind::File(path) => Some(path),
-        SinkKind::Pty | SinkKind::Null => config.log.as_ref(),
+        SinkKind::Pty | SinkKind::Stderr | SinkKind::Null => config.log.as_ref(),
     };
     Config {
         limit: config.limit.limit(),

@@ -9,6 +9,7 @@
 //! | `console_guest` | a guest that writes lines to its console, or is a shell on it |
 //! | `wired` | netback's reflector and bridge as jobs |
 //! | `reports` | how a report gets from the domain that measured to the one that prints |
+//! | `log_console` | a guest's log lines over its own console |
 //! | `logging` | log lines, and a trace file of the control plane alone |
 //! | `notes` | the control plane in the trace of a run |
 //! | `process` | what every domain's process does: CPU, priority, signals, the host's death |
@@ -17,6 +18,7 @@
 
 pub mod console_guest;
 pub mod consoled;
+mod log_console;
 mod logging;
 pub mod netback;
 pub mod netfront;

@@ -10,6 +10,7 @@ use rings_host::{EpollWaiter, HostDomain};
 use serde::{Deserialize, Serialize};
 
 use super::lines::{Check, Checked};
+use super::printer::Printer;
 use super::series::Spread;
 use crate::counters::Counters;
 use crate::workload::{Job, SideReport};
@@ -39,23 +40,51 @@ pub struct ConsoleReport {
     pub checked: Option<Checked>,
 }
 
+/// What is made of a guest's bytes as they come.
+#[derive(Debug)]
+enum Look {
+    /// Nothing.
+    Away,
+    /// They are numbered lines.
+    Check(Check),
+    /// They are to be seen.
+    Print(Printer),
+}
+
+impl Look {
+    #[inline(always)]
+    fn at(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Away => {}
+            Self::Check(check) => check.look(bytes),
+            Self::Print(printer) => printer.take(bytes),
+        }
+    }
+}
+
 /// One console, as a job.
 #[derive(Debug)]
 pub struct Served {
     session: Session<HostDomain>,
-    check: Option<Check>,
+    look: Look,
     tell: Sender<ConsoleReport>,
 }
 
 impl Served {
     /// Serves this console; with a length, its guest writes numbered lines of so many bytes, which are
-    /// checked. What it finds goes to `tell` when it ends.
+    /// checked; with `print` its lines go to stderr. What it finds goes to `tell` when it ends.
     pub fn new(
         session: Session<HostDomain>,
         check: Option<usize>,
+        print: bool,
         tell: Sender<ConsoleReport>,
     ) -> Self {
-        Self { session, check: check.map(Check::new), tell }
+        let look = match check {
+            Some(len) => Look::Check(Check::new(len)),
+            None if print => Look::Print(Printer::new(session.front().0)),
+            None => Look::Away,
+        };
+        Self { session, look, tell }
     }
 
     fn report(&self) -> ConsoleReport {
@@ -77,23 +106,18 @@ impl Served {
             lost: self.session.outlet().lost(),
             illegal: stats.illegal,
             counters: self.counters(),
-            checked: self.check.as_ref().map(|check| check.checked),
-        }
-    }
-}
-
-/// What sees a guest's bytes as they come.
-fn tap(check: &mut Option<Check>) -> impl FnMut(&[u8]) {
-    move |bytes| {
-        if let Some(check) = check {
-            check.look(bytes);
+            checked: match &self.look {
+                Look::Check(check) => Some(check.checked),
+                Look::Print(_) | Look::Away => None,
+            },
         }
     }
 }
 
 impl Task for Served {
     fn work(&mut self) -> bool {
-        self.session.work(&mut tap(&mut self.check))
+        let Self { session, look, .. } = self;
+        session.work(&mut |bytes| look.at(bytes))
     }
 
     fn arm(&mut self, now: Instant) -> bool {
@@ -154,8 +178,11 @@ impl Job for Served {
     }
 
     fn finish(mut self: Box<Self>) -> SideReport {
-        let Self { session, check, .. } = &mut *self;
-        session.drain_all(&mut tap(check));
+        let Self { session, look, .. } = &mut *self;
+        session.drain_all(&mut |bytes| look.at(bytes));
+        if let Look::Print(printer) = look {
+            printer.end();
+        }
         let report = self.report();
         let counters = self.counters();
         self.session.close();

@@ -1,16 +1,15 @@
 //! A guest for people: a small shell on its console, so that an interactive console is worth opening.
 
-use std::fmt::Write as _;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use console::front::{Console, Emergency, OnFull};
+use console::front::{Console, OnFull};
 use rings::Domain;
 use rings::bytes::IllegalIndex;
 use rings::io::console::OUT_SIZE;
 use rings_host::{EpollWaiter, HostDomain};
 
 use super::editor::{Editor, Typed};
+use super::last_words::say_last_words;
 use super::lines::Lines;
 use crate::domain::StopFlag;
 
@@ -54,40 +53,6 @@ pub fn shell(
     shell.run()?;
     shell.console.flush(&mut shell.waiter, FAREWELL);
     Ok(())
-}
-
-/// A panic of this process is told on its console, whatever was going on there.
-fn say_last_words(emergency: Emergency<HostDomain>) {
-    let emergency = Mutex::new(emergency);
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let mut words = Words { bytes: [0; 512], len: 0 };
-        // What has no room is not said.
-        let _ = write!(words, "\r\n*** {info}\r\n");
-        // Two threads that panic at a time: one of them says it.
-        let said = emergency.try_lock().map_or(0, |mut e| e.write(&words.bytes[..words.len]));
-        // The terminal of this process may be the one on which the console is shown.
-        if said < words.len || !crate::lab::is_child() {
-            before(info);
-        }
-    }));
-}
-
-/// Text without a heap.
-struct Words {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl std::fmt::Write for Words {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        for &byte in text.as_bytes() {
-            let place = self.bytes.get_mut(self.len).ok_or(std::fmt::Error)?;
-            *place = byte;
-            self.len += 1;
-        }
-        Ok(())
-    }
 }
 
 struct Shell {
