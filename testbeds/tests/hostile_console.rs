@@ -23,7 +23,7 @@ use rings_host::{EventDoorbell, HostDomain};
 /// Both guests' consoles, served.
 struct Served {
     lab: Lab,
-    consoled: Consoled<HostDomain>,
+    _consoled: Consoled<HostDomain>,
     sessions: BTreeMap<DomId, Session<HostDomain>>,
 }
 
@@ -48,7 +48,7 @@ impl Served {
             }
             (sessions.len() == 2).then_some(())
         });
-        Self { lab, consoled, sessions }
+        Self { lab, _consoled: consoled, sessions }
     }
 
     fn session(&mut self, front: u16) -> &mut Session<HostDomain> {

@@ -66,7 +66,7 @@ pub struct Writer {
 struct Clock {
     amount: Amount,
     warmup_us: u64,
-    /// The start of measuring; of everything while it warms up.
+    /// The start of measuring; of everything while it warms up. None before somebody reads.
     start: Option<u64>,
     /// The end of the last line.
     last: u64,
@@ -271,10 +271,11 @@ impl Writer {
             State::Waits if self.console.connected() && !self.console.closed() => {
                 self.state = State::Writes;
                 self.clock.last = cycles();
+                self.clock.start = Some(self.clock.last);
                 return Ok(true);
             }
             State::Drains { read, us } if self.console.unread()? == 0 => {
-                self.state = State::Done { read, us };
+                self.state = self.done(read, us);
                 self.report.flushed = true;
             }
             _ => {}
@@ -287,6 +288,16 @@ impl Writer {
             self.unread_since = None;
         }
         Ok(false)
+    }
+
+    /// Everything is read. A time is over when it is over; a number of lines when all of them are read.
+    fn done(&mut self, read: u64, us: u64) -> State {
+        if matches!(self.clock.amount, Amount::Seconds(_)) {
+            return State::Done { read, us };
+        }
+        self.clock.last = cycles();
+        let read = self.counted.bytes + self.counted.unread_at_start;
+        State::Done { read, us: self.elapsed_us() }
     }
 
     fn turn(&mut self) -> Result<bool, IllegalIndex> {
