@@ -75,7 +75,8 @@ impl Served {
 
 #[test]
 fn a_guest_that_claims_more_than_the_ring_holds_is_ignored() {
-    for claim in [OUT_SIZE as u32 + 1, 1 << 31, u32::MAX, u32::MAX - 2000] {
+    assert_eq!(OUT_SIZE, 2048);
+    for claim in [2049, 1 << 31, u32::MAX, u32::MAX - 2000] {
         let mut served = Served::new(None);
         let page = served.page(0);
         page.write(OUT_PROD, claim);
@@ -113,8 +114,10 @@ fn a_guest_that_scribbles_on_every_index_hurts_itself_alone() {
     let mut served = Served::new(Some(Limit::default()));
     let (page, mut port, mut random) = (served.page(0), served.port(0), Random(25));
     for _ in 0..2000 {
-        let at = [IN_CONS, IN_PROD, OUT_CONS, OUT_PROD][random.below(4) as usize];
-        page.write(at, random.next() as u32);
+        let all = [IN_CONS, IN_PROD, OUT_CONS, OUT_PROD];
+        let at = all.into_iter().cycle().nth(usize::try_from(random.below(4)).expect("below 4"));
+        let [low @ .., _, _, _, _] = random.next().to_le_bytes();
+        page.write(at.expect("endless"), u32::from_le_bytes(low));
         port.send();
         let read = read(served.session(1));
         assert!(read.len() <= OUT_SIZE);
@@ -135,7 +138,8 @@ fn a_daemon_that_lies_is_an_error_for_the_guest_and_nothing_is_written() {
         page.write(at, 0_u32);
         assert_eq!(guest.put(b"text"), Ok(4), "{lie}: it is over when it is over");
     }
-    for lie in [IN_SIZE as u32 + 1, 1 << 31, u32::MAX] {
+    assert_eq!(IN_SIZE, 1024);
+    for lie in [1025, 1 << 31, u32::MAX] {
         let lab = Lab::new();
         let mut guest = Console::open(&lab.guests[0]).expect("a console");
         let memory = lab.guests[0].memory();

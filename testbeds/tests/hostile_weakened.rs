@@ -54,7 +54,7 @@ fn without_its_check_bytes_are_read_that_nobody_wrote() {
     let page = ConsolePage::new(memory.clone());
     page.init(0);
     let mut reader = page.back().reader;
-    memory.write(OUT_PROD, 3 * OUT_SIZE as u32);
+    memory.write(OUT_PROD, 3 * 2048_u32);
     let mut read = vec![0; 4 * OUT_SIZE];
     assert!(reader.read(&mut read).is_err());
     let _skip = skip(Some(Check::ByteIndex));
