@@ -26,8 +26,8 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Tour { quiet } => lab::tour(*quiet, &stop),
         Task::Net(config, json, trace) => lab::net(config, json.as_ref(), trace.as_ref(), &stop),
-        Task::Console(config, pictures, json) => {
-            lab::console(config, pictures, json.as_ref(), &stop)
+        Task::Console(config, pictures, json, trace) => {
+            lab::console(config, pictures, json.as_ref(), trace.as_ref(), &stop)
         }
         Task::Attach(config) => lab::attach(config, &stop),
         Task::Consoled(config) => lab::consoled(config, &stop),

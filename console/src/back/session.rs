@@ -14,6 +14,7 @@ use rings::bytes::{ConsolePage, Half, IllegalIndex};
 use rings::evtchn::{Channel, Eoi, EventCounters};
 use rings::io::console::OUT_SIZE;
 use rings::{DomId, Domain, DomainError, Foreign, Waiter};
+use tracer::traced;
 
 use super::limit::EventLimit;
 use super::outlet::Outlet;
@@ -186,6 +187,7 @@ impl<D: Domain> Session<D> {
         true
     }
 
+    #[traced]
     fn take_event(&mut self, tap: &mut impl FnMut(&[u8])) {
         let now = Instant::now();
         while !self.state.think.is_zero() && now.elapsed() < self.state.think {
@@ -212,7 +214,7 @@ impl<D: Domain> Session<D> {
     }
 
     /// Reads the whole ring, once.
-    #[inline]
+    #[traced]
     fn drain(&mut self, tap: &mut impl FnMut(&[u8])) -> bool {
         let room = &mut self.state.room[..];
         match self.half.reader.read(room) {
@@ -259,6 +261,7 @@ impl<D: Domain> Session<D> {
         std::mem::replace(&mut self.state.typing_room, room) != room
     }
 
+    #[traced]
     fn take_typed(&mut self) -> bool {
         let mut took = false;
         loop {

@@ -6,6 +6,7 @@ use rings::bytes::{ConsolePage, Half, IllegalIndex};
 use rings::evtchn::{Channel, EventCounters};
 use rings::store::{keys, xenbus};
 use rings::{Domain, DomainError, Pfn, Port, Waiter};
+use tracer::traced;
 
 use super::emergency::Emergency;
 use super::error::OpenError;
@@ -41,6 +42,7 @@ impl<D: Domain> Console<D> {
     /// # Errors
     /// If xenconsoled's index cannot be; nothing is written then.
     #[inline]
+    #[traced(fine)]
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize, IllegalIndex> {
         let put = self.half.writer.write(bytes)?;
         if put > 0 {

@@ -23,6 +23,7 @@ use crate::proto::{ANY, Kind, Message, VERSION};
 use crate::sys::{self, Received};
 use crate::transport::UnixTransport;
 use crate::waiter::{EpollWaiter, EventDoorbell};
+use crate::welcome::Welcome;
 
 /// How to register.
 #[derive(Clone, Debug)]
@@ -255,33 +256,6 @@ fn open_host_socket(dir: &Path) -> nix::Result<OwnedFd> {
     let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
     connect(fd.as_raw_fd(), &UnixAddr::new(&dir.join("host.sock"))?)?;
     Ok(fd)
-}
-
-/// The answer to HELLO, checked.
-struct Welcome {
-    domid: DomId,
-    layout: Layout,
-    memory: OwnedFd,
-    store: OwnedFd,
-}
-
-impl Welcome {
-    fn parse(answer: &Message, fds: Vec<OwnedFd>) -> Result<Self, DomainError> {
-        let bad = || DomainError::HostGone("a welcome that is not one".into());
-        let [memory, store] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| bad())?;
-        let a = &answer.arg;
-        let domid = DomId(u16::try_from(a[0]).map_err(|_| bad())?);
-        let layout = Layout {
-            frames: a[1],
-            grant_first: a[2],
-            grant_frames: a[3],
-            hold: a[4],
-            console: a[5],
-            store: a[6],
-            pool_first: a[7],
-        };
-        Ok(Self { domid, layout, memory, store })
-    }
 }
 
 /// Gives a hold word back when its copier is gone.

@@ -18,6 +18,7 @@ mod sys;
 mod trace;
 mod transport;
 mod waiter;
+mod welcome;
 
 pub use domain::{Connect, ConnectError, HostDomain, host_is_gone, watch_host};
 pub use foreign::HostForeign;

@@ -51,8 +51,8 @@ pub enum Task {
     },
     /// One network run, its results as JSON, and its trace.
     Net(NetConfig, Option<JsonTo>, Option<TraceTo>),
-    /// One console run.
-    Console(Box<ConsoleConfig>, Pictures, Option<JsonTo>),
+    /// One console run, its pictures, its results as JSON, and its trace.
+    Console(Box<ConsoleConfig>, Pictures, Option<JsonTo>, Option<TraceTo>),
     /// A terminal on a guest's console.
     Attach(Box<AttachConfig>),
     /// The host alone.
@@ -184,6 +184,8 @@ struct ConsoleCommand {
     #[arg(short = 'J', value_name = "FILE", num_args = 0..=1, value_parser = values::path)]
     #[arg(conflicts_with = "attach")]
     json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    trace: TraceArgs,
 }
 
 impl Typed {
@@ -194,11 +196,16 @@ impl Typed {
                 let json = json.map(|file| file.map_or(JsonTo::Stdout, JsonTo::File));
                 Task::Net(resolve::net(&net, notes)?, json, trace.resolve()?)
             }
-            Some(Command::Console(ConsoleCommand { console: typed, json })) => {
+            Some(Command::Console(ConsoleCommand { console: typed, json, trace })) => {
                 let json = json.map(|file| file.map_or(JsonTo::Stdout, JsonTo::File));
+                let trace = trace.resolve()?;
                 match console::console(&typed)? {
                     console::Console::Run(config, pictures) => {
-                        Task::Console(config, pictures, json)
+                        Task::Console(config, pictures, json, trace)
+                    }
+                    console::Console::Attach(_) if trace.is_some() => {
+                        let why = "a terminal measures nothing; drop it, or drop --attach";
+                        return Err(Refusal::of_option("--trace", why));
                     }
                     console::Console::Attach(config) => Task::Attach(config),
                 }

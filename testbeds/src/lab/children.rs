@@ -122,11 +122,6 @@ impl Domain {
         serde_json::from_str(last).map_or(LastWords::Nothing, LastWords::Report)
     }
 
-    /// Waits until it has ended, as long as that may take; then it is made to.
-    pub(super) fn wait(&mut self) {
-        self.end();
-    }
-
     /// Asks it to end, once.
     pub(super) fn ask_to_end(&mut self) {
         if !std::mem::replace(&mut self.asked, true) {

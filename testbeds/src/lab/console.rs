@@ -1,23 +1,23 @@
-//! One console run: host, daemon, the guest that writes, its neighbours, and what came of it. And the
-//! two processes by hand.
+//! One console run: host, daemon, the guest that writes, its neighbours, and what came of it.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rings_host::{Death, Host, HostConfig};
+use rings_host::{Host, HostConfig, News};
 
-use super::children::{
-    Domain, LastWords, is_child, report as tell_parent, told, wake_when_orphaned,
-};
+use super::children::{Domain, LastWords};
 use super::console_summary::{failure, summarise};
+use super::net::can_write;
 use super::reader::Readers;
 use super::sample::{Pids, Sampler, What};
+use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
 use crate::config::{
-    Amount, ConsoleConfig, ConsoledConfig, DaemonConfig, GuestConfig, Pictures, RunConfig, SinkKind,
+    Amount, ConsoleConfig, ConsoledConfig, DaemonConfig, GuestConfig, Pictures, RunConfig,
+    SinkKind, TraceTo,
 };
-use crate::domain::{self, GuestReport, StopFlag};
+use crate::domain::{GuestReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{ConsoleResults, ConsoleStart, host_info};
 use crate::units::float;
@@ -36,13 +36,18 @@ pub fn console(
     config: &ConsoleConfig,
     pictures: &Pictures,
     json: Option<&JsonTo>,
+    trace: Option<&TraceTo>,
     stop: &StopFlag,
 ) -> anyhow::Result<()> {
-    let quiet = config.run.quiet || json == Some(&JsonTo::Stdout);
+    if let Some(JsonTo::File(path)) = json {
+        can_write(path)?;
+    }
+    let text = json != Some(&JsonTo::Stdout);
+    let quiet = config.run.quiet || !text;
     if !quiet {
         super::print(&(report::console_headline(config) + "\n"))?;
     }
-    let (results, failure) = run(config, quiet, stop)?;
+    let (results, failure) = run(config, (quiet, text), trace, stop)?;
     draw(&results, pictures)?;
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
@@ -75,14 +80,28 @@ fn draw(results: &ConsoleResults, pictures: &Pictures) -> anyhow::Result<()> {
 /// Does one run. Returns its results, and why it was not good if it was not.
 fn run(
     config: &ConsoleConfig,
-    quiet: bool,
+    (quiet, text): (bool, bool),
+    trace: Option<&TraceTo>,
     stop: &StopFlag,
 ) -> anyhow::Result<(ConsoleResults, Option<String>)> {
     let machine = host_info();
     let start = ConsoleStart::now();
-    let mut lab = Lab::start(config)?;
-    let guests = lab.watch(config, quiet, stop)?;
-    let consoles = lab.end_daemon()?;
+    let host = Host::start(trace::configure(host_config(config)?, trace))?;
+    let begin = |to| Tracing::begin(to, &host, &config.command_line());
+    let tracing = trace.map(begin).transpose()?;
+    let mut lab = Lab::start(config, host)?;
+    let outcome = lab
+        .watch(config, quiet, stop)
+        .and_then(|guests| lab.end_daemon().map(|consoles| (guests, consoles)));
+    if let Some(tracing) = tracing {
+        tracing.end();
+        lab.end_domains();
+        let told = tracing.write()?;
+        if text {
+            super::print(&told)?;
+        }
+    }
+    let (guests, consoles) = outcome?;
     let (summary, figures) =
         summarise(config, &guests, &consoles, lab.sampler.cpu(), lab.sampler.peak_bytes());
     let why = failure(config, &guests, &consoles);
@@ -145,8 +164,7 @@ struct Lab {
 }
 
 impl Lab {
-    fn start(config: &ConsoleConfig) -> anyhow::Result<Self> {
-        let host = Host::start(host_config(config)?)?;
+    fn start(config: &ConsoleConfig, host: Host) -> anyhow::Result<Self> {
         let mut run = config.run.clone();
         run.dir = Some(host.dir().to_owned());
         (run.quiet, run.index_base) = (true, 0);
@@ -155,7 +173,7 @@ impl Lab {
         let mut guests = vec![Domain::start("console-guest", &config.guest.to_args(&run))?];
         let registered = |host: &Host| loop {
             match host.news(Duration::from_secs(10)) {
-                Some(Death::Born(who)) if who.domid.0 == 1 => break,
+                Some(News::Born(who)) if who.domid.0 == 1 => break,
                 Some(_) => {}
                 None => break,
             }
@@ -227,13 +245,13 @@ impl Lab {
             bail!("interrupted");
         }
         match self.host.news(LOOK) {
-            Some(Death::Stalled(who)) => bail!(
+            Some(News::Stalled(who)) => bail!(
                 "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
                 who.domid,
                 who.name,
                 who.pid
             ),
-            Some(Death::Gone(who, None)) => {
+            Some(News::Gone(who, None)) => {
                 let how = self.how_ended(who.pid);
                 bail!("domain {} ({}, process {}) died: {how}", who.domid, who.name, who.pid)
             }
@@ -298,7 +316,7 @@ impl Lab {
     /// Tells the daemon to end, and takes its report: all that was written has been read.
     fn end_daemon(&mut self) -> anyhow::Result<Vec<ConsoleReport>> {
         self.daemon.ask_to_end();
-        self.daemon.wait();
+        self.daemon.end();
         self.readers.end();
         let (name, pid) = (self.daemon.name(), self.daemon.pid());
         match self.daemon.last_words() {
@@ -309,10 +327,17 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// Ends what still runs, all at once: one that waits for another would only wait longer.
+    fn end_domains(&mut self) {
+        self.guests.iter_mut().chain([&mut self.daemon]).for_each(Domain::wake_to_end);
+        self.guests.iter_mut().chain([&mut self.daemon]).for_each(Domain::end);
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
-        // All at once: one that waits for another would only wait longer.
-        self.guests.iter_mut().chain([&mut self.daemon]).for_each(Domain::wake_to_end);
+        self.end_domains();
     }
 }
 
@@ -326,56 +351,4 @@ fn must_live_until(child: &mut Domain, stop: &StopFlag) -> anyhow::Result<()> {
         }
     }
     must_live(child)
-}
-
-/// Is a console daemon until told to stop.
-///
-/// # Errors
-/// If there is no lab.
-pub fn consoled(config: &ConsoledConfig, stop: &StopFlag) -> anyhow::Result<()> {
-    wake_when_orphaned();
-    told(domain::consoled::run(config, stop).and_then(|report| {
-        if is_child() {
-            tell_parent(&serde_json::to_string(&report)?);
-        }
-        Ok(())
-    }))
-}
-
-/// Is a guest with a console: writes lines and shows what came of it, or is a shell.
-///
-/// # Errors
-/// If it could not, or it was not good.
-pub fn console_guest(
-    config: Option<&GuestConfig>,
-    run: &RunConfig,
-    stop: &StopFlag,
-) -> anyhow::Result<()> {
-    wake_when_orphaned();
-    let Some(config) = config else {
-        return told(domain::console_guest::interact(run, stop));
-    };
-    if is_child() {
-        return told(domain::console_guest::write(config, run, stop).and_then(|report| {
-            tell_parent(&serde_json::to_string(&report)?);
-            Ok(())
-        }));
-    }
-    let report = domain::console_guest::write(config, run, stop)?;
-    let side = &report.side;
-    let seconds = side.seconds.max(1e-9);
-    super::print(&format!(
-        "pvlab: domain {}: {} lines of {} bytes in {:.2} s, {:.1} KB/s read, {} lost, longest gap {:.1} ms\n",
-        report.domid,
-        side.ops,
-        config.len,
-        side.seconds,
-        float(side.bytes) / seconds / 1e3,
-        side.lost,
-        float(report.writer.longest_us) / 1e3,
-    ))?;
-    match report.failure {
-        Some(why) => bail!(why),
-        None => Ok(()),
-    }
 }

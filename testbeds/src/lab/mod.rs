@@ -36,8 +36,8 @@ use anyhow::Context as _;
 
 pub use attach::attach;
 pub(crate) use children::is_child;
-pub use console::{console, console_guest, consoled};
-pub use hand::{host, netback, netfront};
+pub use console::console;
+pub use hand::{console_guest, consoled, host, netback, netfront};
 pub use net::net;
 pub(crate) use raw::restore as restore_terminal;
 pub use tools::{ls, store};

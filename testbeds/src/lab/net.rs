@@ -57,7 +57,7 @@ fn write_json(path: &Path, results: &Results) -> anyhow::Result<()> {
 }
 
 /// Whether `path` can be written, asked before the run and not after it. Leaves no empty file.
-fn can_write(path: &Path) -> anyhow::Result<()> {
+pub(super) fn can_write(path: &Path) -> anyhow::Result<()> {
     let was_there = path.exists();
     let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
     opened.with_context(|| {
