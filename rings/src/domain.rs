@@ -4,6 +4,7 @@
 //! implementation over `/dev/xen/{gntalloc,gntdev,evtchn,xenbus}` would leave the drivers as they
 //! are.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,16 @@ pub trait Waiter<B>: Send {
     /// Stops sleeping on this channel's doorbell.
     fn remove(&mut self, channel: &Channel<B>);
 
+    /// Sleeps on something else too that says through a descriptor when there is work (a disk's
+    /// completions). Whoever adds it need not read it: each time it becomes readable again wakes.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn add_fd(&mut self, fd: BorrowedFd<'_>) -> Result<(), DomainError>;
+
+    /// Stops sleeping on it.
+    fn remove_fd(&mut self, fd: BorrowedFd<'_>);
+
     /// Sleeps until one of the doorbells rings, somebody kicks, or the time is over.
     fn wait(&mut self, timeout: Duration);
 
@@ -154,6 +165,13 @@ pub trait Domain: Clone + Send + Sync + std::fmt::Debug + 'static {
         remote: DomId,
         remote_port: Port,
     ) -> Result<Channel<Self::Doorbell>, DomainError>;
+
+    /// Our end of a port that the toolstack made before we ran: the console's. Each call gives a
+    /// handle of its own on the same end.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is no such port.
+    fn open_port(&self, port: Port) -> Result<Channel<Self::Doorbell>, DomainError>;
 
     /// Closes our end; the other end is unbound then.
     fn close(&self, port: Port);

@@ -1,11 +1,12 @@
 //! The machine room of pvlab: every byte two domains both see, and every wake-up between them.
 //!
 //! What lives here is what the author of a driver or unikernel would import: Xen's structures
-//! ([`io`]), the ring protocol ([`ring`]), grant tables ([`grant`]), event channels ([`evtchn`]), the
+//! ([`io`]), the ring protocol ([`ring`]), rings of bytes ([`bytes`]), grant tables ([`grant`]), event channels ([`evtchn`]), the
 //! store client ([`store`]), the cost model ([`cost`]) and the traits a driver needs of its platform
 //! ([`Domain`] and its parts). What does not: sockets, processes and anything else that knows the
 //! hypervisor is simulated (that is `rings-host`), and the drivers themselves.
 
+pub mod bytes;
 pub mod cost;
 mod domain;
 pub mod evtchn;

@@ -12,6 +12,8 @@ pub enum Check {
     ReqProd = 1,
     /// A front ring believes any `rsp_prod`.
     RspProd,
+    /// More bytes may wait in a ring of bytes than it has.
+    ByteIndex,
     /// A grant is good whatever its type, domain and direction.
     GrantEntry,
     /// A copy may cross the end of its page.

@@ -13,10 +13,12 @@
 //!
 //! What loom does not show: its fences synchronise with one another, which is a little more than
 //! the language promises, so a fence that lacks a partner elsewhere could go unnoticed. What one
-//! process does alone is the business of `prop_ring`, `prop_grant` and `prop_evtchn`.
+//! process does alone is the business of `prop_ring`, `prop_bytes`, `prop_grant` and `prop_evtchn`.
 
 #![cfg(loom)]
 
+#[path = "loom/bytes.rs"]
+mod bytes;
 #[path = "loom/channel.rs"]
 mod channel;
 #[path = "loom/grant.rs"]

@@ -91,6 +91,10 @@ counters! {
     completed,
     /// Frames cut into segments in software.
     segmented,
+    /// Events of consoles taken against a limit.
+    events,
+    /// Times a console's port was left masked until a period was over.
+    limited,
 }
 
 impl Counters {

@@ -13,6 +13,9 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
     let name = match task {
         Task::Ls(_) | Task::Store(_) => "tool",
         Task::Tour { .. } | Task::Net(..) | Task::Host(_) => "host",
+        Task::Console(..) | Task::Attach(_) => "host",
+        Task::Consoled(_) => "consoled",
+        Task::ConsoleGuest(..) => "console-guest",
         Task::Netback(_) => "netback",
         Task::Netfront(_) => "netfront",
     };
@@ -23,6 +26,12 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Tour { quiet } => lab::tour(*quiet, &stop),
         Task::Net(config, json, trace) => lab::net(config, json.as_ref(), trace.as_ref(), &stop),
+        Task::Console(config, pictures, json, trace) => {
+            lab::console(config, pictures, json.as_ref(), trace.as_ref(), &stop)
+        }
+        Task::Attach(config) => lab::attach(config, &stop),
+        Task::Consoled(config) => lab::consoled(config, &stop),
+        Task::ConsoleGuest(config, run) => lab::console_guest(config.as_ref(), run, &stop),
         Task::Host(config) => lab::host(config, &stop),
         Task::Netback(run) => lab::netback(run, &stop),
         Task::Netfront(config) => lab::netfront(config, &stop),

@@ -55,7 +55,7 @@ prop_compose! {
         (front_cpus, back_cpus, nice_front, nice_back) in (cpus(), cpus(), -20..20, -20..20),
         wait in prop::sample::select(&[WaitPolicy::Adaptive, WaitPolicy::Event, WaitPolicy::Poll]),
         (spin_us, batch, think_ns) in (0.0..1e6, 1u32..=256, 0u64..=1_000_000_000),
-        always in any::<bool>(),
+        (always, console) in any::<(bool, bool)>(),
         grant in prop::sample::select(&[GrantMode::Copy, GrantMode::Map, GrantMode::Persistent]),
         (cost, stall_timeout) in (costs(), 0.1..3600.0),
         dir in prop::option::of("/[a-z '$\"]{1,12}"),
@@ -64,7 +64,7 @@ prop_compose! {
         RunConfig {
             amount, interval, warmup, seed, front_cpus, back_cpus, nice_front, nice_back, wait,
             spin_us, notify, batch, grant, cost, verify, think_ns, index_base, stall_timeout,
-            dir: dir.map(Into::into), quiet,
+            dir: dir.map(Into::into), console, quiet,
         }
     }
 }

@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 use backend::wire::Reflect;
 use rig::back::Attack as OnFront;
 use rig::front::{Attack as OnBack, CANARY, Slot};
+use rings::bytes::ConsolePage;
 use rings::grant::{CopyOp, GntStatus};
+use rings::io::console::{OUT_PROD, OUT_SIZE};
 use rings::io::netif::{
     Extra, ExtraInfo, GsoType, RSP_ERROR, RSP_NULL, RxFlags, TxFlags, TxRequest,
 };
+use rings::mem::Region;
 use rings::weaken::{Check, skip};
 use rings::{DomId, Domain, Foreign, GrantMode, PAGE_SIZE};
 
@@ -42,6 +45,21 @@ fn without_its_check_a_response_producer_is_believed() {
     }
     attack.back.claim_rx(257);
     assert_eq!(attack.frames().len(), 257, "in 256 buffers");
+}
+
+/// Line 25: bytes are read from a console that nobody wrote.
+#[test]
+fn without_its_check_bytes_are_read_that_nobody_wrote() {
+    let memory = Region::anonymous(PAGE_SIZE);
+    let page = ConsolePage::new(memory.clone());
+    page.init(0);
+    let mut reader = page.back().reader;
+    memory.write(OUT_PROD, 3 * 2048_u32);
+    let mut read = vec![0; 4 * OUT_SIZE];
+    assert!(reader.read(&mut read).is_err());
+    let _skip = skip(Some(Check::ByteIndex));
+    let bite = catch_unwind(AssertUnwindSafe(|| reader.read(&mut read)));
+    assert!(!matches!(bite, Ok(Err(_))), "or a panic, for the page has an end");
 }
 
 /// Line 5: a page is free twice.

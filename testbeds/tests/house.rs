@@ -265,6 +265,27 @@ fn the_two_halves_of_a_ring_read_side_by_side() {
 }
 
 #[test]
+fn the_two_ends_of_a_ring_of_bytes_read_side_by_side() {
+    let writer = functions(&read("rings/src/bytes/writer.rs"));
+    let reader = functions(&read("rings/src/bytes/reader.rs"));
+    let alike: Vec<String> = writer.iter().map(|name| name.replace("write", "read")).collect();
+    assert!(writer.contains(&"write".into()) && alike == reader, "{writer:?}, {reader:?}");
+}
+
+#[test]
+fn the_two_halves_of_a_driver_do_not_know_each_other() {
+    for (path, text) in sources() {
+        for (half, other) in [("front", "back"), ("back", "front")] {
+            if path.contains(&format!("/src/{half}/")) {
+                let known = [format!("crate::{other}"), format!("super::super::{other}")];
+                let knows = known.iter().any(|name| text.lines().any(|l| code(l).contains(name)));
+                assert!(!knows, "{path} imports the {other} half");
+            }
+        }
+    }
+}
+
+#[test]
 fn one_thing_has_one_name() {
     for (path, text) in sources() {
         if path == "testbeds/tests/house.rs" {

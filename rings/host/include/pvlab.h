@@ -40,6 +40,8 @@
  *   8 STATS           1 front, 2 back, 3 other; worker     number of its block
  *   9 GOODBYE         exit status
  *   10 TRACE          for pvlab's own tracer; proto.rs says how                      switch, connection
+ *   11 OPEN_PORT      port that the toolstack made        port, domid that may bind   event page,
+ *                     for you (your console's)                                        own bell, other's
  *
  * The store connection is a stream socket that speaks xenstore's wire protocol (<xen/io/xs_wire.h>)
  * and is bound to your domid; relative paths begin at /local/domain/<domid>.
@@ -86,6 +88,7 @@
 #define PVLAB_STATS 8
 #define PVLAB_GOODBYE 9
 #define PVLAB_TRACE 10
+#define PVLAB_OPEN_PORT 11
 
 struct pvlab_message {
 	uint32_t kind, seq, status, arg[PVLAB_MESSAGE_ARGS];
@@ -380,6 +383,15 @@ static inline int pvlab_alloc_unbound(struct pvlab *lab, uint16_t remote, struct
 {
 	struct pvlab_message m;
 	pvlab_request(&m, PVLAB_ALLOC_UNBOUND, remote, 0);
+	return pvlab_open_port(lab, &m, port);
+}
+
+/* Your end of a port that the toolstack made before you ran: the console's, whose number is in
+ * console/port. The console's ring is the frame that HELLO's answer names, granted as gref 0. */
+static inline int pvlab_toolstack_port(struct pvlab *lab, uint32_t number, struct pvlab_port *port)
+{
+	struct pvlab_message m;
+	pvlab_request(&m, PVLAB_OPEN_PORT, number, 0);
 	return pvlab_open_port(lab, &m, port);
 }
 

@@ -23,6 +23,7 @@ use crate::proto::{ANY, Kind, Message, VERSION};
 use crate::sys::{self, Received};
 use crate::transport::UnixTransport;
 use crate::waiter::{EpollWaiter, EventDoorbell};
+use crate::welcome::Welcome;
 
 /// How to register.
 #[derive(Clone, Debug)]
@@ -187,14 +188,25 @@ impl HostDomain {
         remote: DomId,
         remote_port: Port,
     ) -> Result<Channel<EventDoorbell>, DomainError> {
+        let end = if kind == Kind::AllocUnbound { End::A } else { End::B };
         let request = Message::request(kind, &[remote.0.into(), remote_port.0]);
         let (answer, fds) = self.call(request)?;
+        self.opened(Port(answer.arg[0]), (remote, remote_port), end, fds)
+    }
+
+    /// A channel of the descriptors that the host gave us.
+    fn opened(
+        &self,
+        port: Port,
+        (remote, remote_port): (DomId, Port),
+        end: End,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Channel<EventDoorbell>, DomainError> {
         let [page, own, other] = <[OwnedFd; 3]>::try_from(fds)
             .map_err(|_| DomainError::HostGone("a port without its descriptors".into()))?;
         let words = EventPage::new(mapping::map(&page, PAGE_SIZE)?);
-        let end = if kind == Kind::AllocUnbound { End::A } else { End::B };
         let doorbell = EventDoorbell::new(own, other);
-        let (port, cost) = (Port(answer.arg[0]), self.0.cost.clone());
+        let cost = self.0.cost.clone();
         // What both ends know: who allocated it, and which of its ports it is.
         let (allocator, allocator_port) = match end {
             End::A => (self.0.domid, port),
@@ -246,33 +258,6 @@ fn open_host_socket(dir: &Path) -> nix::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// The answer to HELLO, checked.
-struct Welcome {
-    domid: DomId,
-    layout: Layout,
-    memory: OwnedFd,
-    store: OwnedFd,
-}
-
-impl Welcome {
-    fn parse(answer: &Message, fds: Vec<OwnedFd>) -> Result<Self, DomainError> {
-        let bad = || DomainError::HostGone("a welcome that is not one".into());
-        let [memory, store] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| bad())?;
-        let a = &answer.arg;
-        let domid = DomId(u16::try_from(a[0]).map_err(|_| bad())?);
-        let layout = Layout {
-            frames: a[1],
-            grant_first: a[2],
-            grant_frames: a[3],
-            hold: a[4],
-            console: a[5],
-            store: a[6],
-            pool_first: a[7],
-        };
-        Ok(Self { domid, layout, memory, store })
-    }
-}
-
 /// Gives a hold word back when its copier is gone.
 #[derive(Debug)]
 pub(crate) struct Released {
@@ -316,6 +301,14 @@ impl Domain for HostDomain {
         remote_port: Port,
     ) -> Result<Channel<EventDoorbell>, DomainError> {
         self.channel(Kind::BindInterdomain, remote, remote_port)
+    }
+
+    fn open_port(&self, port: Port) -> Result<Channel<EventDoorbell>, DomainError> {
+        let (answer, fds) = self.call(Message::request(Kind::OpenPort, &[port.0]))?;
+        let remote = u16::try_from(answer.arg[1])
+            .map_err(|_| DomainError::HostGone("a port of no domain".into()))?;
+        // What the toolstack allocates for a domain is that domain's first end.
+        self.opened(port, (DomId(remote), Port(0)), End::A, fds)
     }
 
     fn close(&self, port: Port) {

@@ -18,11 +18,12 @@ mod sys;
 mod trace;
 mod transport;
 mod waiter;
+mod welcome;
 
 pub use domain::{Connect, ConnectError, HostDomain, host_is_gone, watch_host};
 pub use foreign::HostForeign;
 pub use rundir::{RunDir, RunDirError, Swept, labs};
-pub use server::{DomainInfo, Host, HostConfig, HostError, News, is_stopped};
+pub use server::{ConsoleConfig, DomainInfo, Host, HostConfig, HostError, News, is_stopped};
 pub use stats::{Block, BlockKind, Segment, SegmentError};
 pub use sys::set_nice;
 pub use trace::trace;

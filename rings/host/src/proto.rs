@@ -25,6 +25,7 @@
 //! | 8 `STATS` | kind (1 front, 2 back, 3 other), worker | block number in the statistics segment | |
 //! | 9 `GOODBYE` | exit status | | |
 //! | 10 `TRACE` | | | the tracer's switch, trace connection |
+//! | 11 `OPEN_PORT` | a port of ours that the toolstack made (the console's) | the port, domid that may bind | event page, own doorbell, other end's doorbell |
 //!
 //! The first message must be `HELLO`. A connection that ends without `GOODBYE` is a death. What the
 //! words in the event page mean is said in `rings::evtchn::EventPage`, the layout of memory in
@@ -75,6 +76,8 @@ pub enum Kind {
     Goodbye = 9,
     /// Get the tracer's switch, and where to hand over what is recorded.
     Trace = 10,
+    /// Get our end of a port that the toolstack made for us.
+    OpenPort = 11,
 }
 
 impl Kind {
@@ -92,6 +95,7 @@ impl Kind {
             Self::Stats,
             Self::Goodbye,
             Self::Trace,
+            Self::OpenPort,
         ]
         .into_iter()
         .find(|&kind| kind as u32 == n)

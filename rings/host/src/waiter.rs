@@ -3,7 +3,7 @@
 //! A doorbell is an eventfd the host made. Sleepers watch it edge-triggered and never read it, so
 //! a wake-up is one write and one epoll_wait.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +66,14 @@ impl Waiter<EventDoorbell> for EpollWaiter {
     fn remove(&mut self, channel: &Channel<EventDoorbell>) {
         // Not being there is as good as being removed.
         let _ = self.epoll.delete(channel.doorbell().own.as_fd());
+    }
+
+    fn add_fd(&mut self, fd: BorrowedFd<'_>) -> Result<(), DomainError> {
+        self.epoll.add(fd, edge()).map_err(|e| DomainError::Os(e.into()))
+    }
+
+    fn remove_fd(&mut self, fd: BorrowedFd<'_>) {
+        let _ = self.epoll.delete(fd);
     }
 
     fn wait(&mut self, timeout: Duration) {

@@ -78,6 +78,7 @@ fn the_header_and_the_rust_half_say_the_same() {
         ("STATS", Kind::Stats as u64),
         ("GOODBYE", Kind::Goodbye as u64),
         ("TRACE", Kind::Trace as u64),
+        ("OPEN_PORT", Kind::OpenPort as u64),
         ("PAGE", PAGE_SIZE as u64),
         ("GRANT_ENTRY_BYTES", ENTRY_SIZE as u64),
         ("GRANTS_PER_FRAME", Layout::ENTRIES_PER_FRAME.into()),
@@ -127,7 +128,7 @@ fn the_header_has_a_row_for_each_kind_of_message() {
                 gap.into_iter().chain(c.to_uppercase())
             })
             .collect();
-        let row = format!(" *   {n} {spelt}");
+        let row = format!(" *{n:>4} {spelt}");
         assert!(HEADER.lines().any(|line| line.starts_with(&row)), "no row{row}");
     }
 }

@@ -69,6 +69,21 @@ pub const HOTPLUG_STATUS: &str = "hotplug-status";
 /// Back: link state, "0" or "1".
 pub const CARRIER: &str = "carrier";
 
+/// Toolstack, console: bytes that xenconsoled keeps of what nobody takes.
+pub const LIMIT: &str = "limit";
+/// Toolstack, console: who serves it, `xenconsoled`.
+pub const TYPE: &str = "type";
+/// Toolstack, console: what its output becomes, `pty`.
+pub const OUTPUT: &str = "output";
+/// Back of a console: path of its terminal, empty while there is none.
+pub const TTY: &str = "tty";
+/// Toolstack, console: the guest's port.
+pub const PORT: &str = "port";
+/// Toolstack, console: number of the ring's frame.
+pub const RING_REF: &str = "ring-ref";
+/// Toolstack, console: what the terminal speaks.
+pub const PROTOCOL: &str = "protocol";
+
 /// Every device: decimal number of the [`XenbusState`](super::XenbusState).
 pub const STATE: &str = "state";
 /// Front: path of the back's directory.

@@ -12,6 +12,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Notify as Wake;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use rings::Gref;
+use rings::bytes::{ByteIndex, ByteMem};
 use rings::evtchn::{Doorbell, End, EventWords, Word};
 use rings::grant::GrantMem;
 use rings::ring::{Index, SringMem};
@@ -95,6 +96,80 @@ impl<const SIZE: usize> SringMem for RingMem<SIZE> {
     fn write<T: IntoBytes + Immutable>(&self, slot: u32, value: T) {
         let bytes = value.as_bytes().try_into().expect("eight bytes");
         self.slot(slot).write(u64::from_ne_bytes(bytes));
+    }
+}
+
+/// A ring of `SIZE` bytes, each of them watched.
+pub(crate) struct ByteRing<const SIZE: usize>(Rc<ByteWords<SIZE>>);
+
+struct ByteWords<const SIZE: usize> {
+    indices: [AtomicU32; 2],
+    bytes: [Watched; SIZE],
+}
+
+impl<const SIZE: usize> Clone for ByteRing<SIZE> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<const SIZE: usize> ByteRing<SIZE> {
+    /// An empty ring at index `base`.
+    pub(crate) fn new(base: u32) -> Self {
+        let bytes = std::array::from_fn(|_| Watched::default());
+        Self(Rc::new(ByteWords { indices: [base, base].map(AtomicU32::new), bytes }))
+    }
+
+    fn index(&self, index: ByteIndex) -> &AtomicU32 {
+        &self.0.indices[index as usize]
+    }
+}
+
+impl<const SIZE: usize> ByteMem for ByteRing<SIZE> {
+    fn size(&self) -> u32 {
+        u32::try_from(SIZE).expect("a few bytes")
+    }
+
+    fn load(&self, index: ByteIndex, order: Ordering) -> u32 {
+        self.index(index).load(order)
+    }
+
+    fn store(&self, index: ByteIndex, value: u32, order: Ordering) {
+        self.index(index).store(value, order);
+    }
+
+    fn copy_out(&self, at: u32, to: &mut [u8]) {
+        for (byte, place) in to.iter_mut().zip(&self.0.bytes[at as usize..]) {
+            *byte = place.read().to_le_bytes()[0];
+        }
+    }
+
+    fn copy_in(&self, at: u32, from: &[u8]) {
+        for (byte, place) in from.iter().zip(&self.0.bytes[at as usize..]) {
+            place.write((*byte).into());
+        }
+    }
+}
+
+impl<M: ByteMem> ByteMem for Unordered<M> {
+    fn size(&self) -> u32 {
+        self.0.size()
+    }
+
+    fn load(&self, index: ByteIndex, _: Ordering) -> u32 {
+        self.0.load(index, Ordering::Relaxed)
+    }
+
+    fn store(&self, index: ByteIndex, value: u32, _: Ordering) {
+        self.0.store(index, value, Ordering::Relaxed);
+    }
+
+    fn copy_out(&self, at: u32, to: &mut [u8]) {
+        self.0.copy_out(at, to);
+    }
+
+    fn copy_in(&self, at: u32, from: &[u8]) {
+        self.0.copy_in(at, from);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The command line: what can be typed, what it means, and one clear line for what cannot be. The outcome is a
 //! [`Task`] of plain, checked data; nothing here does the work.
 
+mod console;
+mod console_options;
 mod net_options;
 mod refusal;
 mod resolve;
@@ -15,7 +17,14 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{HostConfig, NetConfig, RunConfig, TraceTo};
+use crate::config::{
+    AttachConfig, ConsoleConfig, ConsoledConfig, GuestConfig, HostConfig, NetConfig, Pictures,
+    RunConfig, TraceTo,
+};
+use console_options::{
+    CONSOLE_EXAMPLES, CONSOLED_EXAMPLES, ConsoleArgs, ConsoleGuestArgs, ConsoledArgs,
+    GUEST_EXAMPLES,
+};
 use net_options::{NET_EXAMPLES, NetArgs};
 pub use refusal::Refusal;
 use run_options::RunArgs;
@@ -42,12 +51,20 @@ pub enum Task {
     },
     /// One network run, its results as JSON, and its trace.
     Net(NetConfig, Option<JsonTo>, Option<TraceTo>),
+    /// One console run, its pictures, its results as JSON, and its trace.
+    Console(Box<ConsoleConfig>, Pictures, Option<JsonTo>, Option<TraceTo>),
+    /// A terminal on a guest's console.
+    Attach(Box<AttachConfig>),
     /// The host alone.
     Host(HostConfig),
     /// A backend domain of the host in `dir` (which is set).
     Netback(RunConfig),
     /// A frontend domain of the host in `run.dir` (which is set).
     Netfront(NetConfig),
+    /// A console daemon of the host in `run.dir` (which is set).
+    Consoled(Box<ConsoledConfig>),
+    /// A guest with a console, of the host in the run's `dir` (which is set): it writes lines, or is a shell.
+    ConsoleGuest(Option<GuestConfig>, RunConfig),
     /// The running labs.
     Ls(LsArgs),
     /// One store operation.
@@ -114,6 +131,10 @@ enum Command {
     #[command(after_help = NET_EXAMPLES, args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab net [OPTIONS]")]
     Net(NetCommand),
+    /// One run of a guest's console and its daemon, or a terminal on one
+    #[command(after_help = CONSOLE_EXAMPLES, args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab console [OPTIONS]")]
+    Console(ConsoleCommand),
     /// The host alone: memory, event channels, store; domains join it by hand
     #[command(after_help = HOST_EXAMPLES, args_override_self = true)]
     #[command(override_usage = "pvlab host --dir DIR [OPTIONS]")]
@@ -126,6 +147,14 @@ enum Command {
     #[command(args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab netfront --dir DIR [OPTIONS]")]
     Netfront(Box<NetArgs>),
+    /// The console daemon of a host started by hand
+    #[command(after_help = CONSOLED_EXAMPLES, args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab consoled --dir DIR [OPTIONS]")]
+    Consoled(Box<ConsoledArgs>),
+    /// A guest with a console, of a host started by hand: a shell, or a writer of lines
+    #[command(after_help = GUEST_EXAMPLES, args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab console-guest --dir DIR [OPTIONS]")]
+    ConsoleGuest(Box<ConsoleGuestArgs>),
     /// Running labs: their domains and what goes over their rings
     #[command(args_override_self = true, override_usage = "pvlab ls [OPTIONS]")]
     Ls(LsArgs),
@@ -146,6 +175,19 @@ struct NetCommand {
     trace: TraceArgs,
 }
 
+#[derive(clap::Args)]
+#[command(next_help_heading = "Output")]
+struct ConsoleCommand {
+    #[command(flatten)]
+    console: Box<ConsoleArgs>,
+    /// Results as JSON: into FILE, or alone on stdout
+    #[arg(short = 'J', value_name = "FILE", num_args = 0..=1, value_parser = values::path)]
+    #[arg(conflicts_with = "attach")]
+    json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    trace: TraceArgs,
+}
+
 impl Typed {
     fn resolve(self, notes: &mut Vec<String>) -> Result<Task, Refusal> {
         Ok(match self.command {
@@ -153,6 +195,25 @@ impl Typed {
             Some(Command::Net(NetCommand { net, json, trace })) => {
                 let json = json.map(|file| file.map_or(JsonTo::Stdout, JsonTo::File));
                 Task::Net(resolve::net(&net, notes)?, json, trace.resolve()?)
+            }
+            Some(Command::Console(ConsoleCommand { console: typed, json, trace })) => {
+                let json = json.map(|file| file.map_or(JsonTo::Stdout, JsonTo::File));
+                let trace = trace.resolve()?;
+                match console::console(&typed)? {
+                    console::Console::Run(config, pictures) => {
+                        Task::Console(config, pictures, json, trace)
+                    }
+                    console::Console::Attach(_) if trace.is_some() => {
+                        let why = "a terminal measures nothing; drop it, or drop --attach";
+                        return Err(Refusal::of_option("--trace", why));
+                    }
+                    console::Console::Attach(config) => Task::Attach(config),
+                }
+            }
+            Some(Command::Consoled(typed)) => Task::Consoled(Box::new(console::consoled(&typed)?)),
+            Some(Command::ConsoleGuest(typed)) => {
+                let (guest, run) = console::console_guest(&typed)?;
+                Task::ConsoleGuest(guest, run)
             }
             Some(Command::Host(host)) => Task::Host(host.resolve()),
             Some(Command::Netback(run)) => {

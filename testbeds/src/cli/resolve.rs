@@ -31,6 +31,7 @@ pub(super) fn run(typed: &RunArgs) -> RunConfig {
     mechanisms(&mut config, &typed.mechanisms);
     place(&mut config, &typed.place);
     config.quiet = typed.output.quiet;
+    config.console = typed.output.console;
     config
 }
 
@@ -155,7 +156,7 @@ fn out(path: Option<&Path>) -> Result<(), Refusal> {
 }
 
 /// The system's words without its number for them.
-fn system_reason(message: &str) -> &str {
+pub(super) fn system_reason(message: &str) -> &str {
     message.split(" (os error").next().unwrap_or(message)
 }
 

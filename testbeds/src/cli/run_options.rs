@@ -113,6 +113,9 @@ pub(super) struct PlaceArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct OutputArgs {
+    /// Guests' log lines go over their consoles (see PVLAB_LOG); netback serves those too
+    #[arg(long)]
+    pub(super) console: bool,
     /// No progress and no notes on stderr
     #[arg(long)]
     pub(super) quiet: bool,

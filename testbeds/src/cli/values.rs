@@ -244,6 +244,29 @@ pub(super) fn drop_rate(text: &str) -> Value<f64> {
     }
 }
 
+/// A line of a console, its end included.
+pub(super) fn line(text: &str) -> Value<usize> {
+    bytes(text, 1, 64 << 10)
+}
+
+pub(super) fn pace(text: &str) -> Value<u64> {
+    let ns = round_u64(parse_time(text, TimeUnit::Nanoseconds, None)?);
+    ns.filter(|ns| *ns <= 60_000_000_000).ok_or_else(|| "out of range; use 0 to 60s".to_owned())
+}
+
+/// Less than a page of a terminal would only lose; more than 256 MiB is nobody's to keep.
+pub(super) fn buffer(text: &str) -> Value<u64> {
+    bytes(text, 4 << 10, 256 << 20).map(|bytes| bytes as u64)
+}
+
+pub(super) fn neighbours(text: &str) -> Value<u32> {
+    whole(text, 0, 63)
+}
+
+pub(super) fn guest(text: &str) -> Value<u16> {
+    whole(text, 1, 0x7fef)
+}
+
 pub(super) fn copies(text: &str) -> Value<u32> {
     whole(text, 0, 64)
 }

@@ -6,16 +6,21 @@ use super::{format_cpus, word};
 use crate::units::format_size;
 
 /// A command line under construction.
-struct Args(Vec<String>);
+pub(super) struct Args(pub(super) Vec<String>);
 
 impl Args {
-    fn flag(&mut self, name: &str, given: bool) {
+    /// With the command alone.
+    pub(super) fn new(command: &str) -> Self {
+        Self(vec![command.to_owned()])
+    }
+
+    pub(super) fn flag(&mut self, name: &str, given: bool) {
         if given {
             self.0.push(name.to_owned());
         }
     }
 
-    fn option(&mut self, name: &str, differs: bool, value: impl FnOnce() -> String) {
+    pub(super) fn option(&mut self, name: &str, differs: bool, value: impl FnOnce() -> String) {
         if differs {
             self.0.extend([name.to_owned(), value()]);
         }
@@ -26,7 +31,7 @@ impl NetConfig {
     /// The arguments after `pvlab` that make this configuration on this machine, the shortest way.
     #[must_use]
     pub fn to_args(&self) -> Vec<String> {
-        let mut args = Args(vec!["net".to_owned()]);
+        let mut args = Args::new("net");
         args.option("--mode", self.mode != Mode::Stream, || word(&self.mode));
         args.flag("-R", self.reverse);
         self.amount(&mut args);
@@ -103,13 +108,13 @@ impl RunConfig {
     /// The arguments after `pvlab` that start `command` (netback) with these options.
     #[must_use]
     pub fn to_args(&self, command: &str) -> Vec<String> {
-        let mut args = Args(vec![command.to_owned()]);
+        let mut args = Args::new(command);
         self.push(&mut args);
         args.0
     }
 
     /// Everything but the amount, whose default belongs to the kind of run.
-    fn push(&self, args: &mut Args) {
+    pub(super) fn push(&self, args: &mut Args) {
         let plain = Self::default();
         if let Some(interval) = self.interval {
             args.option("-i", true, || interval.to_string());
@@ -129,6 +134,7 @@ impl RunConfig {
         if let Some(dir) = &self.dir {
             args.option("--dir", true, || dir.display().to_string());
         }
+        args.flag("--console", self.console);
         args.flag("--quiet", self.quiet);
     }
 
@@ -166,7 +172,7 @@ fn size(bytes: usize) -> String {
 }
 
 /// A word for a POSIX shell, quoted only where it has to be.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -2,11 +2,16 @@
 //! typed and refused is `cli`'s business; nothing here does any work.
 
 mod args;
+mod console;
 mod cpus;
 mod net;
 mod run;
 mod trace;
 
+pub use console::{
+    AttachConfig, ConsoleConfig, ConsoledConfig, DaemonConfig, EventRate, GuestConfig, OnFull,
+    Overflow, Pictures, SinkKind,
+};
 pub use cpus::{allowed_cpus, default_cpus, format_cpus, parse_cpus};
 pub use net::{Mode, NetConfig, NetPath, WireKind, default_vifs, default_wire};
 pub use run::{Amount, CostNs, GrantMode, HostConfig, NotifyPolicy, RunConfig, WaitPolicy};

@@ -109,6 +109,9 @@ pub struct RunConfig {
     /// The run directory; a fresh temporary one if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
+    /// Guests' log lines go over their consoles.
+    #[serde(default)]
+    pub console: bool,
     /// No progress on stderr.
     pub quiet: bool,
 }
@@ -136,6 +139,7 @@ impl Default for RunConfig {
             index_base: 0,
             stall_timeout: 5.0,
             dir: None,
+            console: false,
             quiet: false,
         }
     }

@@ -15,6 +15,8 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
 
+use super::log_console::LogLines;
+
 /// Which lines go to stderr; warnings by default.
 const LOG: &str = "PVLAB_LOG";
 /// Where each process leaves its trace file.
@@ -33,7 +35,7 @@ pub struct Logging(());
 pub fn init_logging(name: &str) -> Logging {
     let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("warn"));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let stderr = lines::layer().with_writer(io::stderr).with_ansi(colour).with_target(false);
+    let stderr = lines::layer().with_writer(|| LogLines).with_ansi(colour).with_target(false);
     let stderr = stderr.with_filter(filter);
     let trace = std::env::var_os(TRACE_DIR).and_then(|dir| trace_layer(&dir.into(), name));
     // Somebody else's subscriber is as good.
@@ -51,6 +53,7 @@ impl Drop for Logging {
 /// Ends the process at once, with its trace file whole.
 pub(super) fn exit(status: i32) -> ! {
     end_trace();
+    crate::lab::restore_terminal();
     std::process::exit(status)
 }
 

@@ -5,14 +5,20 @@
 //! | `worker` | a thread pinned to a CPU that serves jobs and publishes its counters |
 //! | `netfront` | a guest: connects its vif, runs its end of the workload, reports |
 //! | `netback` | the driver domain: serves every vif that comes, with the wire each asks for |
+//! | `consoled` | the console daemon: serves every console that comes |
+//! | `console_guest` | a guest that writes lines to its console, or is a shell on it |
 //! | `wired` | netback's reflector and bridge as jobs |
 //! | `reports` | how a report gets from the domain that measured to the one that prints |
+//! | `log_console` | a guest's log lines over its own console |
 //! | `logging` | log lines, and a trace file of the control plane alone |
 //! | `notes` | the control plane in the trace of a run |
 //! | `process` | what every domain's process does: CPU, priority, signals, the host's death |
 //!
 //! The workload itself is in `workload`; who starts these processes is in `lab`.
 
+pub mod console_guest;
+pub mod consoled;
+mod log_console;
 mod logging;
 pub mod netback;
 pub mod netfront;
@@ -22,6 +28,7 @@ mod reports;
 mod wired;
 mod worker;
 
+pub use console_guest::GuestReport;
 pub use logging::{Logging, init_logging};
 pub use process::StopFlag;
 pub use reports::{FrontReport, Outcome};

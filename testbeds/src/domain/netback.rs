@@ -14,6 +14,7 @@ use rings::{DomId, Domain, GrantMode};
 use rings_host::{BlockKind, Connect, HostDomain, Segment};
 use tracer::traced;
 
+use super::consoled::Daemon;
 use super::process::{StopFlag, connect, end_with_host, spin, unless_host_gone};
 use super::reports;
 use super::wired::Wired;
@@ -71,6 +72,8 @@ struct Driver {
     bridge: Arc<Mutex<Bridge<HostDomain>>>,
     /// Which worker gets the next queue.
     turn: usize,
+    /// The guests' consoles, if we serve those too.
+    consoles: Option<Daemon>,
 }
 
 /// What a job is called: its vif.
@@ -96,7 +99,8 @@ impl Driver {
             },
         )?;
         let bridge = Arc::new(Mutex::new(Bridge::new()));
-        Ok(Self { netback, workers, told, served: BTreeMap::new(), bridge, turn: 0 })
+        let consoles = run.console.then(|| Daemon::beside_netback(domain, run)).transpose()?;
+        Ok(Self { netback, workers, told, served: BTreeMap::new(), bridge, turn: 0, consoles })
     }
 
     fn serve(mut self, stop: &StopFlag) -> anyhow::Result<()> {
@@ -110,7 +114,11 @@ impl Driver {
             while let Ok(told) = self.told.try_recv() {
                 self.hear(told)?;
             }
+            if let Some(consoles) = &mut self.consoles {
+                consoles.step(Duration::ZERO)?;
+            }
         }
+        self.consoles.take().map(Daemon::end).transpose()?;
         for id in self.served.keys().copied().collect::<Vec<_>>() {
             self.disconnect(id)?;
         }

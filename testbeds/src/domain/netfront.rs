@@ -10,6 +10,7 @@ use rings::{DomId, Domain};
 use rings_host::{BlockKind, Connect, HostDomain, Segment};
 use tracer::traced;
 
+use super::log_console::log_to_console;
 use super::process::{StopFlag, connect, end_with_host, spin, unless_host_gone};
 use super::reports::{self, FrontReport, Outcome};
 use super::worker::{Command, Handle, Parts, Told};
@@ -37,8 +38,10 @@ pub fn run(config: &NetConfig, domid: Option<u16>, stop: &StopFlag) -> anyhow::R
         cost: super::netback::cost(&config.run),
     })?;
     end_with_host(&domain, "netfront")?;
+    let route = config.run.console.then(|| log_to_console(&domain)).transpose()?;
     let outcome = Guest::connect(&domain, config).and_then(|guest| guest.run(stop));
     let outcome = unless_host_gone(&domain, outcome);
+    drop(route);
     domain.goodbye(u32::from(outcome.is_err()));
     outcome
 }

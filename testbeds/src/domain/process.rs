@@ -33,7 +33,7 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets the flag when SIGINT or SIGTERM comes. Must be called before other threads are made:
+    /// Sets the flag when SIGINT, SIGTERM or SIGHUP comes. Must be called before other threads are made:
     /// they inherit the blocked signals, so that a thread of ours gets them.
     ///
     /// # Errors
@@ -42,6 +42,7 @@ impl StopFlag {
         let mut set = SigSet::empty();
         set.add(Signal::SIGINT);
         set.add(Signal::SIGTERM);
+        set.add(Signal::SIGHUP);
         set.thread_block()?;
         let flag = self.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {

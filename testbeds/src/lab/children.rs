@@ -13,7 +13,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::domain::FrontReport;
+use serde::de::DeserializeOwned;
 
 /// Tells a domain's process that the one that started it reads its report.
 const CHILD: &str = "PVLAB_CHILD";
@@ -53,9 +53,9 @@ pub(super) fn report(line: &str) {
 }
 
 /// What a domain's process said last.
-pub(super) enum LastWords {
+pub(super) enum LastWords<R> {
     /// How the run went.
-    Report(Box<FrontReport>),
+    Report(Box<R>),
     /// Why there was none.
     Complaint(String),
     /// Nothing that makes sense.
@@ -113,7 +113,7 @@ impl Domain {
     }
 
     /// What it said last, once it has ended.
-    pub(super) fn last_words(&mut self) -> LastWords {
+    pub(super) fn last_words<R: DeserializeOwned>(&mut self) -> LastWords<R> {
         let text = self.stdout.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
         let last = text.lines().last().unwrap_or_default();
         if let Some(why) = last.strip_prefix(COMPLAINT) {

@@ -1,4 +1,5 @@
-//! A host, a netback, a netfront in terminals of their own: the same run by hand.
+//! A host, a netback, a netfront, a console daemon and its guest in terminals of their own: the same
+//! run by hand.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -8,10 +9,11 @@ use rings_host::{Host, News};
 
 use super::children::{self, is_child, told, wake_when_orphaned};
 use super::summary;
-use crate::config::{HostConfig, NetConfig, RunConfig};
+use crate::config::{ConsoledConfig, GuestConfig, HostConfig, NetConfig, RunConfig};
 use crate::domain::{self, FrontReport, StopFlag};
 use crate::report;
 use crate::results::{Results, Start, host_info};
+use crate::units::float;
 
 /// Is a host until told to stop.
 ///
@@ -108,6 +110,58 @@ fn show(
     };
     super::print(&report::run_text(&report::what(config), &results))?;
     match summary::failure(&reports) {
+        Some(why) => bail!(why),
+        None => Ok(()),
+    }
+}
+
+/// Is a console daemon until told to stop.
+///
+/// # Errors
+/// If there is no lab.
+pub fn consoled(config: &ConsoledConfig, stop: &StopFlag) -> anyhow::Result<()> {
+    wake_when_orphaned();
+    told(domain::consoled::run(config, stop).and_then(|report| {
+        if is_child() {
+            children::report(&serde_json::to_string(&report)?);
+        }
+        Ok(())
+    }))
+}
+
+/// Is a guest with a console: writes lines and shows what came of it, or is a shell.
+///
+/// # Errors
+/// If it could not, or it was not good.
+pub fn console_guest(
+    config: Option<&GuestConfig>,
+    run: &RunConfig,
+    stop: &StopFlag,
+) -> anyhow::Result<()> {
+    wake_when_orphaned();
+    let Some(config) = config else {
+        return told(domain::console_guest::interact(run, stop));
+    };
+    if is_child() {
+        return told(domain::console_guest::write(config, run, stop).and_then(|report| {
+            children::report(&serde_json::to_string(&report)?);
+            Ok(())
+        }));
+    }
+    let report = domain::console_guest::write(config, run, stop)?;
+    let side = &report.side;
+    let seconds = side.seconds.max(1e-9);
+    super::print(&format!(
+        "pvlab: domain {}: {} lines of {} bytes in {:.2} s, {:.1} KB/s read, {} lost, longest gap {:.1} ms\n",
+        report.domid,
+        side.ops,
+        config.len,
+        side.seconds,
+        float(side.bytes) / seconds / 1e3,
+        side.lost,
+        float(report.writer.longest_us) / 1e3,
+    ))?;
+    match report.failure {
         Some(why) => bail!(why),
         None => Ok(()),
     }

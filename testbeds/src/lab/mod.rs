@@ -3,6 +3,11 @@
 //! | module | what |
 //! |---|---|
 //! | `net` | one network run |
+//! | `console` | one console run |
+//! | `console_summary` | reports of a console's both ends made into figures |
+//! | `reader` | somebody who looks at the terminals of a run |
+//! | `attach` | a terminal on a guest's console |
+//! | `raw` | the user's own terminal while that goes on |
 //! | `children` | the domains' processes: started, watched, never left behind |
 //! | `sample` | what is looked at from outside meanwhile: rate, CPU, memory |
 //! | `summary` | reports of both ends made into figures |
@@ -11,9 +16,14 @@
 //! | `hand` | a host, a netback, a netfront in terminals of their own |
 //! | `tools` | `pvlab ls` and `pvlab store` |
 
+mod attach;
 mod children;
+mod console;
+mod console_summary;
 mod hand;
 mod net;
+mod raw;
+mod reader;
 mod sample;
 mod summary;
 mod tools;
@@ -24,9 +34,12 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
+pub use attach::attach;
 pub(crate) use children::is_child;
-pub use hand::{host, netback, netfront};
+pub use console::console;
+pub use hand::{console_guest, consoled, host, netback, netfront};
 pub use net::net;
+pub(crate) use raw::restore as restore_terminal;
 pub use tools::{ls, store};
 pub use tour::tour;
 

@@ -7,11 +7,11 @@ use anyhow::{Context as _, bail};
 use rings_host::{Host, HostConfig, News};
 
 use super::children::{Domain, LastWords};
-use super::sample::{LOOK, Pids, Sampler};
+use super::sample::{LOOK, Pids, Sampler, What};
 use super::summary;
 use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
-use crate::config::{Amount, NetConfig, NetPath, TraceTo};
+use crate::config::{Amount, Mode, NetConfig, NetPath, TraceTo};
 use crate::domain::{FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Results, Start, host_info};
@@ -57,7 +57,7 @@ fn write_json(path: &Path, results: &Results) -> anyhow::Result<()> {
 }
 
 /// Whether `path` can be written, asked before the run and not after it. Leaves no empty file.
-fn can_write(path: &Path) -> anyhow::Result<()> {
+pub(super) fn can_write(path: &Path) -> anyhow::Result<()> {
     let was_there = path.exists();
     let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
     opened.with_context(|| {
@@ -174,7 +174,10 @@ impl Lab {
             fronts.push(Domain::start("netfront", &args)?);
         }
         let pids = Pids { front: fronts.iter().map(Domain::pid).collect(), back: vec![back.pid()] };
-        let sampler = Sampler::new(host.segment().clone(), pids, &config, interval);
+        let transactions = matches!(config.mode, Mode::Rr | Mode::Crr);
+        let per_op = transactions.then(|| (config.rr_req + config.rr_resp) as u64);
+        let what = What { per_op, warmup: config.run.warmup, interval };
+        let sampler = Sampler::new(host.segment().clone(), pids, what);
         Ok(Self { fronts, back, sampler, servers: Vec::new(), host })
     }
 
@@ -295,7 +298,7 @@ impl Lab {
                 bail!("interrupted");
             }
             let (name, pid) = (self.back.name(), self.back.pid());
-            match self.back.last_words() {
+            match self.back.last_words::<FrontReport>() {
                 LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
                 _ => bail!("{name} (process {pid}) died: {how}"),
             }

@@ -8,7 +8,6 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use rings_host::{BlockKind, Segment};
 
-use crate::config::{Mode, NetConfig};
 use crate::counters::Counters;
 use crate::results::{Cpu, Interval};
 
@@ -26,11 +25,22 @@ pub(super) struct Pids {
     pub(super) back: Vec<i32>,
 }
 
+/// What of a run is sampled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct What {
+    /// Bytes of one operation, where those are what is counted.
+    pub(super) per_op: Option<u64>,
+    /// Seconds at the start that no figure counts.
+    pub(super) warmup: f64,
+    /// Seconds of an interval, if there are to be any.
+    pub(super) interval: Option<f64>,
+}
+
 /// Samples of one run.
 pub(super) struct Sampler {
     segment: Segment,
     pids: Pids,
-    /// Bytes of one transaction, where those are what is counted.
+    /// Bytes of one operation, where those are what is counted.
     per_op: Option<u64>,
     interval: Option<Duration>,
     warmup: f64,
@@ -50,21 +60,15 @@ struct Began {
 }
 
 impl Sampler {
-    /// Samples a run; every `interval` seconds makes an interval.
-    pub(super) fn new(
-        segment: Segment,
-        pids: Pids,
-        config: &NetConfig,
-        interval: Option<f64>,
-    ) -> Self {
-        let transactions = matches!(config.mode, Mode::Rr | Mode::Crr);
-        let per_op = transactions.then(|| (config.rr_req + config.rr_resp) as u64);
+    /// Samples a run.
+    pub(super) fn new(segment: Segment, pids: Pids, what: What) -> Self {
+        let What { per_op, warmup, interval } = what;
         Self {
             segment,
             pids,
             per_op,
             interval: interval.map(Duration::from_secs_f64),
-            warmup: config.run.warmup,
+            warmup,
             began: None,
             last: None,
             intervals: Vec::new(),

@@ -2,18 +2,22 @@
 //! is made of `results` alone, so a report can be made again from a JSON file. Text is plain, without colours, as
 //! `NO_COLOR` asks.
 
+mod console;
 mod html;
 mod interval;
 mod numbers;
 mod options;
 mod plot;
 mod progress;
+mod stairs;
 mod table;
 mod text;
 
+pub use console::{console_headline, console_text, console_what};
 pub use html::html;
 pub use interval::{interval_header, interval_line};
 pub use progress::Progress;
+pub use stairs::{csv, svg};
 pub use table::table;
 pub use text::{headline, run_text, tour_text, what};
 

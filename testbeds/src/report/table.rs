@@ -17,13 +17,20 @@ pub(super) const HEAD: [&str; 6] =
 /// The rows as text, with a line of heads, each line indented by two.
 #[must_use]
 pub fn table(rows: &[Row<'_>]) -> String {
+    let texts = rows.iter().map(|row| [row.what.to_owned()].into_iter().chain(cells(row.results)));
+    grid(HEAD, texts)
+}
+
+/// Rows of texts below a line of heads.
+pub(super) fn grid<R>(head: [&str; 6], rows: impl Iterator<Item = R>) -> String
+where
+    R: Iterator<Item = String>,
+{
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table
-        .set_header(HEAD.iter().enumerate().map(|(column, head)| cell(column, (*head).to_owned())));
-    for row in rows {
-        let texts = cells(row.results);
-        let texts = [row.what.to_owned()].into_iter().chain(texts);
+        .set_header(head.iter().enumerate().map(|(column, head)| cell(column, (*head).to_owned())));
+    for texts in rows {
         table.add_row(texts.enumerate().map(|(column, text)| cell(column, text)));
     }
     // The style pads each cell by one column.

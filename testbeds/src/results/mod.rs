@@ -2,6 +2,7 @@
 //! `config`, `summary` and `host`, which every kind of run has. A key that does not apply is absent, not zero. How
 //! figures are shown to people is `report`'s business.
 
+mod console;
 mod host;
 mod latency;
 mod stream;
@@ -10,6 +11,7 @@ mod summary;
 use serde::{Deserialize, Serialize};
 
 use crate::config::NetConfig;
+pub use console::{ConsoleFigures, ConsoleRecord, ConsoleResults, ConsoleStart, Neighbours};
 pub use host::{Host, host_info};
 pub use latency::{Latencies, Latency};
 pub use stream::{End, Interval, Span, Start, TestStart, Timestamp};

@@ -12,6 +12,7 @@
 //! | `frames` | bare frames: made, taken, looked at |
 //! | `pktgen` | bare frames in one direction: a sender and a receiver |
 //! | `echo` | bare frames that come back |
+//! | [`console`] | lines to a console, and their check; a shell |
 //!
 //! Which of them runs where is said by a `NetConfig` and a [`Role`]; the processes around them live
 //! in `domain`.
@@ -19,6 +20,7 @@
 mod announce;
 mod apps;
 mod both;
+pub mod console;
 mod crr;
 mod echo;
 mod frames;

@@ -222,18 +222,18 @@ fn mac(device: &Device) -> String {
 }
 
 /// The store as the toolstack uses it: nothing it does can fail but for bugs, which are logged.
-struct Toolstack<'a>(&'a mut Xenstored);
+pub(super) struct Toolstack<'a>(pub(super) &'a mut Xenstored);
 
 impl Toolstack<'_> {
-    fn mkdir(&mut self, path: &str) {
+    pub(super) fn mkdir(&mut self, path: &str) {
         logged(path, self.0.mkdir(path));
     }
 
-    fn write(&mut self, path: &str, value: &str) {
+    pub(super) fn write(&mut self, path: &str, value: &str) {
         logged(path, self.0.write(path, value));
     }
 
-    fn set_perms(&mut self, path: &str, perms: &[Perm]) {
+    pub(super) fn set_perms(&mut self, path: &str, perms: &[Perm]) {
         logged(path, self.0.set_perms(path, perms));
     }
 
@@ -245,7 +245,7 @@ impl Toolstack<'_> {
         self.0.read(path).is_ok()
     }
 
-    fn rm(&mut self, path: &str) {
+    pub(super) fn rm(&mut self, path: &str) {
         if self.exists(path) {
             logged(path, self.0.rm(path));
         }

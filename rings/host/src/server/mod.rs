@@ -7,11 +7,13 @@
 //! | `sockets` | listening and accepting |
 //! | `ports` | event channels |
 //! | `devices` | the toolstack's configuration, in the store and in its own copy |
+//! | `consoles` | the same for the guests' consoles, which are there before the guests run |
 //! | `stall` | who has stopped |
 //! | `traces` | what the domains record, handed to the keeper |
 //!
 //! Nothing of the data path passes through here.
 
+mod consoles;
 mod devices;
 mod events;
 mod ports;
@@ -49,6 +51,8 @@ pub struct HostConfig {
     pub pool_frames: u32,
     /// A domain that makes no progress for so long is called stalled.
     pub stall_timeout: Duration,
+    /// The consoles of all guests.
+    pub console: ConsoleConfig,
     /// Is told of everything that is written into the store.
     pub record: Option<Sender<Record>>,
     /// What is kept of a trace that is larger than its buffers.
@@ -65,10 +69,26 @@ impl Default for HostConfig {
             mtu: 1500,
             pool_frames: 4096,
             stall_timeout: Duration::from_secs(5),
+            console: ConsoleConfig::default(),
             record: None,
             trace_mode: Mode::default(),
             trace_buffer: 8 << 20,
         }
+    }
+}
+
+/// How the toolstack makes the guests' consoles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConsoleConfig {
+    /// Where the indices of both rings start.
+    pub index_base: u32,
+    /// Bytes of output that xenconsoled keeps while nobody takes them (the key `limit`).
+    pub limit: u64,
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> Self {
+        Self { index_base: 0, limit: 1 << 20 }
     }
 }
 

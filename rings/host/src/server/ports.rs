@@ -104,6 +104,17 @@ impl Ports {
         Ok((port, fds))
     }
 
+    /// The end of a port that `owner` has already, and whom it is for.
+    pub(super) fn open(&self, owner: DomId, port: Port) -> Result<(DomId, [RawFd; 3]), Errno> {
+        let state = self.ports.get(&(owner, port)).ok_or(Errno::EINVAL)?;
+        // What a domain has bound it was given then.
+        if state.end != End::A {
+            Err(Errno::EINVAL)
+        } else {
+            Ok((state.remote, state.shared.fds(End::A)))
+        }
+    }
+
     /// `EVTCHNOP_close`.
     pub(super) fn close(&mut self, owner: DomId, port: Port) -> Result<(), Errno> {
         let closed = self.ports.remove(&(owner, port)).ok_or(Errno::EINVAL)?;
@@ -172,6 +183,16 @@ mod tests {
         let (again, _) = ports.bind_interdomain(BACK, FRONT, port).unwrap();
         assert_ne!(again, bound, "a number is never used twice");
         assert!(!words.is_closed(End::A));
+    }
+
+    #[test]
+    fn a_port_of_the_toolstack_is_opened_by_its_owner_alone() {
+        let mut ports = Ports::default();
+        let (port, [page, own, other]) = ports.alloc_unbound(FRONT, BACK).unwrap();
+        assert_eq!(ports.open(FRONT, port), Ok((BACK, [page, own, other])));
+        assert_eq!(ports.open(BACK, port), Err(Errno::EINVAL));
+        let (bound, _) = ports.bind_interdomain(BACK, FRONT, port).unwrap();
+        assert_eq!(ports.open(BACK, bound), Err(Errno::EINVAL), "it was given that when it bound");
     }
 
     #[test]

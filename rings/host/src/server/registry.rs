@@ -10,10 +10,11 @@ use std::time::Instant;
 use nix::errno::Errno;
 use rings::grant::{GrantMem, GrantPage, HOLD_LINES, Layout};
 use rings::sync::Ordering;
-use rings::{DomId, Port};
+use rings::{DomId, Pfn, Port};
 use tracer::keeper::Keeper;
 use tracer::traced;
 
+use super::consoles::Consoles;
 use super::devices::Devices;
 use super::ports::Ports;
 use super::stall::Stall;
@@ -73,6 +74,7 @@ pub(super) struct Registry {
     domains: BTreeMap<DomId, Dom>,
     ports: Ports,
     pub(super) devices: Devices,
+    consoles: Consoles,
     pub(super) xs: Xenstored,
     stall: Stall,
     segment: Segment,
@@ -92,11 +94,13 @@ impl Registry {
             xs.record_to(recorder.clone());
         }
         let devices = Devices::new(&mut xs, config.mtu);
+        let consoles = Consoles::new(config.console);
         Self {
             config,
             domains: BTreeMap::new(),
             ports: Ports::default(),
             devices,
+            consoles,
             xs,
             stall: Stall::default(),
             segment,
@@ -137,6 +141,10 @@ impl Registry {
                 self.ports.close(domid, Port(m.arg[0]))?;
                 Ok(m.answer(&[]).into())
             }
+            Kind::OpenPort => {
+                let (remote, fds) = self.ports.open(domid, Port(m.arg[0]))?;
+                Ok(Answer { fds: fds.to_vec(), ..m.answer(&[m.arg[0], remote.0.into()]).into() })
+            }
             Kind::Foreign => self.foreign(domid, m),
             Kind::Release => self.release(domid, m),
             Kind::Store => {
@@ -174,6 +182,7 @@ impl Registry {
         let layout = Layout::new(fixed + pool, GREFS);
         let memory = sealed_memfd("pvlab-memory", layout.bytes()).map_err(|_| Errno::ENOMEM)?;
         let (ours, theirs) = UnixStream::pair().map_err(|_| Errno::EMFILE)?;
+        self.consoles.prepare(&memory, &layout).ok_or(Errno::ENOMEM)?;
 
         let mut answer = Answer::from(m.answer(&[
             domid.0.into(),
@@ -202,11 +211,24 @@ impl Registry {
             goodbye: None,
         };
         self.domains.insert(domid, dom);
-        self.devices.introduce(&mut self.xs, domid);
+        self.introduce(domid, Pfn(layout.console))?;
         // Nobody listens when the lab is just ending.
         let _ = self.news.send(News::Born(info));
         *who = Some(domid);
         Ok(answer)
+    }
+
+    /// The toolstack's part of a domain's beginning.
+    fn introduce(&mut self, domid: DomId, console: Pfn) -> Result<(), Errno> {
+        self.devices.introduce(&mut self.xs, domid);
+        if domid == Consoles::back() {
+            self.consoles.introduce_back(&mut self.xs);
+            return Ok(());
+        }
+        // A console's port is there before the guest runs, so it is its first.
+        let (port, _) = self.ports.alloc_unbound(domid, Consoles::back())?;
+        self.consoles.introduce(&mut self.xs, domid, port, console);
+        Ok(())
     }
 
     fn choose(&self, wanted: u32) -> Result<DomId, Errno> {
@@ -226,7 +248,7 @@ impl Registry {
     #[traced]
     fn foreign(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let remote = domid_of(m.arg[0])?;
-        if !self.devices.serves(domid, remote) {
+        if !self.devices.serves(domid, remote) && !self.consoles.serves(domid, remote) {
             return Err(Errno::EPERM);
         }
         let dom = self.domains.get_mut(&remote).ok_or(Errno::ENOENT)?;
@@ -303,6 +325,7 @@ impl Registry {
         }
         self.xs.domain_gone(domid);
         self.devices.gone(&mut self.xs, domid);
+        self.consoles.gone(&mut self.xs, domid);
         let _ = self.news.send(News::Gone(dom.info, dom.goodbye));
     }
 

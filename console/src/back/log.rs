@@ -1,0 +1,170 @@
+//! A console's log file. What the guest wrote is written there before anybody else sees it.
+//!
+//! Optional: the time at the start of each line, and dots for escapes, so that looking at a log
+//! cannot do to a terminal what its guest wants (`--timestamp=guest`, `--replace-escape`).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rings::DomId;
+
+/// Which logs to keep, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogConfig {
+    /// A file; or a directory, in which each guest has `guest-N.log`.
+    pub path: PathBuf,
+    /// The time (UTC) at the start of each line.
+    pub timestamps: bool,
+    /// Dots instead of escapes.
+    pub replace_escape: bool,
+}
+
+/// Pure: what a guest wrote, as it stands in its log.
+#[derive(Debug)]
+pub struct LogText {
+    timestamps: bool,
+    replace_escape: bool,
+    /// The next byte begins a line.
+    at_start: bool,
+}
+
+impl LogText {
+    /// At the start of a line.
+    #[must_use]
+    pub fn new(timestamps: bool, replace_escape: bool) -> Self {
+        Self { timestamps, replace_escape, at_start: true }
+    }
+
+    /// Whether the text is what the guest wrote, unchanged.
+    fn is_plain(&self) -> bool {
+        !self.timestamps && !self.replace_escape
+    }
+
+    /// Appends `bytes`, which came at `now` since 1970, to `out` as they are logged.
+    pub fn put(&mut self, bytes: &[u8], now: Duration, out: &mut Vec<u8>) {
+        for &byte in bytes {
+            if std::mem::replace(&mut self.at_start, byte == b'\n') && self.timestamps {
+                out.extend_from_slice(stamp(now).as_bytes());
+            }
+            out.push(if self.replace_escape && byte == ESC { b'.' } else { byte });
+        }
+    }
+}
+
+const ESC: u8 = 0x1b;
+
+/// `[2026-11-21 18:39:13] `, of so long after 1970, UTC.
+fn stamp(since: Duration) -> String {
+    let seconds = since.as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March here, so that the leap day is their last; eras have 400 of them.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("[{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}] ")
+}
+
+/// One console's log file.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: File,
+    text: LogText,
+    room: Vec<u8>,
+    /// Bytes that could not be written.
+    lost: u64,
+}
+
+impl Log {
+    /// Opens it, to go on where it ends. It is for its owner's eyes: consoles show passwords.
+    pub(super) fn open(config: &LogConfig, front: DomId) -> io::Result<Self> {
+        let mut path = config.path.clone();
+        if path.is_dir() {
+            path.push(format!("guest-{front}.log"));
+        }
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        let file = file.map_err(|why| {
+            io::Error::new(why.kind(), format!("cannot write the log {}: {why}", path.display()))
+        })?;
+        let text = LogText::new(config.timestamps, config.replace_escape);
+        Ok(Self { file, text, room: Vec::new(), lost: 0 })
+    }
+
+    /// Writes what the guest wrote. A full disk does not stop a console: what cannot be logged is
+    /// counted.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        let written = if self.text.is_plain() {
+            self.file.write_all(bytes)
+        } else {
+            self.room.clear();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.text.put(bytes, now, &mut self.room);
+            self.file.write_all(&self.room)
+        };
+        if let Err(why) = written {
+            if self.lost == 0 {
+                tracing::warn!(%why, "a console's log cannot be written");
+            }
+            self.lost += bytes.len() as u64;
+        }
+    }
+
+    /// Bytes that could not be written.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_people_tell_them() {
+        for (seconds, text) in [
+            (0, "[1970-01-01 00:00:00] "),
+            (951_782_399, "[2000-02-28 23:59:59] "),
+            (951_782_400, "[2000-02-29 00:00:00] "),
+            (951_868_800, "[2000-03-01 00:00:00] "),
+            (1_795_286_353, "[2026-11-21 18:39:13] "),
+            (4_107_542_400, "[2100-03-01 00:00:00] "),
+        ] {
+            assert_eq!(stamp(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn lines_are_stamped_once_and_escapes_are_dots() {
+        let mut text = LogText::new(true, true);
+        let (mut out, now) = (Vec::new(), Duration::ZERO);
+        for part in ["one\ntw", "o\x1b[2J\n", "\n", "three"] {
+            text.put(part.as_bytes(), now, &mut out);
+        }
+        let stamp = stamp(now);
+        let expected = format!("{stamp}one\n{stamp}two.[2J\n{stamp}\n{stamp}three");
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn a_log_goes_on_where_it_ended_and_a_directory_has_one_for_each_guest() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config =
+            LogConfig { path: dir.path().into(), timestamps: false, replace_escape: false };
+        for part in [b"one\n", b"two\n"] {
+            Log::open(&config, DomId(7)).expect("a log").write(part);
+        }
+        let written = std::fs::read(dir.path().join("guest-7.log")).expect("a log");
+        assert_eq!(written, b"one\ntwo\n");
+        let nowhere = LogConfig { path: dir.path().join("no/such/file"), ..config };
+        let why = Log::open(&nowhere, DomId(7)).expect_err("no such directory").to_string();
+        assert!(why.contains("no/such/file") && why.contains("No such"), "{why}");
+    }
+}

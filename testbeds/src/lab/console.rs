@@ -1,0 +1,354 @@
+//! One console run: host, daemon, the guest that writes, its neighbours, and what came of it.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rings_host::{Host, HostConfig, News};
+
+use super::children::{Domain, LastWords};
+use super::console_summary::{failure, summarise};
+use super::net::can_write;
+use super::reader::Readers;
+use super::sample::{Pids, Sampler, What};
+use super::trace::{self, Tracing};
+use crate::cli::JsonTo;
+use crate::config::{
+    Amount, ConsoleConfig, ConsoledConfig, DaemonConfig, GuestConfig, Pictures, RunConfig,
+    SinkKind, TraceTo,
+};
+use crate::domain::{GuestReport, StopFlag};
+use crate::report::{self, Progress};
+use crate::results::{ConsoleResults, ConsoleStart, host_info};
+use crate::units::float;
+use crate::workload::console::ConsoleReport;
+
+/// Between two looks at a run.
+const LOOK: Duration = Duration::from_millis(20);
+/// Between two lines of a neighbour. No whole number of them is a period.
+const NEIGHBOURS_PACE: Duration = Duration::from_millis(47);
+
+/// Does one run and shows what came of it.
+///
+/// # Errors
+/// If the run could not take place, or was not good.
+pub fn console(
+    config: &ConsoleConfig,
+    pictures: &Pictures,
+    json: Option<&JsonTo>,
+    trace: Option<&TraceTo>,
+    stop: &StopFlag,
+) -> anyhow::Result<()> {
+    if let Some(JsonTo::File(path)) = json {
+        can_write(path)?;
+    }
+    let text = json != Some(&JsonTo::Stdout);
+    let quiet = config.run.quiet || !text;
+    if !quiet {
+        super::print(&(report::console_headline(config) + "\n"))?;
+    }
+    let (results, failure) = run(config, (quiet, text), trace, stop)?;
+    draw(&results, pictures)?;
+    match json {
+        Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
+        Some(JsonTo::File(path)) => {
+            fs::write(path, results.to_json()?)
+                .with_context(|| format!("cannot write -J {}", path.display()))?;
+            super::print(&report::console_text(&results))?;
+        }
+        None => super::print(&report::console_text(&results))?,
+    }
+    match failure {
+        Some(why) => bail!(why),
+        None => Ok(()),
+    }
+}
+
+fn draw(results: &ConsoleResults, pictures: &Pictures) -> anyhow::Result<()> {
+    if let Some(path) = &pictures.csv {
+        fs::write(path, report::csv(&results.series))
+            .with_context(|| format!("cannot write --csv {}", path.display()))?;
+    }
+    if let Some(path) = &pictures.svg {
+        let title = results.config.console.command_line();
+        fs::write(path, report::svg(&results.series, &title)?)
+            .with_context(|| format!("cannot write --svg {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Does one run. Returns its results, and why it was not good if it was not.
+fn run(
+    config: &ConsoleConfig,
+    (quiet, text): (bool, bool),
+    trace: Option<&TraceTo>,
+    stop: &StopFlag,
+) -> anyhow::Result<(ConsoleResults, Option<String>)> {
+    let machine = host_info();
+    let start = ConsoleStart::now();
+    let host = Host::start(trace::configure(host_config(config)?, trace))?;
+    let begin = |to| Tracing::begin(to, &host, &config.command_line());
+    let tracing = trace.map(begin).transpose()?;
+    let mut lab = Lab::start(config, host)?;
+    let outcome = lab
+        .watch(config, quiet, stop)
+        .and_then(|guests| lab.end_daemon().map(|consoles| (guests, consoles)));
+    if let Some(tracing) = tracing {
+        tracing.end();
+        lab.end_domains();
+        let told = tracing.write()?;
+        if text {
+            super::print(&told)?;
+        }
+    }
+    let (guests, consoles) = outcome?;
+    let (summary, figures) =
+        summarise(config, &guests, &consoles, lab.sampler.cpu(), lab.sampler.peak_bytes());
+    let why = failure(config, &guests, &consoles);
+    let series = guests.into_iter().find(|guest| guest.domid == 1).map(|guest| guest.writer.series);
+    let results = ConsoleResults {
+        start,
+        intervals: std::mem::take(lab.sampler.intervals()),
+        config: config.clone().into(),
+        summary,
+        console: figures,
+        series: series.unwrap_or_default(),
+        host: machine,
+    };
+    Ok((results, why))
+}
+
+/// The host of a console lab.
+pub(super) fn host_config(config: &ConsoleConfig) -> anyhow::Result<HostConfig> {
+    Ok(HostConfig {
+        dir: config.run.dir.clone(),
+        guests: u16::try_from(config.neighbours + 1)?,
+        stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
+        console: rings_host::ConsoleConfig {
+            index_base: config.run.index_base,
+            limit: config.buffer,
+        },
+        ..HostConfig::default()
+    })
+}
+
+/// Starts the daemon's process.
+pub(super) fn start_daemon(daemon: &DaemonConfig, run: &RunConfig) -> anyhow::Result<Domain> {
+    // It serves until it is told to end.
+    let run = RunConfig { amount: RunConfig::default().amount, ..run.clone() };
+    Domain::start("consoled", &ConsoledConfig { daemon: daemon.clone(), run }.to_args())
+}
+
+/// The arguments of a guest that is a shell.
+pub(super) fn shell_args(run: &RunConfig) -> Vec<String> {
+    run.to_args("console-guest")
+}
+
+/// Fails with what a child said last, if it has ended.
+pub(super) fn must_live(child: &mut Domain) -> anyhow::Result<()> {
+    let Some(how) = child.ended() else { return Ok(()) };
+    let (name, pid) = (child.name(), child.pid());
+    match child.last_words::<()>() {
+        LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
+        _ => bail!("{name} (process {pid}) died: {how}"),
+    }
+}
+
+struct Lab {
+    // Children first: they end before their host does.
+    guests: Vec<Domain>,
+    daemon: Domain,
+    readers: Readers,
+    sampler: Sampler,
+    host: Host,
+}
+
+impl Lab {
+    fn start(config: &ConsoleConfig, host: Host) -> anyhow::Result<Self> {
+        let mut run = config.run.clone();
+        run.dir = Some(host.dir().to_owned());
+        (run.quiet, run.index_base) = (true, 0);
+        let daemon = start_daemon(&config.daemon, &run)?;
+        // The first to register is domain 1, whose lines the run is about.
+        let mut guests = vec![Domain::start("console-guest", &config.guest.to_args(&run))?];
+        let registered = |host: &Host| loop {
+            match host.news(Duration::from_secs(10)) {
+                Some(News::Born(who)) if who.domid.0 == 1 => break,
+                Some(_) => {}
+                None => break,
+            }
+        };
+        if config.neighbours > 0 {
+            registered(&host);
+        }
+        let quiet = GuestConfig {
+            pace_ns: u64::try_from(NEIGHBOURS_PACE.as_nanos())?,
+            len: config.guest.len,
+            ..GuestConfig::default()
+        };
+        // They write until they are told to end.
+        let endless = RunConfig { amount: Amount::Count(u64::MAX >> 8), warmup: 0.0, ..run };
+        for _ in 0..config.neighbours {
+            guests.push(Domain::start("console-guest", &quiet.to_args(&endless))?);
+        }
+        let pids = Pids { front: vec![guests[0].pid()], back: vec![daemon.pid()] };
+        let what = What {
+            per_op: Some(config.guest.len as u64),
+            warmup: config.run.warmup,
+            interval: config.run.interval,
+        };
+        let sampler = Sampler::new(host.segment().clone(), pids, what);
+        let readers = match config.daemon.sink {
+            SinkKind::Pty => Readers::start(host.dir(), config.neighbours + 1)?,
+            _ => Readers::none(),
+        };
+        Ok(Self { guests, daemon, readers, sampler, host })
+    }
+
+    /// Waits until every guest has ended, and collects what they report.
+    fn watch(
+        &mut self,
+        config: &ConsoleConfig,
+        quiet: bool,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Vec<GuestReport>> {
+        let progress = Progress::new(&report::console_what(config), config.run.amount, quiet);
+        let lines = config.run.interval.is_some() && !quiet;
+        if lines {
+            progress.print("[ ID] Interval           Transfer     Rate")?;
+        }
+        let mut reports = Vec::new();
+        while !self.guests.is_empty() {
+            self.news(stop)?;
+            self.stopped(config)?;
+            if let Some(interval) = self.sampler.look()
+                && lines
+            {
+                let span = &interval.sum;
+                let rate = float(span.bytes) / span.seconds.max(1e-9) / 1e3;
+                progress.print(&format!(
+                    "[SUM] {:>6.2}-{:<6.2} sec  {:>7} Bytes  {rate:.1} KB/s",
+                    span.start, span.end, span.bytes
+                ))?;
+            }
+            self.show(&progress);
+            must_live_until(&mut self.daemon, stop)?;
+            self.reap(&mut reports)?;
+        }
+        drop(progress);
+        Ok(reports)
+    }
+
+    /// What the host has to tell about the domains, waiting a little for it.
+    fn news(&mut self, stop: &StopFlag) -> anyhow::Result<()> {
+        if stop.is_set() {
+            bail!("interrupted");
+        }
+        match self.host.news(LOOK) {
+            Some(News::Stalled(who)) => bail!(
+                "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
+                who.domid,
+                who.name,
+                who.pid
+            ),
+            Some(News::Gone(who, None)) => {
+                let how = self.how_ended(who.pid);
+                bail!("domain {} ({}, process {}) died: {how}", who.domid, who.name, who.pid)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks for processes that were stopped before the host knew them.
+    fn stopped(&mut self, config: &ConsoleConfig) -> anyhow::Result<()> {
+        // What the host can see it says first, and with the domain's number.
+        let timeout = Duration::from_secs_f64(config.run.stall_timeout) + LOOK * 25;
+        for domain in self.guests.iter_mut().chain([&mut self.daemon]) {
+            if domain.stopped_for(timeout) {
+                let (name, pid) = (domain.name(), domain.pid());
+                bail!("{name} (process {pid}) has stalled: it was stopped before it registered");
+            }
+        }
+        Ok(())
+    }
+
+    fn how_ended(&mut self, pid: i32) -> String {
+        let domain = self.guests.iter_mut().chain([&mut self.daemon]).find(|d| d.pid() == pid);
+        let ended = domain.and_then(|d| {
+            // The connection may have closed a moment before the process is to be waited for.
+            (0..50).find_map(|_| {
+                std::thread::sleep(Duration::from_millis(2));
+                d.ended()
+            })
+        });
+        ended.unwrap_or_else(|| "it closed its connection to the host".into())
+    }
+
+    fn show(&self, progress: &Progress) {
+        let (bytes, lines) = self.sampler.done();
+        let elapsed = self.sampler.elapsed();
+        let rate = float(bytes) / elapsed.as_secs_f64().max(1e-3) / 1e3;
+        progress.update(elapsed, lines, &format!("{rate:.1} KB/s"));
+    }
+
+    /// Takes the reports of guests that have ended. The neighbours do when the first one has.
+    fn reap(&mut self, reports: &mut Vec<GuestReport>) -> anyhow::Result<()> {
+        let mut at = 0;
+        while at < self.guests.len() {
+            let Some(how) = self.guests[at].ended() else {
+                at += 1;
+                continue;
+            };
+            let mut guest = self.guests.remove(at);
+            let (name, pid) = (guest.name(), guest.pid());
+            match guest.last_words() {
+                LastWords::Report(report) => reports.push(*report),
+                LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
+                LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
+            }
+            if reports.iter().any(|report| report.domid == 1) {
+                self.guests.iter_mut().for_each(Domain::ask_to_end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the daemon to end, and takes its report: all that was written has been read.
+    fn end_daemon(&mut self) -> anyhow::Result<Vec<ConsoleReport>> {
+        self.daemon.ask_to_end();
+        self.daemon.end();
+        self.readers.end();
+        let (name, pid) = (self.daemon.name(), self.daemon.pid());
+        match self.daemon.last_words() {
+            LastWords::Report(report) => Ok(*report),
+            LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
+            LastWords::Nothing => bail!("{name} (process {pid}) does not report"),
+        }
+    }
+}
+
+impl Lab {
+    /// Ends what still runs, all at once: one that waits for another would only wait longer.
+    fn end_domains(&mut self) {
+        self.guests.iter_mut().chain([&mut self.daemon]).for_each(Domain::wake_to_end);
+        self.guests.iter_mut().chain([&mut self.daemon]).for_each(Domain::end);
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.end_domains();
+    }
+}
+
+/// As [`must_live`], unless everything is to end.
+fn must_live_until(child: &mut Domain, stop: &StopFlag) -> anyhow::Result<()> {
+    if child.ended().is_some() {
+        // Ctrl-C reaches every process of the lab, and theirs may be the quicker ones.
+        std::thread::sleep(LOOK);
+        if stop.is_set() {
+            bail!("interrupted");
+        }
+    }
+    must_live(child)
+}

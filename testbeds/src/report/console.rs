@@ -1,0 +1,221 @@
+//! The text of a console run.
+
+use super::numbers::{per_op, scaled, thousands, three_digits};
+use super::options::cost_sentence;
+use super::stairs::first_second;
+use super::table::{HEAD, grid};
+use crate::config::{Amount, ConsoleConfig, EventRate, SinkKind, format_cpus};
+use crate::results::{ConsoleFigures, ConsoleResults, Latency};
+use crate::workload::console::Spread;
+
+/// Who runs where, and what holds them: the first line of a run.
+#[must_use]
+pub fn console_headline(config: &ConsoleConfig) -> String {
+    let guests = match config.neighbours {
+        0 => "domain 1 (console-guest)".to_owned(),
+        more => format!("domains 1-{} (console-guest)", more + 1),
+    };
+    let limit = match config.daemon.limit {
+        EventRate::Off => "no limit".to_owned(),
+        limit @ EventRate::Of(..) => format!("limit {limit}"),
+    };
+    let (back, front) = (format_cpus(&config.run.back_cpus), format_cpus(&config.run.front_cpus));
+    let sink = &config.daemon.sink;
+    format!(
+        "pvlab: domain 0 (consoled) on CPU {back}, {guests} on CPU {front}, {limit}, sink {sink}"
+    )
+}
+
+/// What a run does, in a few words: the name of its row.
+#[must_use]
+pub fn console_what(config: &ConsoleConfig) -> String {
+    let checked = if config.run.verify { ", every one checked" } else { "" };
+    format!("{}-byte lines{checked}", thousands(config.guest.len as u64))
+}
+
+/// Everything about one run.
+#[must_use]
+pub fn console_text(results: &ConsoleResults) -> String {
+    let config = &results.config.console;
+    let mut text = format!("{}\n", console_headline(config));
+    let row = [console_what(config)].into_iter().chain(cells(results));
+    text += &grid(HEAD, [row].into_iter());
+    let mut lines = vec![volume(results)];
+    lines.extend(limited(&results.console));
+    lines.push(held(&results.console));
+    lines.extend(read(&results.console));
+    lines.push(rings(results));
+    lines.extend(first_second(&results.series));
+    lines.push(cost_sentence(&config.run));
+    if results.host.oversubscribed {
+        lines
+            .push("other programs wanted the CPUs when this began: the figures are suspect".into());
+    }
+    for line in lines {
+        text += &format!("  {line}\n");
+    }
+    text += &format!("  configuration:\n    {}\n", settings(config));
+    text += &format!("  repeat:  {}\n", config.command_line());
+    text
+}
+
+fn cells(results: &ConsoleResults) -> [String; 5] {
+    let summary = &results.summary;
+    let latency = |us: Latency| format!("{} / {} us", three_digits(us.p50), three_digits(us.p99));
+    let cpu = summary.cpu.map(|cpu| format!("{:.1} / {:.1}", cpu.front, cpu.back));
+    [
+        rate(&results.console),
+        summary.latency_us.map(latency).unwrap_or_default(),
+        summary.notifies_per_op.map(|n| format!("{n:.2}")).unwrap_or_default(),
+        summary.cycles_per_op.map(per_op).unwrap_or_default(),
+        cpu.unwrap_or_default(),
+    ]
+}
+
+/// `12.3 KB/s, 2.05 k/s`.
+fn rate(figures: &ConsoleFigures) -> String {
+    let (bytes, prefix) = scaled(figures.kb_per_s * 1e3);
+    // Kilobytes of 1,000 bytes are written so in everything that is told of consoles.
+    let prefix = if prefix == "k" { "K" } else { prefix };
+    let (lines, thousand) = scaled(figures.messages_per_s);
+    format!("{bytes} {prefix}B/s, {lines} {thousand}/s")
+}
+
+fn volume(results: &ConsoleResults) -> String {
+    let (summary, figures) = (&results.summary, &results.console);
+    let mut parts = vec![
+        format!("{} lines", thousands(summary.ops.unwrap_or(0))),
+        format!("{} bytes read", thousands(summary.bytes.unwrap_or(0))),
+    ];
+    if let Some(checked) = summary.bytes_verified {
+        parts.push(format!("{} bytes checked", thousands(checked)));
+    }
+    parts.push(format!("{} lost", thousands(summary.lost.unwrap_or(0))));
+    if figures.discarded_bytes > 0 {
+        let discarded = thousands(figures.discarded_bytes);
+        parts.push(format!("{discarded} bytes discarded that nobody took"));
+    }
+    parts.push(format!("{} errors", thousands(summary.errors.unwrap_or(0))));
+    format!("{:.2} s: {}", summary.seconds, parts.join(", "))
+}
+
+fn limited(figures: &ConsoleFigures) -> Option<String> {
+    (figures.events > 0).then(|| {
+        let mut text = format!(
+            "limit: {} events taken, {:.1} a second, {} bytes each; port left masked {} times",
+            thousands(figures.events),
+            figures.events_per_s,
+            per_op(figures.bytes_per_drain),
+            thousands(figures.limited),
+        );
+        if figures.period_ms.count > 0 {
+            text += &format!(", periods of {} ms", spread(&figures.period_ms));
+        }
+        text
+    })
+}
+
+fn held(figures: &ConsoleFigures) -> String {
+    let stalls = &figures.stalls;
+    let gap = format!("longest gap {} ms", three_digits(figures.longest_gap_ms));
+    if stalls.held_ms.count == 0 {
+        return format!("guest: never held for 20 ms, {gap}");
+    }
+    let mut text = format!(
+        "guest: held {} times for {} ms, {gap}",
+        thousands(stalls.held_ms.count),
+        spread(&stalls.held_ms)
+    );
+    if stalls.period_ms.count > 0 {
+        text +=
+            &format!("; every {} ms, {:.0} lines", spread(&stalls.period_ms), stalls.messages.mean);
+    }
+    text
+}
+
+/// `200.1 (199.9-200.6)`.
+fn spread(ms: &Spread) -> String {
+    format!("{:.1} ({:.1}-{:.1})", ms.mean, ms.min, ms.max)
+}
+
+fn read(figures: &ConsoleFigures) -> Vec<String> {
+    let ms = |us: Option<Latency>| {
+        let us = us?;
+        Some(format!(
+            "p50 {:.2}, p99 {:.2}, max {:.2} ms",
+            us.p50 / 1e3,
+            us.p99 / 1e3,
+            us.max / 1e3
+        ))
+    };
+    let own = ms(figures.read_us).map(|text| format!("from a line to its being read: {text}"));
+    let others = figures.neighbours.as_ref().map(|others| {
+        let text = ms(others.read_us).unwrap_or_else(|| "none was read".into());
+        let (count, lines) = (others.count, thousands(others.messages));
+        format!("{count} neighbours, {lines} lines; from a line to its being read: {text}")
+    });
+    own.into_iter().chain(others).collect()
+}
+
+fn rings(results: &ConsoleResults) -> String {
+    let s = &results.summary;
+    let count = |value: Option<u64>| thousands(value.unwrap_or(0));
+    format!(
+        "ring: full {} times, {} sends met a pending or masked port, {} wake-ups, {} allocations and {} system calls per line",
+        count(s.ring_full),
+        count(s.notifies_suppressed),
+        count(s.wakeups),
+        per_op(s.allocs_per_op.unwrap_or(0.0)),
+        per_op(s.syscalls_per_op.unwrap_or(0.0)),
+    )
+}
+
+/// Every option as `name=value`.
+fn settings(config: &ConsoleConfig) -> String {
+    use crate::config::word;
+    let run = &config.run;
+    let (limit, amount) = match run.amount {
+        Amount::Seconds(seconds) => ("t", format!("{seconds}s")),
+        Amount::Count(count) => ("messages", count.to_string()),
+    };
+    let charged = run.cost.to_string();
+    let mut all = vec![
+        (limit, amount),
+        ("warmup", format!("{}s", run.warmup)),
+        ("len", config.guest.len.to_string()),
+        ("on-full", word(&config.guest.on_full)),
+        ("pace", format!("{}ns", config.guest.pace_ns)),
+        ("think", format!("{}ns", run.think_ns)),
+        ("limit", config.daemon.limit.to_string()),
+        ("sink", config.daemon.sink.to_string()),
+        ("daemon-think", format!("{}ns", config.daemon.daemon_think_ns)),
+        ("neighbours", config.neighbours.to_string()),
+        ("wait", word(&run.wait)),
+        ("spin", format!("{}us", run.spin_us)),
+        ("verify", if run.verify { "on" } else { "off" }.to_owned()),
+        ("cost", if charged.is_empty() { "0".to_owned() } else { charged }),
+        ("index-base", format!("{:#x}", run.index_base)),
+        ("A", format!("{},{}", format_cpus(&run.front_cpus), format_cpus(&run.back_cpus))),
+        ("nice", format!("{},{}", run.nice_front, run.nice_back)),
+        ("stall-timeout", format!("{}s", run.stall_timeout)),
+    ];
+    if config.daemon.sink == SinkKind::Pty {
+        all.push(("overflow", word(&config.daemon.overflow)));
+        all.push(("buffer", config.buffer.to_string()));
+    }
+    let words: Vec<_> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut lines = vec![String::new()];
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
+                line.push_str(if line.is_empty() { "" } else { " " });
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines.join("\n    ")
+}
+
+/// Columns of running text.
+const WIDTH: usize = 100;

@@ -1,0 +1,193 @@
+//! A console that the daemon serves, and looks at what its guest writes.
+
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use console::back::Session;
+use rings::DomainError;
+use rings::worker::Task;
+use rings_host::{EpollWaiter, HostDomain};
+use serde::{Deserialize, Serialize};
+
+use super::lines::{Check, Checked};
+use super::printer::Printer;
+use super::series::Spread;
+use crate::counters::Counters;
+use crate::workload::{Job, SideReport};
+
+/// What the daemon found at one console.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ConsoleReport {
+    /// Whose.
+    pub domid: u16,
+    /// Bytes that the guest wrote.
+    pub bytes: u64,
+    /// Events taken against the limit.
+    pub events: u64,
+    /// Times the ring was drained of something.
+    pub drains: u64,
+    /// Times the port was left masked.
+    pub limited: u64,
+    /// Lengths of the periods of the limit.
+    pub period_ms: Spread,
+    /// Bytes that a terminal or a log did not take.
+    pub lost: u64,
+    /// Looks at indices that cannot be.
+    pub illegal: u64,
+    /// What its worker counted while it served it.
+    pub counters: Counters,
+    /// Its lines, if they were to be checked.
+    pub checked: Option<Checked>,
+}
+
+/// What is made of a guest's bytes as they come.
+#[derive(Debug)]
+enum Look {
+    /// Nothing.
+    Away,
+    /// They are numbered lines.
+    Check(Check),
+    /// They are to be seen.
+    Print(Printer),
+}
+
+impl Look {
+    #[inline(always)]
+    fn at(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Away => {}
+            Self::Check(check) => check.look(bytes),
+            Self::Print(printer) => printer.take(bytes),
+        }
+    }
+}
+
+/// One console, as a job.
+#[derive(Debug)]
+pub struct Served {
+    session: Session<HostDomain>,
+    look: Look,
+    tell: Sender<ConsoleReport>,
+}
+
+impl Served {
+    /// Serves this console; with a length, its guest writes numbered lines of so many bytes, which are
+    /// checked; with `print` its lines go to stderr. What it finds goes to `tell` when it ends.
+    pub fn new(
+        session: Session<HostDomain>,
+        check: Option<usize>,
+        print: bool,
+        tell: Sender<ConsoleReport>,
+    ) -> Self {
+        let look = match check {
+            Some(len) => Look::Check(Check::new(len)),
+            None if print => Look::Print(Printer::new(session.front().0)),
+            None => Look::Away,
+        };
+        Self { session, look, tell }
+    }
+
+    fn report(&self) -> ConsoleReport {
+        let stats = self.session.stats();
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let periods = &stats.periods;
+        ConsoleReport {
+            domid: self.session.front().0,
+            bytes: stats.bytes,
+            events: stats.events,
+            drains: stats.drains,
+            limited: stats.limited,
+            period_ms: Spread {
+                count: periods.count,
+                mean: ms(periods.sum) / (periods.count.max(1) as f64),
+                min: ms(periods.min),
+                max: ms(periods.max),
+            },
+            lost: self.session.outlet().lost(),
+            illegal: stats.illegal,
+            counters: self.counters(),
+            checked: match &self.look {
+                Look::Check(check) => Some(check.checked),
+                Look::Print(_) | Look::Away => None,
+            },
+        }
+    }
+}
+
+impl Task for Served {
+    fn work(&mut self) -> bool {
+        let Self { session, look, .. } = self;
+        session.work(&mut |bytes| look.at(bytes))
+    }
+
+    fn arm(&mut self, now: Instant) -> bool {
+        self.session.arm(now)
+    }
+
+    fn disarm(&mut self) -> bool {
+        self.session.disarm()
+    }
+
+    fn settle(&mut self, worked: bool, now: Instant) {
+        self.session.settle(worked, now);
+    }
+
+    fn patience(&self, now: Instant) -> Duration {
+        self.session.patience(now)
+    }
+
+    fn finished(&self) -> bool {
+        self.session.closed()
+    }
+}
+
+impl Job for Served {
+    fn counters(&self) -> Counters {
+        let (stats, events) = (self.session.stats(), self.session.events());
+        Counters {
+            payload: stats.bytes,
+            bytes_in: stats.bytes,
+            frames_in: stats.drains,
+            lost: self.session.outlet().lost(),
+            notifies: events.rung,
+            suppressed: events.merged,
+            copied_bytes: stats.bytes + stats.typed,
+            syscalls: events.rung,
+            storm_delays: self.session.storm_delays(),
+            events: stats.events,
+            limited: stats.limited,
+            ..Counters::default()
+        }
+    }
+
+    // That a guest has gone is no failure of its console.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
+    fn begun(&self) -> bool {
+        self.session.stats().bytes > 0
+    }
+
+    fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
+        self.session.watch(waiter)
+    }
+
+    fn unwatch(&self, waiter: &mut EpollWaiter) {
+        self.session.unwatch(waiter);
+    }
+
+    fn finish(mut self: Box<Self>) -> SideReport {
+        let Self { session, look, .. } = &mut *self;
+        session.drain_all(&mut |bytes| look.at(bytes));
+        if let Look::Print(printer) = look {
+            printer.end();
+        }
+        let report = self.report();
+        let counters = self.counters();
+        self.session.close();
+        // Whoever collects has gone if the daemon ends; then nobody wants to know.
+        let _ = self.tell.send(report);
+        SideReport { bytes: counters.payload, counters, ..SideReport::default() }
+    }
+}

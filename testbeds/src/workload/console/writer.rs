@@ -1,0 +1,395 @@
+//! A guest that writes numbered lines, as fast as its console takes them or one now and then.
+
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use console::front::Console;
+use rings::DomainError;
+use rings::bytes::IllegalIndex;
+use rings::worker::Task;
+use rings_host::{EpollWaiter, HostDomain};
+use serde::{Deserialize, Serialize};
+use tracer::clock::{cycles, cycles_per_us};
+
+use super::lines::Lines;
+use super::series::{STALL_US, Series, Stalls};
+use crate::config::{Amount, GuestConfig, OnFull, RunConfig};
+use crate::counters::Counters;
+use crate::results::Latencies;
+use crate::workload::{Job, SideReport, think};
+
+/// Lines in one turn.
+const BUDGET: u32 = 64;
+
+/// What a writer found, beside what every job reports.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct WriterReport {
+    /// Lines over time.
+    pub series: Series,
+    /// When it was held.
+    pub stalls: Stalls,
+    /// The longest time from one line to the next, thinking and pacing apart. Microseconds.
+    pub longest_us: u64,
+    /// All lines ever put, warm-up included.
+    pub all_lines: u64,
+    /// Times from a line to its being read, where lines are paced.
+    pub read: Option<Latencies>,
+    /// Whether all of it was read in the end.
+    pub flushed: bool,
+}
+
+/// The writer.
+#[derive(Debug)]
+pub struct Writer {
+    console: Console<HostDomain>,
+    lines: Lines,
+    config: GuestConfig,
+    think_ns: u64,
+    /// Bytes of the line that are in the ring.
+    put: usize,
+    /// The ring is full, and we have counted that.
+    held: bool,
+    clock: Clock,
+    counted: Counted,
+    report: WriterReport,
+    latencies: Latencies,
+    /// The oldest line that was not read when we last looked: when it was written.
+    unread_since: Option<u64>,
+    due: Option<Instant>,
+    lie: Option<IllegalIndex>,
+    state: State,
+    tell: Sender<WriterReport>,
+}
+
+/// When things happen, in cycles.
+#[derive(Debug)]
+struct Clock {
+    amount: Amount,
+    warmup_us: u64,
+    /// The start of measuring; of everything while it warms up. None before somebody reads.
+    start: Option<u64>,
+    /// The end of the last line.
+    last: u64,
+}
+
+/// What was done since measuring began.
+#[derive(Debug, Default)]
+struct Counted {
+    warm: bool,
+    lines: u64,
+    bytes: u64,
+    dropped: u64,
+    puts: u64,
+    full: u64,
+    /// Bytes read of what was written before measuring began come first.
+    unread_at_start: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nobody reads yet.
+    Waits,
+    Writes,
+    /// Everything is written; so many bytes had been read, after so many microseconds.
+    Drains {
+        read: u64,
+        us: u64,
+    },
+    Done {
+        read: u64,
+        us: u64,
+    },
+}
+
+impl Writer {
+    /// A writer on this console. What it finds goes to `tell` when it ends.
+    pub fn new(
+        console: Console<HostDomain>,
+        config: &GuestConfig,
+        run: &RunConfig,
+        tell: Sender<WriterReport>,
+    ) -> Self {
+        let warmup_us = u64::try_from(Duration::from_secs_f64(run.warmup).as_micros()).unwrap_or(0);
+        Self {
+            console,
+            lines: Lines::new(config.len),
+            config: config.clone(),
+            think_ns: run.think_ns,
+            put: 0,
+            held: false,
+            clock: Clock { amount: run.amount, warmup_us, start: None, last: 0 },
+            counted: Counted { warm: warmup_us > 0, ..Counted::default() },
+            report: WriterReport {
+                read: (config.pace_ns > 0).then(Latencies::new),
+                ..WriterReport::default()
+            },
+            latencies: Latencies::new(),
+            unread_since: None,
+            due: None,
+            lie: None,
+            state: State::Waits,
+            tell,
+        }
+    }
+
+    /// Writes lines while it can; `false` if it can do nothing now.
+    fn write(&mut self) -> Result<bool, IllegalIndex> {
+        let mut worked = false;
+        for _ in 0..BUDGET {
+            if self.put == 0 && !self.begin_line()? {
+                return Ok(worked);
+            }
+            let put = self.console.put(&self.lines.line()[self.put..])?;
+            worked |= put > 0;
+            self.counted.puts += u64::from(put > 0);
+            self.put += put;
+            if self.put < self.lines.line().len() {
+                // However often we look, it is full once.
+                self.counted.full += u64::from(!std::mem::replace(&mut self.held, true));
+                return Ok(worked);
+            }
+            self.held = false;
+            self.end_line();
+            if self.is_over() {
+                self.stop()?;
+                return Ok(true);
+            }
+        }
+        Ok(worked)
+    }
+
+    /// Before a line: `false` if it is not to be written now.
+    #[inline]
+    fn begin_line(&mut self) -> Result<bool, IllegalIndex> {
+        if self.config.pace_ns > 0 && !self.is_due() {
+            return Ok(false);
+        }
+        if self.think_ns > 0 || self.config.pace_ns > 0 {
+            think(self.think_ns);
+            self.clock.last = cycles();
+        }
+        while self.config.on_full == OnFull::Drop && self.console.room()? < self.lines.line().len()
+        {
+            self.drop_line();
+            if self.is_over() {
+                self.stop()?;
+                return Ok(false);
+            }
+            if self.config.pace_ns > 0 {
+                return Ok(false);
+            }
+            think(self.think_ns);
+        }
+        Ok(true)
+    }
+
+    /// Whether it is time for the next line. Lines that are late are not made up for.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = *self.due.get_or_insert(now);
+        if now < due {
+            return false;
+        }
+        let pace = Duration::from_nanos(self.config.pace_ns);
+        self.due = Some((due + pace).max(now));
+        true
+    }
+
+    fn drop_line(&mut self) {
+        self.counted.dropped += 1;
+        self.lines.advance();
+        self.clock.last = cycles();
+    }
+
+    #[inline]
+    fn end_line(&mut self) {
+        let now = cycles();
+        let (start, per_us) = (*self.clock.start.get_or_insert(now), cycles_per_us());
+        let took = now.saturating_sub(self.clock.last);
+        self.clock.last = now;
+        self.put = 0;
+        self.lines.advance();
+        self.counted.lines += 1;
+        self.counted.bytes += self.lines.line().len() as u64;
+        self.report.all_lines += 1;
+        let us = now.saturating_sub(start) / per_us;
+        self.report.series.add(us);
+        self.latencies.record(took * 1000 / per_us);
+        let took_us = took / per_us;
+        self.report.longest_us = self.report.longest_us.max(took_us);
+        if took_us >= STALL_US {
+            self.report.stalls.add(us, took_us, self.counted.lines);
+        }
+        if self.config.pace_ns > 0 {
+            self.unread_since.get_or_insert(now);
+        }
+        if self.counted.warm && us >= self.clock.warmup_us {
+            self.end_warmup(now);
+        }
+    }
+
+    #[cold]
+    fn end_warmup(&mut self, now: u64) {
+        self.clock.start = Some(now);
+        let unread = self.console.unread().unwrap_or(0) as u64;
+        self.counted = Counted { unread_at_start: unread, ..Counted::default() };
+        self.latencies.clear();
+        let WriterReport { all_lines, read, .. } = std::mem::take(&mut self.report);
+        self.report = WriterReport { all_lines, read, ..WriterReport::default() };
+        if let Some(read) = &mut self.report.read {
+            read.clear();
+        }
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        self.clock.start.map_or(0, |start| self.clock.last.saturating_sub(start) / cycles_per_us())
+    }
+
+    fn is_over(&self) -> bool {
+        if self.counted.warm {
+            return false;
+        }
+        match self.clock.amount {
+            Amount::Count(count) => self.counted.lines + self.counted.dropped >= count,
+            Amount::Seconds(seconds) => {
+                Duration::from_micros(self.elapsed_us()).as_secs_f64() >= seconds
+            }
+        }
+    }
+
+    /// All is written: what has been read by now is what the run has moved.
+    fn stop(&mut self) -> Result<(), IllegalIndex> {
+        let unread = self.console.unread()? as u64;
+        let read = (self.counted.bytes + self.counted.unread_at_start).saturating_sub(unread);
+        self.state = State::Drains { read, us: self.elapsed_us() };
+        Ok(())
+    }
+
+    /// Looks whether lines have been read meanwhile.
+    fn look(&mut self) -> Result<bool, IllegalIndex> {
+        match self.state {
+            State::Waits if self.console.connected() && !self.console.closed() => {
+                self.state = State::Writes;
+                self.clock.last = cycles();
+                self.clock.start = Some(self.clock.last);
+                return Ok(true);
+            }
+            State::Drains { read, us } if self.console.unread()? == 0 => {
+                self.state = self.done(read, us);
+                self.report.flushed = true;
+            }
+            _ => {}
+        }
+        if let (Some(since), Some(read)) = (self.unread_since, &mut self.report.read)
+            && self.console.unread()? == 0
+        {
+            let ns = cycles().saturating_sub(since) * 1000 / cycles_per_us();
+            read.record(ns);
+            self.unread_since = None;
+        }
+        Ok(false)
+    }
+
+    /// Everything is read. A time is over when it is over; a number of lines when all of them are read.
+    fn done(&mut self, read: u64, us: u64) -> State {
+        if matches!(self.clock.amount, Amount::Seconds(_)) {
+            return State::Done { read, us };
+        }
+        self.clock.last = cycles();
+        let read = self.counted.bytes + self.counted.unread_at_start;
+        State::Done { read, us: self.elapsed_us() }
+    }
+
+    fn turn(&mut self) -> Result<bool, IllegalIndex> {
+        let began = self.look()?;
+        if self.state == State::Writes { Ok(self.write()? || began) } else { Ok(began) }
+    }
+}
+
+impl Task for Writer {
+    fn work(&mut self) -> bool {
+        match self.turn() {
+            Ok(worked) => worked,
+            Err(lie) => {
+                self.lie = Some(lie);
+                false
+            }
+        }
+    }
+
+    fn arm(&mut self, _: Instant) -> bool {
+        self.console.arm()
+    }
+
+    fn disarm(&mut self) -> bool {
+        self.console.disarm()
+    }
+
+    // The daemon's events are as many as its limit lets it send.
+    fn settle(&mut self, _: bool, _: Instant) {}
+
+    fn patience(&self, now: Instant) -> Duration {
+        match (self.state, self.due) {
+            (State::Writes, Some(due)) => due.saturating_duration_since(now),
+            _ => Duration::MAX,
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.lie.is_some() || matches!(self.state, State::Done { .. })
+    }
+}
+
+impl Job for Writer {
+    fn counters(&self) -> Counters {
+        let events = self.console.events();
+        Counters {
+            frames_out: self.counted.lines,
+            bytes_out: self.counted.bytes,
+            dropped: self.counted.dropped,
+            pushes: self.counted.puts,
+            pushed: self.counted.lines,
+            notifies: events.rung,
+            suppressed: events.merged,
+            ring_full: self.counted.full,
+            copied_bytes: self.counted.bytes,
+            syscalls: events.rung,
+            ..Counters::default()
+        }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.lie.map(|lie| format!("xenconsoled lies: {lie}"))
+    }
+
+    fn begun(&self) -> bool {
+        self.clock.start.is_some() && !self.counted.warm
+    }
+
+    fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
+        self.console.watch(waiter)
+    }
+
+    fn unwatch(&self, waiter: &mut EpollWaiter) {
+        self.console.unwatch(waiter);
+    }
+
+    fn finish(self: Box<Self>) -> SideReport {
+        let (read, us) = match self.state {
+            State::Drains { read, us } | State::Done { read, us } => (read, us),
+            State::Waits | State::Writes => (0, self.elapsed_us()),
+        };
+        let report = SideReport {
+            bytes: read,
+            ops: self.counted.lines,
+            lost: self.counted.dropped,
+            seconds: Duration::from_micros(us).as_secs_f64(),
+            counters: self.counters(),
+            latencies: Some(self.latencies),
+            ..SideReport::default()
+        };
+        // Whoever started us may have gone; then nobody wants to know.
+        let _ = self.tell.send(self.report);
+        report
+    }
+}

@@ -1,0 +1,209 @@
+//! What if a guest dies while it writes, or the daemon while it reads? What was in the ring is read,
+//! nobody hangs, one line says what happened, nothing is left behind.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Process, Scratch, WATCHDOG, within};
+use console::front::Console;
+use nix::sys::signal::Signal;
+use rings::cost::CostNs;
+use rings::store::{Nodes, XsClient};
+use rings_host::{Connect, HostDomain, UnixTransport};
+
+/// A host by hand.
+fn host(scratch: &Scratch) -> Process {
+    let host = scratch.start(&["host", "--dir", &scratch.text("lab"), "--stall-timeout", "100s"]);
+    let there = scratch.path("lab/host.sock");
+    assert!(within(WATCHDOG, || there.exists()), "no host");
+    host
+}
+
+/// A daemon by hand that writes to this file.
+fn consoled(scratch: &Scratch, log: &str, more: &[&str]) -> Process {
+    let (dir, sink) = (scratch.text("lab"), format!("file={log}"));
+    scratch.start(&[&["consoled", "--dir", &dir, "--sink", &sink], more].concat())
+}
+
+/// This process as a guest.
+fn guest(scratch: &Scratch) -> HostDomain {
+    HostDomain::connect(&Connect {
+        dir: scratch.path("lab"),
+        domid: None,
+        pool_frames: 1,
+        name: "test".into(),
+        cost: CostNs::default(),
+    })
+    .expect("a guest")
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Waits until the file holds this.
+fn assert_logged(log: &str, expected: &str) {
+    let logged = within(WATCHDOG, || text(log).len() >= expected.len());
+    let (found, wanted) = (text(log), expected.len());
+    assert!(logged && found == expected, "{} bytes of {wanted}: {found:.200}", found.len());
+}
+
+#[test]
+fn a_daemon_that_is_killed_and_restarted_loses_no_byte_of_the_ring() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, log) = (host(&scratch), scratch.text("log"));
+    let pid = host.pid();
+    let domain = guest(&scratch);
+    let mut console = Console::open(&domain).expect("a console");
+    // Written before anybody read: it waits.
+    assert_eq!(console.put(b"first\n"), Ok(6));
+    let mut written = String::from("first\n");
+    for round in 0..3 {
+        let daemon = consoled(&scratch, &log, &["--limit", "3/1s"]);
+        assert_logged(&log, &written);
+        assert!(within(WATCHDOG, || console.connected() && !console.closed()), "nobody reads");
+        // Past its limit lines stay in the ring; there it finds them who comes next.
+        for line in 0..20 {
+            let line = format!("round {round} line {line}\n");
+            assert_eq!(console.put(line.as_bytes()), Ok(line.len()));
+            written += &line;
+        }
+        daemon.signal(Signal::SIGKILL);
+        assert!(!daemon.end().status.success());
+        assert!(within(WATCHDOG, || console.closed()), "the guest is told");
+    }
+    let daemon = consoled(&scratch, &log, &[]);
+    assert_logged(&log, &written);
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.end().status.success());
+    assert!(!console.connected(), "who leaves in good order says so");
+    domain.goodbye(0);
+    host.signal(Signal::SIGTERM);
+    assert!(host.end().status.success());
+    scratch.assert_clean(&[pid], "a daemon killed and restarted");
+}
+
+#[test]
+fn what_a_killed_guest_wrote_is_read() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let host = host(&scratch);
+    let (pid, dir) = (host.pid(), scratch.text("lab"));
+    for round in 0..3 {
+        let log = scratch.text(&format!("log{round}"));
+        let daemon = consoled(&scratch, &log, &[]);
+        let guest = scratch.start(&["console-guest", "--dir", &dir, "--messages", "1M"]);
+        assert!(within(WATCHDOG, || text(&log).len() > 3000), "round {round}: nothing comes");
+        guest.signal(Signal::SIGKILL);
+        assert!(!guest.end().status.success());
+        let mut store = store(&scratch);
+        let gone = || !store.directory("/local/domain").is_ok_and(|all| all.contains(&"1".into()));
+        assert!(within(WATCHDOG, gone), "round {round}: it is still there");
+        daemon.signal(Signal::SIGTERM);
+        assert!(daemon.end().status.success());
+        // Whole bytes in their order, a ring's worth after the last event among them; the last line
+        // may have been half-way.
+        let written = text(&log);
+        let expected: String = (0..=written.len() / 6).map(|n| format!("{n:05}\n")).collect();
+        let differs = written.bytes().zip(expected.bytes()).position(|(a, b)| a != b);
+        assert_eq!(differs, None, "round {round}, of {} bytes", written.len());
+    }
+    host.signal(Signal::SIGTERM);
+    assert!(host.end().status.success());
+    scratch.assert_clean(&[pid], "guests killed");
+}
+
+fn store(scratch: &Scratch) -> XsClient<UnixTransport> {
+    let socket = scratch.path("lab/xenstored.sock");
+    XsClient::new(UnixTransport::connect(Path::new(&socket)).expect("a store"))
+}
+
+/// A run, one of whose processes gets a signal in its middle.
+fn struck(signal: Signal, victim: &str, stall: &str) {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    let run = scratch.start(&[
+        "console",
+        "-t",
+        "100",
+        "--quiet",
+        "--dir",
+        &dir,
+        "--stall-timeout",
+        stall,
+    ]);
+    let host = run.pid();
+    let mut pid = None;
+    let found = within(WATCHDOG, || {
+        pid = scratch.processes().into_iter().find(|&pid| common::name(pid) == victim);
+        // Running, not only started.
+        pid.is_some() && scratch.path("lab/xenstored.sock").exists() && served(&scratch)
+    });
+    assert!(found, "{victim} does not run");
+    let pid = pid.expect("found");
+    common::signal(pid, signal);
+    let how = if signal == Signal::SIGKILL { "died" } else { "stalled" };
+    let ended = run.end();
+    let what = format!("{signal} of {victim}");
+    ended.assert_one_line(&what, 1, &[victim, &format!("process {pid}"), how]);
+    scratch.assert_clean(&[host], &what);
+}
+
+/// Whether the daemon serves the first guest's console: it has bound its port.
+fn served(scratch: &Scratch) -> bool {
+    rings_host::Segment::open(&scratch.path("lab")).is_ok_and(|segment| {
+        segment.blocks().any(|b| b.kind() == rings_host::BlockKind::Back && b.beat() > 0)
+            && segment.blocks().any(|b| b.kind() == rings_host::BlockKind::Front && b.beat() > 0)
+    })
+}
+
+#[test]
+fn a_process_of_a_run_is_killed() {
+    struck(Signal::SIGKILL, "consoled", "100s");
+    struck(Signal::SIGKILL, "console-guest", "100s");
+}
+
+#[test]
+fn a_process_of_a_run_is_stopped() {
+    struck(Signal::SIGSTOP, "consoled", "1s");
+    struck(Signal::SIGSTOP, "console-guest", "1s");
+}
+
+#[test]
+fn a_run_that_is_interrupted_leaves_nothing() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        let run =
+            scratch.start(&["console", "-t", "100", "--quiet", "--dir", &scratch.text("lab")]);
+        let host = run.pid();
+        assert!(within(WATCHDOG, || served(&scratch)), "no run");
+        run.signal(signal);
+        run.end().assert_one_line("interrupted", 1, &["interrupted"]);
+        scratch.assert_clean(&[host], "interrupted");
+    }
+}
+
+#[test]
+fn a_writer_without_a_daemon_says_so() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let host = host(&scratch);
+    let pid = host.pid();
+    let dir = scratch.text("lab");
+    let args = ["console-guest", "--dir", &dir, "--messages", "5", "--stall-timeout", "0.2"];
+    let ended = scratch.run(&args);
+    ended.assert_one_line("alone", 1, &["domain 1", "pvlab consoled --dir", &dir]);
+    // A shell without a daemon is no use, but it does not hang either.
+    let shell = scratch.start(&["console-guest", "--dir", &dir]);
+    let there = within(WATCHDOG, || store(&scratch).read("/local/domain/1/console/port").is_ok());
+    assert!(there, "no shell");
+    shell.signal(Signal::SIGTERM);
+    assert!(shell.end().status.success());
+    host.signal(Signal::SIGTERM);
+    assert!(host.end().status.success());
+    scratch.assert_clean(&[pid], "no daemon");
+}

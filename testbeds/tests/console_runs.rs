@@ -1,0 +1,209 @@
+//! `pvlab console` as its users run it: lines arrive whole, once and in order, whatever the limit, the
+//! policy and the sink; figures agree with one another; bad input is one line. No figure of time is
+//! asserted.
+
+mod common;
+
+use common::Scratch;
+use serde_json::Value;
+
+/// Runs `pvlab console ARGS -J`, which must succeed, and returns what it printed.
+fn console(scratch: &Scratch, args: &[&str]) -> Value {
+    let _turn = common::turn();
+    let all = [&["console"], args, &["--stall-timeout", "100s", "-J"]].concat();
+    let console = scratch.start(&all);
+    let host = console.pid();
+    let ended = console.end();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{all:?}: {ended:?}");
+    scratch.assert_clean(&[host], &all.join(" "));
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{all:?}: {e}"))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
+}
+
+#[test]
+fn lines_arrive_under_the_limit() {
+    let scratch = Scratch::new();
+    let found = console(&scratch, &["--messages", "1500"]);
+    let (summary, figures) = (&found["summary"], &found["console"]);
+    assert_eq!(found["config"]["command"], "console");
+    assert_eq!(found["config"]["limit"], "30/200ms");
+    assert_eq!(found["config"]["on_full"], "block");
+    assert_eq!(number(&summary["ops"]), 1500);
+    assert_eq!(number(&summary["bytes_verified"]), 9000);
+    assert_eq!((number(&summary["lost"]), number(&summary["errors"])), (0, 0));
+    // 9,000 bytes are more than 30 events and a ring let through, unless each finds much.
+    let (events, limited) = (number(&figures["events"]), number(&figures["limited"]));
+    assert!(events <= 30 * (limited + 1), "{figures}");
+    assert!(figures["bytes_per_drain"].as_f64().is_some_and(|bytes| bytes <= 2048.0));
+    let series = found["series"]["messages"].as_array().expect("a series");
+    assert_eq!(series.iter().map(number).sum::<u64>(), 1500);
+    assert!(found["host"]["cpus"].as_u64() > Some(0));
+}
+
+#[test]
+fn lines_arrive_without_a_limit_at_any_index() {
+    let scratch = Scratch::new();
+    for base in ["0", "0xfffffffc"] {
+        for len in ["1", "2", "64", "2048", "5000"] {
+            let args = ["--limit", "off", "--messages", "2000", "--len", len, "--index-base", base];
+            let found = console(&scratch, &args);
+            let (summary, len) = (&found["summary"], len.parse::<u64>().expect("a number"));
+            assert_eq!(number(&summary["bytes_verified"]), 2000 * len, "{args:?}");
+            assert_eq!(number(&found["console"]["events"]), 0, "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_drops_loses_lines_and_counts_them() {
+    let scratch = Scratch::new();
+    let found = console(&scratch, &["--messages", "300000", "--on-full", "drop", "--len", "16"]);
+    let (ops, lost) = (number(&found["summary"]["ops"]), number(&found["summary"]["lost"]));
+    assert_eq!(ops + lost, 300_000);
+    assert!(lost > 0 && number(&found["console"]["dropped"]) == lost);
+    assert_eq!(number(&found["summary"]["bytes_verified"]), ops * 16, "what was put arrived");
+    let found = console(&scratch, &["--messages", "2000", "--on-full", "spin"]);
+    assert_eq!((number(&found["summary"]["ops"]), number(&found["summary"]["lost"])), (2000, 0));
+}
+
+#[test]
+fn every_sink_gets_every_line() {
+    let scratch = Scratch::new();
+    let log = scratch.text("console.log");
+    let sink = format!("file={log}");
+    console(&scratch, &["--messages", "700", "--limit", "off", "--sink", &sink]);
+    let written = std::fs::read_to_string(&log).expect("a log");
+    assert_eq!(written.lines().count(), 700);
+    let expected: String = (0..700).map(|n| format!("{n:05}\n")).collect();
+    assert_eq!(written, expected);
+    let found = console(&scratch, &["--messages", "700", "--sink", "pty", "--log", &log]);
+    assert_eq!(number(&found["console"]["discarded_bytes"]), 0);
+    let written = std::fs::read_to_string(&log).expect("a log");
+    assert_eq!(written, expected.repeat(2), "a log goes on where it ended");
+    let args = ["--messages", "5000", "--limit", "off", "--len", "100", "--sink", "pty"];
+    let keep = [&args[..], &["--overflow", "keep", "--buffer", "4K"]].concat();
+    let found = console(&scratch, &keep);
+    assert_eq!(number(&found["console"]["discarded_bytes"]), 0, "the guest waits instead");
+}
+
+#[test]
+fn a_log_can_be_stamped_and_tamed() {
+    let scratch = Scratch::new();
+    let log = scratch.text("console.log");
+    let sink = format!("file={log}");
+    console(&scratch, &["--messages", "3", "--sink", &sink, "--timestamps", "--replace-escape"]);
+    let written = std::fs::read_to_string(&log).expect("a log");
+    let lines: Vec<&str> = written.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(
+        lines.iter().all(|line| line.starts_with("[20") && line.contains("] 0000")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn neighbours_are_measured_apart() {
+    let scratch = Scratch::new();
+    let found = console(&scratch, &["-t", "0.5", "--neighbours", "3"]);
+    let others = &found["console"]["neighbours"];
+    assert_eq!(number(&others["count"]), 3);
+    assert!(number(&others["messages"]) > 0 && others["read_us"]["max"].as_f64() > Some(0.0));
+}
+
+#[test]
+fn bursts_are_numbers_and_a_picture() {
+    let scratch = Scratch::new();
+    let (csv, svg) = (scratch.text("lines.csv"), scratch.text("lines.svg"));
+    console(&scratch, &["--messages", "1200", "--csv", &csv, "--svg", &svg]);
+    let numbers = std::fs::read_to_string(&csv).expect("numbers");
+    assert!(numbers.starts_with("seconds,messages\n0.000000,0\n"), "{numbers}");
+    assert!(numbers.ends_with(",1200\n"), "{numbers}");
+    let picture = std::fs::read_to_string(&svg).expect("a picture");
+    assert!(picture.starts_with("<svg") && picture.contains("pvlab console"), "{picture}");
+}
+
+#[test]
+fn what_is_printed_can_be_typed_again() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let args = "--messages 50 --len 8 --on-full spin --limit 5/20ms --warmup 0.01 --think 1us";
+    let typed: Vec<&str> = ["console"].into_iter().chain(args.split(' ')).collect();
+    let ended = scratch.run(&typed);
+    assert!(ended.status.success(), "{ended:?}");
+    let repeat = ended.stdout.lines().find_map(|line| line.trim().strip_prefix("repeat:  pvlab "));
+    let again: Vec<&str> = repeat.expect("a command").split(' ').collect();
+    for word in ["console", "--messages", "50", "5/20ms", "spin"] {
+        assert!(again.contains(&word), "{again:?}");
+    }
+    let ended = scratch.run(&again);
+    assert!(ended.status.success(), "{again:?}: {ended:?}");
+}
+
+#[test]
+fn a_guests_log_lines_go_over_its_console() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let mut command = scratch.command(&["net", "-n", "64K", "--quiet", "--console"]);
+    command.env("PVLAB_LOG", "info");
+    let net = common::Process::start(command);
+    let host = net.pid();
+    let ended = net.end();
+    assert!(ended.status.success(), "{ended:?}");
+    let over_console: Vec<&str> =
+        ended.stderr.lines().filter(|line| line.starts_with("domain 1: ")).collect();
+    assert!(over_console.iter().any(|line| line.contains("connected")), "{ended:?}");
+    scratch.assert_clean(&[host], "net --console");
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    let scratch = Scratch::new();
+    let nowhere = scratch.text("no/such/log");
+    let sink = format!("file={nowhere}");
+    let file = scratch.text("file");
+    for (args, code, parts) in [
+        (&["--limit", "30"][..], 2, &["--limit 30", "EVENTS/TIME", "off"][..]),
+        (&["--limit", "0/200ms"], 2, &["--limit 0/200ms", "1 to 1000000"]),
+        (&["--limit", "30/200"], 2, &["--limit 30/200", "unit"]),
+        (&["--limit", "many/200ms"], 2, &["'many'", "EVENTS/TIME"]),
+        (&["--sink", "printer"], 2, &["--sink printer", "pty, file=PATH"]),
+        (&["--sink", &sink], 1, &["--sink", &nowhere, "No such file"]),
+        (&["--log", &nowhere], 1, &["--log", &nowhere, "No such file"]),
+        (&["--timestamps"], 2, &["--timestamps", "--log"]),
+        (&["--len", "0"], 2, &["--len 0", "use 1 to 64K"]),
+        (&["--len", "4K", "--on-full", "drop"], 2, &["--len 4096", "2048", "--on-full"]),
+        (&["--on-full", "wait"], 2, &["--on-full wait", "block"]),
+        (&["--messages", "0"], 2, &["--messages 0"]),
+        (&["--messages", "5", "-t", "1"], 2, &["--messages", "-t"]),
+        (&["--batch", "8"], 2, &["--batch", "--len"]),
+        (&["--grant", "map"], 2, &["--grant"]),
+        (&["--notify", "always"], 2, &["--notify", "--limit"]),
+        (&["--overflow", "keep"], 2, &["--overflow keep", "--sink pty"]),
+        (&["--neighbours", "64"], 2, &["--neighbours 64", "0 to 63"]),
+        (&["--neighbours", "2", "--log", &file], 2, &["--log", "directory"]),
+        (&["--domain", "1"], 2, &["--attach"]),
+        (&["--attach", "--messages", "5"], 2, &["--messages", "--attach"]),
+        (&["--attach", "--sink", "null"], 2, &["--sink null", "--sink pty"]),
+        (&["--attach", "--domain", "3"], 1, &["--domain 3", "--dir"]),
+        (&["--attach", "--dir", &file], 1, &["no lab in", &file]),
+        (&["--svg", &nowhere], 1, &["--svg", "no such directory"]),
+    ] {
+        let all = [&["console"], args].concat();
+        scratch.run(&all).assert_one_line(&all.join(" "), code, parts);
+    }
+    for (args, parts) in [
+        (&["consoled"][..], &["--dir", "pvlab host"][..]),
+        (&["console-guest"], &["--dir", "pvlab host"]),
+        (&["consoled", "--dir", "x", "-t", "5"], &["-t", "until it is ended"]),
+        (&["console-guest", "--dir", "x", "--len", "9"], &["--len", "amount"]),
+    ] {
+        scratch.run(args).assert_one_line(&args.join(" "), 2, parts);
+    }
+    for command in ["consoled", "console-guest"] {
+        let ended = scratch.run(&[command, "--dir", &file]);
+        ended.assert_one_line(command, 1, &["no lab in", &file]);
+    }
+}
