@@ -15,7 +15,7 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("blk", &["blk", "see pvlab --help"]),
     ("sweep --vary batch=1", &["sweep", "see pvlab --help"]),
     ("net --btach 1", &["--btach", "did you mean --batch?"]),
-    ("net --rate 1,1", &["--rate", "see pvlab net --help"]),
+    ("net --rate 1,1", &["--rate", "no such option"]),
     ("net stream", &["stream", "see pvlab net --help"]),
     ("net --path router", &["--path router", "use loopback, backend or bridge"]),
     ("net --wire tap=tap0", &["--wire tap=tap0", "use sink, reflect, stack or bridge"]),
