@@ -156,6 +156,7 @@ impl<W> Worker<W> {
     where
         W: Waiter<B>,
     {
+        let _span = tracer::span!("rest");
         let now = Instant::now();
         let mut patience = LONGEST_SLEEP;
         let mut look_again = false;

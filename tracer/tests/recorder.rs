@@ -155,14 +155,20 @@ fn a_span_ends_when_its_function_panics() {
 fn looks_that_find_nothing_leave_nothing() {
     let lab = Lab::new(Mode::Stop, records(1024));
     lab.traced(|| {
-        tracer::spinning!("idle");
-        (0..1000).for_each(|_| look(false));
-        look(true);
-        (0..1000).for_each(|_| look(false));
+        let idle = |found| {
+            look(found);
+            tracer::spinning!("idle");
+        };
+        (0..1000).for_each(|_| idle(false));
+        idle(true);
+        (0..1000).for_each(|_| idle(false));
     });
     let expected = ["look", "look closer", "!found", "-look closer", "-look"];
     assert_eq!(lab.file(steps), expected);
-    assert!(matches!(lab.events()[1], Event::Spin { .. }));
+    let events = lab.events();
+    let spins = [&events[1], events.last().expect("some")];
+    assert!(spins.iter().all(|e| matches!(e, Event::Spin { .. })), "{events:?}");
+    assert_eq!(events.len(), 1 + 1 + 5 + 1, "each spin once: {events:?}");
 }
 
 #[test]

@@ -79,13 +79,11 @@ impl Spin {
     /// There was none: look again, or sleep?
     #[inline]
     pub fn idle(&mut self) -> Next {
-        let since = *self.idle_since.get_or_insert_with(|| {
-            // Whoever sleeps at once does not spin.
-            if self.policy != WaitPolicy::Event {
-                tracer::spinning!("spin");
-            }
-            cycles()
-        });
+        // Whoever sleeps at once does not spin.
+        if self.policy != WaitPolicy::Event {
+            tracer::spinning!("spin");
+        }
+        let since = *self.idle_since.get_or_insert_with(cycles);
         self.looks = self.looks.wrapping_add(1);
         match self.policy {
             WaitPolicy::Event => Next::Sleep,

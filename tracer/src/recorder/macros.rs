@@ -96,7 +96,8 @@ macro_rules! counter {
     }};
 }
 
-/// Records that this thread looks for work from now on and finds none, until its next record.
+/// Records that this thread looks for work from now on and finds none, until its next record. To be said after
+/// each look in vain; recorded once.
 #[macro_export]
 macro_rules! spinning {
     ($name:literal) => {{

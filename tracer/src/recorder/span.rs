@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::thread::{NOT_RECORDED, record, take_back};
+use super::thread::{NOT_RECORDED, record, record_spin, take_back};
 use super::{Site, switch};
 use crate::format::record::{kind, tag};
 
@@ -128,7 +128,10 @@ pub fn counter(site: &'static Site, value: u32) {
 #[doc(hidden)]
 #[inline(always)]
 pub fn spinning(site: &'static Site) {
-    single(kind::SPIN, site, 0);
+    if switch::on() {
+        std::hint::cold_path();
+        record_spin(tag(kind::SPIN, site.id()));
+    }
 }
 
 #[inline(always)]

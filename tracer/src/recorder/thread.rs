@@ -60,6 +60,8 @@ struct Local {
     limit: Cell<u64>,
     /// The switch's number when this thread looked last.
     seen: Cell<u32>,
+    /// The cursor behind the last record of spinning.
+    spun: Cell<u64>,
     state: Cell<State>,
 }
 
@@ -71,6 +73,7 @@ thread_local! {
             mask: Cell::new(0),
             limit: Cell::new(0),
             seen: Cell::new(0),
+            spun: Cell::new(NOT_RECORDED),
             state: Cell::new(State::New),
         }
     };
@@ -102,6 +105,23 @@ fn with_local<R>(work: impl FnOnce(&Local) -> R) -> R {
     let local = LOCAL.with(std::ptr::from_ref);
     // SAFETY: a thread's own local without a destructor lives as long as the thread, which is here.
     work(unsafe { &*local })
+}
+
+/// Records that this thread spins, unless that is what it recorded last.
+#[inline(never)]
+pub(super) fn record_spin(what: u32) {
+    with_local(|local| {
+        let base = local.base.load(Ordering::Relaxed);
+        if !base.is_null() {
+            // SAFETY: a base that is not null is a live buffer of this thread, see `Local::attach`.
+            let cursor = unsafe { word(base, at::CURSOR) }.load(Ordering::Relaxed);
+            // Nor is a look in vain worth counting as lost.
+            if cursor == local.spun.get() || cursor >= local.limit.get() {
+                return;
+            }
+        }
+        local.spun.set(local.record(When::Now, what, 0));
+    });
 }
 
 /// Takes back the last event, if it is the one after which the cursor was `mine`.
