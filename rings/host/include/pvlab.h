@@ -39,9 +39,10 @@
  *   7 STORE                                                                            store
  *   8 STATS           1 front, 2 back, 3 other; worker     number of its block
  *   9 GOODBYE         exit status
- *  10 TRACE           for pvlab's own tracer; proto.rs says how                      switch, connection
- *  11 OPEN_PORT       port that the toolstack made        port, domid that may bind   event page,
- *                     for you (your console's)                                        own bell, other's
+ *  10 TRACE         for pvlab's own tracer; see                                    switch,
+ *                   proto.rs                                                       connection
+ *  11 OPEN_PORT     port the toolstack made for you    port, domid that may bind   event page,
+ *                   (your console's)                                               own bell, other's
  *
  * The store connection is a stream socket that speaks xenstore's wire protocol (<xen/io/xs_wire.h>)
  * and is bound to your domid; relative paths begin at /local/domain/<domid>.
