@@ -44,7 +44,7 @@ pub fn console(
     }
     let text = json != Some(&JsonTo::Stdout);
     let quiet = config.run.quiet || !text;
-    if !quiet {
+    if text {
         super::print(&(report::console_headline(config) + "\n"))?;
     }
     let (results, failure) = run(config, (quiet, text), trace, stop)?;

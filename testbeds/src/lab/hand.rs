@@ -84,6 +84,7 @@ pub fn netfront(config: &NetConfig, stop: &StopFlag) -> anyhow::Result<()> {
             Ok(())
         }));
     }
+    super::print(&(report::headline(config) + "\n"))?;
     let start = Start::now(config);
     let machine = host_info();
     let report = domain::netfront::run(config, None, stop)?;

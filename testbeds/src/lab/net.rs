@@ -31,7 +31,7 @@ pub fn net(
     if let Some(JsonTo::File(path)) = json {
         can_write(path)?;
     }
-    if !quiet {
+    if json != Some(&JsonTo::Stdout) {
         super::print(&(report::headline(config) + "\n"))?;
     }
     let text = json != Some(&JsonTo::Stdout);

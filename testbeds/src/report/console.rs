@@ -33,13 +33,12 @@ pub fn console_what(config: &ConsoleConfig) -> String {
     format!("{}-byte lines{checked}", thousands(config.guest.len as u64))
 }
 
-/// Everything about one run.
+/// Everything about one run, below its headline, which is shown when it begins.
 #[must_use]
 pub fn console_text(results: &ConsoleResults) -> String {
     let config = &results.config.console;
-    let mut text = format!("{}\n", console_headline(config));
     let row = [console_what(config)].into_iter().chain(cells(results));
-    text += &grid(HEAD, [row].into_iter());
+    let mut text = grid(HEAD, [row].into_iter());
     let mut lines = vec![volume(results)];
     lines.extend(limited(&results.console));
     lines.push(held(&results.console));

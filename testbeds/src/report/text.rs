@@ -62,12 +62,11 @@ fn binary(bytes: u64) -> String {
     }
 }
 
-/// Everything about one run.
+/// Everything about one run, below its headline, which is shown when it begins.
 #[must_use]
 pub fn run_text(what: &str, results: &Results) -> String {
     let Config::Net(record) = &results.config;
-    let mut text = format!("{}\n", headline(&record.net));
-    text += &table(&[Row { what, results }]);
+    let mut text = table(&[Row { what, results }]);
     let said = [cost_sentence(&record.net.run)].into_iter().chain(crowded(results));
     for line in remarks(results).into_iter().chain(said) {
         text += &format!("  {line}\n");
