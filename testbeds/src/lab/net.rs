@@ -89,7 +89,7 @@ pub(super) fn run(
     let host_config = HostConfig {
         dir: config.run.dir.clone(),
         guests: u16::try_from(config.vifs)?,
-        mtu: config.mtu,
+        device: rings_host::Device::Vif { mtu: config.mtu },
         stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
         ..HostConfig::default()
     };
