@@ -1,0 +1,486 @@
+//! One queue of a vbd: operations on a ring; the unit of work of a worker.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rings::evtchn::{Eoi, EventCounters};
+use rings::io::blkif::{
+    DISCARD_SECURE, MAX_SEGMENTS_PER_REQUEST, Op as WireOp, Request, RequestDiscard,
+    RequestIndirect, RequestSegment, Response, SECTORS_PER_PAGE,
+};
+use rings::ring::Notify;
+use rings::{Domain, DomainError, PAGE_SIZE, Waiter};
+use zerocopy::{Immutable, IntoBytes};
+
+use super::buffers::Buffers;
+use super::disk::DiskInfo;
+use super::error::Misbehaviour;
+use super::link::{Link, Ring};
+use super::ops::{Op, OpKind, Ops, Outcome};
+use super::shadow::Shadow;
+use super::split::Piece;
+use super::stats::Stats;
+use crate::dialect::{Dialect, Units};
+
+/// How the parts of an operation that is longer than a request are sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SplitMode {
+    /// All at once, as far as the ring has room.
+    #[default]
+    Parallel,
+    /// The next when the one before is answered, as MirageOS' driver did.
+    Serial,
+}
+
+/// How a queue works.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Operations at once.
+    pub depth: u32,
+    /// Segments of a request; more than 11 need indirect requests.
+    pub segments: u32,
+    /// How long operations are sent.
+    pub split: SplitMode,
+    /// Requests put between two pushes.
+    pub batch: u32,
+    /// Notify after every push, whatever the event index says.
+    pub always_notify: bool,
+    /// In which units we count.
+    pub dialect: Dialect,
+    /// The vbd's number, for requests.
+    pub handle: u16,
+}
+
+/// A request with one segment: all that most requests need to write. What the slot has behind it is
+/// nobody's business.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct ShortRequest {
+    operation: u8,
+    nr_segments: u8,
+    handle: u16,
+    pad: u32,
+    id: u64,
+    sector_number: u64,
+    seg: RequestSegment,
+}
+
+/// One queue.
+#[derive(Debug)]
+pub struct Queue<D: Domain> {
+    domain: D,
+    link: Link<D>,
+    /// What the backend said of the disk, and has not taken back.
+    disk: DiskInfo,
+    limits: Limits,
+    units: Units,
+    buffers: Buffers,
+    /// A page of segments for each request in flight, where there are indirect ones.
+    lists: Option<Buffers>,
+    shadow: Shadow,
+    ops: Ops,
+    /// Operations with requests to be put.
+    todo: VecDeque<u32>,
+    /// Requests put since the last push.
+    put: u32,
+    notify_due: bool,
+    eoi: Eoi,
+    stats: Stats,
+    broken: Option<Misbehaviour>,
+}
+
+impl<D: Domain> Queue<D> {
+    pub(super) fn new(
+        domain: &D,
+        link: Link<D>,
+        disk: DiskInfo,
+        limits: Limits,
+        buffers: Buffers,
+        lists: Option<Buffers>,
+    ) -> Self {
+        let size = link.ring.size();
+        Self {
+            domain: domain.clone(),
+            link,
+            disk,
+            limits,
+            units: limits.dialect.units(disk.sector_size),
+            buffers,
+            lists,
+            shadow: Shadow::new(size),
+            ops: Ops::new(limits.depth),
+            todo: VecDeque::with_capacity(limits.depth as usize),
+            put: 0,
+            notify_due: false,
+            eoi: Eoi::default(),
+            stats: Stats::default(),
+            broken: None,
+        }
+    }
+
+    /// What the backend said of the disk.
+    #[must_use]
+    pub fn disk(&self) -> &DiskInfo {
+        &self.disk
+    }
+
+    /// The pages that operations read into and write from.
+    pub fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What happened on the port.
+    #[must_use]
+    pub fn events(&self) -> EventCounters {
+        self.link.port.counters()
+    }
+
+    /// How often the port was kept masked because its events brought no work.
+    #[must_use]
+    pub fn storm_delays(&self) -> u64 {
+        self.eoi.delays()
+    }
+
+    /// The lie that broke the device, if one did.
+    #[must_use]
+    pub fn broken(&self) -> Option<Misbehaviour> {
+        self.broken
+    }
+
+    /// Whether the backend has died, or closed its end.
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        self.link.port.closed()
+    }
+
+    /// Operations that are not over.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.ops.count()
+    }
+
+    /// Whether another operation can be begun.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.broken.is_none() && self.ops.has_room()
+    }
+
+    /// Begins an operation; visible with the next [`flush`](Self::flush). A flush becomes a barrier
+    /// where the backend has only those.
+    ///
+    /// # Errors
+    /// [`Outcome::Unsupported`] if the backend does not do this, [`Outcome::Error`] if there is no
+    /// room, or the device is broken.
+    #[inline]
+    pub fn start(&mut self, mut op: Op) -> Result<(), Outcome> {
+        op.kind = match op.kind {
+            OpKind::Flush if !self.disk.flush && self.disk.barrier => OpKind::Barrier,
+            OpKind::Flush if !self.disk.flush => return Err(Outcome::Unsupported),
+            OpKind::Barrier if !self.disk.barrier => return Err(Outcome::Unsupported),
+            OpKind::Discard { .. } if self.disk.discard.is_none() => {
+                return Err(Outcome::Unsupported);
+            }
+            kind => kind,
+        };
+        if self.broken.is_some() {
+            return Err(Outcome::Error);
+        }
+        let number = self.ops.begin(op).ok_or(Outcome::Error)?;
+        self.todo.push_back(number);
+        Ok(())
+    }
+
+    /// Puts what was begun on the ring, as far as there is room, publishes it, and wakes the backend if
+    /// it asked for it.
+    #[inline]
+    pub fn flush(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
+        while let Some(&number) = self.todo.front() {
+            if !self.put_some(number) {
+                self.stats.ring_full += 1;
+                break;
+            }
+            self.todo.pop_front();
+        }
+        self.push();
+        if std::mem::take(&mut self.notify_due) {
+            self.link.port.send();
+        }
+    }
+
+    /// Puts the requests of one operation that can be put now. `false` if the ring is full.
+    #[inline]
+    fn put_some(&mut self, number: u32) -> bool {
+        loop {
+            if self.link.ring.free_requests() == 0 || !self.shadow.has_room() {
+                return false;
+            }
+            let Some(op) = self.ops.get(number).map(|running| running.op) else { return true };
+            let most = match op.kind {
+                // Only reads and writes can have their segments elsewhere.
+                OpKind::Read | OpKind::Write => self.limits.segments,
+                _ => MAX_SEGMENTS_PER_REQUEST as u32,
+            };
+            let Some(piece) = self.ops.next_piece(number, most) else { return true };
+            let echo = op.kind.wire() as u8;
+            let id = self.shadow.start(number, piece, echo);
+            self.put_request(id, &op, piece);
+            self.stats.requests += 1;
+            if self.put >= self.limits.batch {
+                self.push();
+            }
+            if self.limits.split == SplitMode::Serial || self.ops.all_put(number) {
+                return true;
+            }
+        }
+    }
+
+    /// Writes one request into the ring.
+    #[inline]
+    fn put_request(&mut self, id: u32, op: &Op, piece: Piece) {
+        let (handle, wire, id) = (self.limits.handle, op.kind.wire(), u64::from(id));
+        let sector_number = self.units.number_of(op.sector + u64::from(piece.sector));
+        let segments = piece.segments();
+        self.stats.segments += u64::from(segments);
+        self.put += 1;
+        let page = (op.page + piece.page) as usize;
+        if let OpKind::Discard { secure } = op.kind {
+            let nr_sectors = self.units.number_of(op.sectors.into());
+            let (operation, flag) = (wire as u8, if secure { DISCARD_SECURE } else { 0 });
+            let discard =
+                RequestDiscard { operation, flag, handle, pad: 0, id, sector_number, nr_sectors };
+            self.link.ring.put(discard);
+        } else if segments == 1 {
+            let seg = self.segment(page, piece.sectors);
+            let (operation, nr_segments) = (wire as u8, 1);
+            self.link.ring.put(ShortRequest {
+                operation,
+                nr_segments,
+                handle,
+                pad: 0,
+                id,
+                sector_number,
+                seg,
+            });
+        } else if segments as usize > MAX_SEGMENTS_PER_REQUEST {
+            self.put_indirect(id, wire, sector_number, page, piece);
+        } else {
+            let mut request = Request { operation: wire as u8, handle, id, sector_number, ..Request::default() };
+            for n in 0..segments {
+                request.seg[n as usize] = self.segment(page + n as usize, piece.segment(n));
+                request.nr_segments += 1;
+            }
+            self.link.ring.put_request(request);
+        }
+        self.stats.in_flight(self.link.ring.size() - self.link.ring.free_requests());
+    }
+
+    /// Writes the segments into the page that belongs to this request, and the request.
+    fn put_indirect(&mut self, id: u64, wire: WireOp, sector_number: u64, page: usize, piece: Piece) {
+        let Some(lists) = &self.lists else { return };
+        let list = usize::try_from(id).unwrap_or(0);
+        let region = lists.region();
+        for n in 0..piece.segments() {
+            let at = list * PAGE_SIZE + n as usize * size_of::<RequestSegment>();
+            region.write(at, self.segment(page + n as usize, piece.segment(n)));
+        }
+        let mut indirect = RequestIndirect {
+            operation: WireOp::Indirect as u8,
+            indirect_op: wire as u8,
+            nr_segments: u16::try_from(piece.segments()).unwrap_or(u16::MAX),
+            id,
+            sector_number,
+            handle: self.limits.handle,
+            ..RequestIndirect::default()
+        };
+        indirect.indirect_grefs[0] = lists.gref(list).0;
+        self.link.ring.put(indirect);
+        self.stats.indirect += 1;
+    }
+
+    /// The first `sectors` of a page.
+    #[inline(always)]
+    fn segment(&self, page: usize, sectors: u32) -> RequestSegment {
+        let last = u8::try_from(sectors.clamp(1, SECTORS_PER_PAGE as u32) - 1).unwrap_or(0);
+        let (first_sect, last_sect) = self.units.segment_of(0, last);
+        RequestSegment { gref: self.buffers.gref(page).0, first_sect, last_sect, pad: 0 }
+    }
+
+    /// Publishes what was put.
+    #[inline]
+    fn push(&mut self) {
+        if self.put == 0 {
+            return;
+        }
+        let notify = self.link.ring.push_requests();
+        self.stats.pushes += 1;
+        self.stats.pushed += u64::from(std::mem::take(&mut self.put));
+        let notify = if self.limits.always_notify { Notify::Yes } else { notify };
+        match notify {
+            Notify::Yes => {
+                self.stats.notifies += 1;
+                self.notify_due = true;
+            }
+            Notify::No => self.stats.suppressed += 1,
+        }
+    }
+
+    /// Takes the backend's answers; `over` hears of each operation that is over. Says how many answers
+    /// there were.
+    #[inline]
+    pub fn reap(&mut self, mut over: impl FnMut(&mut Buffers, Op, Outcome)) -> u32 {
+        if self.broken.is_some() {
+            return 0;
+        }
+        let waiting = match self.link.ring.poll_responses() {
+            Ok(waiting) => waiting,
+            Err(lie) => return self.lie(lie.into()),
+        };
+        for _ in 0..waiting {
+            let Some((_, response)) = self.link.ring.take_response() else { break };
+            match self.answer(&response) {
+                Ok(None) => {}
+                Ok(Some((op, outcome))) => {
+                    self.note(op, outcome);
+                    over(&mut self.buffers, op, outcome);
+                }
+                Err(lie) => return self.lie(lie),
+            }
+        }
+        waiting
+    }
+
+    #[inline]
+    fn answer(&mut self, response: &Response) -> Result<Option<(Op, Outcome)>, Misbehaviour> {
+        let found = self.shadow.finish(response.id, response.operation)?;
+        let ended = self.ops.answered(found.op, response.status);
+        if ended.is_none() && self.limits.split == SplitMode::Serial {
+            self.todo.push_back(found.op);
+        }
+        Ok(ended)
+    }
+
+    /// Counts an operation that is over, and gives up what the backend does not do.
+    #[inline]
+    fn note(&mut self, op: Op, outcome: Outcome) {
+        self.stats.ops += 1;
+        self.stats.errors += u64::from(outcome == Outcome::Error);
+        if outcome == Outcome::Unsupported {
+            self.stats.downgrades += 1;
+            match op.kind {
+                OpKind::Flush => self.disk.flush = false,
+                OpKind::Barrier => self.disk.barrier = false,
+                OpKind::Discard { secure: true } => self.disk.secure = false,
+                OpKind::Discard { secure: false } => self.disk.discard = None,
+                OpKind::Read | OpKind::Write => {}
+            }
+        }
+    }
+
+    /// A lie breaks the device, once and for all.
+    fn lie(&mut self, lie: Misbehaviour) -> u32 {
+        self.broken.get_or_insert(lie);
+        0
+    }
+
+    /// Wakes the backend once, as a frontend does when it has connected.
+    pub fn kick(&mut self) {
+        self.link.port.send();
+    }
+
+    /// Goes on with another backend: over another ring, on which everything that was in flight is put
+    /// again in the same order. Returns the former ring, to be closed.
+    pub fn relink(&mut self, link: Link<D>, disk: DiskInfo) -> Link<D> {
+        let old = std::mem::replace(&mut self.link, link);
+        self.disk = disk;
+        self.put = 0;
+        for (id, found) in self.shadow.in_order() {
+            let Some(op) = self.ops.get(found.op).map(|running| running.op) else { continue };
+            self.put_request(id, &op, found.piece);
+            self.stats.requeued += 1;
+        }
+        self.stats.reconnects += 1;
+        self.flush();
+        self.kick();
+        old
+    }
+
+    /// The disk has another length.
+    pub fn resize(&mut self, sectors: u64) {
+        self.disk.sectors = sectors;
+    }
+
+    /// Before sleeping: unmasks the port, asks the ring to wake us, looks once more. `true` if there is
+    /// work after all.
+    pub fn arm(&mut self, now: Instant) -> bool {
+        if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
+            return false;
+        }
+        let pending = self.link.port.unmask();
+        match self.link.ring.final_check_for_responses() {
+            Ok(work) => pending | work,
+            Err(lie) => {
+                self.lie(lie.into());
+                true
+            }
+        }
+    }
+
+    /// After sleeping, or when polling: masks the port and clears what is pending, before the ring is
+    /// looked at. `true` if an event had come.
+    pub fn disarm(&mut self) -> bool {
+        self.link.port.mask();
+        self.link.port.clear()
+    }
+
+    /// Tells the storm guard what an event brought.
+    pub fn settle_event(&mut self, worked: bool, now: Instant) {
+        if worked {
+            self.eoi.worked();
+        } else {
+            self.eoi.spurious(now);
+        }
+    }
+
+    /// How long this queue may be left asleep: for ever, unless a storm keeps its port masked.
+    #[must_use]
+    pub fn patience(&self, now: Instant) -> Duration {
+        self.eoi.masked_until(now).map_or(Duration::MAX, |until| until - now)
+    }
+
+    /// Sleeps on this queue's doorbell from now on.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn watch(&self, waiter: &mut impl Waiter<D::Doorbell>) -> Result<(), DomainError> {
+        waiter.add(&self.link.port)
+    }
+
+    /// Stops sleeping on it.
+    pub fn unwatch(&self, waiter: &mut impl Waiter<D::Doorbell>) {
+        waiter.remove(&self.link.port);
+    }
+
+    /// Closes the port, takes the grants back and returns the pages. Says how many grants the backend
+    /// still uses: their pages are never used again.
+    pub fn close(self) -> usize {
+        let memory = self.domain.memory();
+        let lists = self.lists.map_or(0, |lists| lists.close(memory));
+        self.link.close(&self.domain) + self.buffers.close(memory) + lists
+    }
+
+    /// The ring, for those that look at it from outside.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        Ring::outstanding(&self.link.ring)
+    }
+}
