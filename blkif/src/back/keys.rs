@@ -53,10 +53,8 @@ pub(super) fn read<N: Nodes>(
     }
     let count = number(store, front, keys::MULTI_QUEUE_NUM_QUEUES, 1, 1..=config.max_queues)?;
     let order = number(store, front, keys::RING_PAGE_ORDER, 0, 0..=config.max_ring_order)?;
-    let persistent =
-        xenbus::read_flag(store, &format!("{front}/{}", keys::FEATURE_PERSISTENT))?;
-    let one_page =
-        store.read_if_present(&format!("{front}/{}", keys::RING_PAGE_ORDER))?.is_none();
+    let persistent = xenbus::read_flag(store, &format!("{front}/{}", keys::FEATURE_PERSISTENT))?;
+    let one_page = store.read_if_present(&format!("{front}/{}", keys::RING_PAGE_ORDER))?.is_none();
     let mut rings = Vec::new();
     for n in 0..count {
         let dir = if count == 1 { front.to_owned() } else { format!("{front}/{}", keys::queue(n)) };

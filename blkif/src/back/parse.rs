@@ -6,8 +6,7 @@
 
 use rings::io::blkif::{
     DISCARD_SECURE, MAX_INDIRECT_PAGES_PER_REQUEST, MAX_SEGMENTS_PER_REQUEST, Op, RSP_EOPNOTSUPP,
-    RSP_ERROR, Request, RequestSegment, SECTOR_SIZE, SECTORS_PER_PAGE,
-    SEGMENTS_PER_INDIRECT_PAGE,
+    RSP_ERROR, Request, RequestSegment, SECTOR_SIZE, SECTORS_PER_PAGE, SEGMENTS_PER_INDIRECT_PAGE,
 };
 use rings::weaken::{Check, skipped};
 

@@ -23,10 +23,8 @@ impl Buffers {
         readonly: bool,
     ) -> Result<Self, DomainError> {
         let memory = domain.memory();
-        let none = |what: &str| DomainError::Refused {
-            what: format!("{pages} {what}"),
-            errno: "ENOSPC",
-        };
+        let none =
+            |what: &str| DomainError::Refused { what: format!("{pages} {what}"), errno: "ENOSPC" };
         let frames = memory.alloc(pages).ok_or_else(|| none("pages for buffers"))?;
         let grefs: Option<Vec<Gref>> =
             (0..pages).map(|page| memory.grant_access(backend, &frames, page, readonly)).collect();

@@ -92,18 +92,23 @@ impl<D: Domain> Blkfront<D> {
         Ok((me, queues))
     }
 
-    /// Goes on with the backend that comes after one that died: returns a new link for each queue, in
-    /// the order of the queues, for [`Queue::relink`].
+    /// Goes on with the backend that comes after one that died, if it comes within `patience`: returns
+    /// a new link for each queue, in the order of the queues, for [`Queue::relink`]. Each of its steps
+    /// may take `timeout`. May be called again when it fails.
     ///
     /// # Errors
     /// As [`connect`](Self::connect); and if the new backend's disk is shorter, or takes shorter
     /// requests, than what is in flight was made for.
-    pub fn reconnect(&mut self, timeout: Duration) -> Result<Vec<Link<D>>, ConnectError> {
+    pub fn reconnect(
+        &mut self,
+        patience: Duration,
+        timeout: Duration,
+    ) -> Result<Vec<Link<D>>, ConnectError> {
         let handle = self.config.handle;
         let before = self.disk;
         self.switch(XenbusState::Initialising)
             .map_err(|why| ConnectError::Store { handle, why })?;
-        self.wait("waiting for another backend", &[XenbusState::InitWait], timeout)?;
+        self.wait("waiting for another backend", &[XenbusState::InitWait], patience)?;
         let links = self.bring_up(timeout)?;
         if self.disk.max_indirect < before.max_indirect || self.disk.sectors < before.sectors {
             let what = format!("{} sectors, less than before", self.disk.sectors);
@@ -283,7 +288,12 @@ impl<D: Domain> Blkfront<D> {
                     if error.is_not_found() && Instant::now() < deadline => {}
                 Err(why) => {
                     let said = self.said();
-                    return Err(ConnectError::Stuck { handle: self.config.handle, step, why, said });
+                    return Err(ConnectError::Stuck {
+                        handle: self.config.handle,
+                        step,
+                        why,
+                        said,
+                    });
                 }
             }
         }

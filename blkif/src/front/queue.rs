@@ -274,7 +274,8 @@ impl<D: Domain> Queue<D> {
         } else if segments as usize > MAX_SEGMENTS_PER_REQUEST {
             self.put_indirect(id, wire, sector_number, page, piece);
         } else {
-            let mut request = Request { operation: wire as u8, handle, id, sector_number, ..Request::default() };
+            let mut request =
+                Request { operation: wire as u8, handle, id, sector_number, ..Request::default() };
             for n in 0..segments {
                 request.seg[n as usize] = self.segment(page + n as usize, piece.segment(n));
                 request.nr_segments += 1;
@@ -285,7 +286,14 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Writes the segments into the page that belongs to this request, and the request.
-    fn put_indirect(&mut self, id: u64, wire: WireOp, sector_number: u64, page: usize, piece: Piece) {
+    fn put_indirect(
+        &mut self,
+        id: u64,
+        wire: WireOp,
+        sector_number: u64,
+        page: usize,
+        piece: Piece,
+    ) {
         let Some(lists) = &self.lists else { return };
         let list = usize::try_from(id).unwrap_or(0);
         let region = lists.region();
@@ -398,8 +406,8 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Goes on with another backend: over another ring, on which everything that was in flight is put
-    /// again in the same order. Returns the former ring, to be closed.
-    pub fn relink(&mut self, link: Link<D>, disk: DiskInfo) -> Link<D> {
+    /// again in the same order.
+    pub fn relink(&mut self, link: Link<D>, disk: DiskInfo) {
         let old = std::mem::replace(&mut self.link, link);
         self.disk = disk;
         self.put = 0;
@@ -411,7 +419,8 @@ impl<D: Domain> Queue<D> {
         self.stats.reconnects += 1;
         self.flush();
         self.kick();
-        old
+        // Its backend is dead, and the host has unmapped what it had: the pages come back.
+        old.close(&self.domain);
     }
 
     /// The disk has another length.

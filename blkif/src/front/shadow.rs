@@ -29,11 +29,7 @@ pub(super) struct Shadow {
 
 impl Shadow {
     pub(super) fn new(size: u32) -> Self {
-        Self {
-            slots: vec![None; size as usize],
-            free: (0..size).rev().collect(),
-            orders: 0,
-        }
+        Self { slots: vec![None; size as usize], free: (0..size).rev().collect(), orders: 0 }
     }
 
     /// Notes a request that is about to be put. Returns its id. There must be one free: as many as the

@@ -81,7 +81,7 @@ impl File {
             sector_size: self.sector_size,
             physical_sector_size: 4096,
             read_only: self.read_only,
-                discard: Some(4096),
+            discard: Some(4096),
             secure: false,
         }
     }
@@ -138,7 +138,8 @@ fn length(mut file: &fs::File) -> io::Result<u64> {
 }
 
 fn lock(mut file: fs::File, read_only: bool) -> Result<Flock<fs::File>, String> {
-    let how = if read_only { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock };
+    let how =
+        if read_only { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock };
     for _ in 0..LOCK_TRIES {
         match Flock::lock(file, how) {
             Ok(locked) => return Ok(locked),

@@ -40,7 +40,14 @@ impl Model {
     /// When an operation that starts at `now` is over, and until when it keeps the storage busy, which
     /// is busy until `free` already.
     #[must_use]
-    pub fn schedule(&self, kind: Kind, sector: u64, bytes: u64, now: Instant, free: Instant) -> Instant {
+    pub fn schedule(
+        &self,
+        kind: Kind,
+        sector: u64,
+        bytes: u64,
+        now: Instant,
+        free: Instant,
+    ) -> Instant {
         let at = |bytes: u64, rate: f64| Duration::from_secs_f64(bytes as f64 / rate.max(1.0));
         match kind {
             Kind::Read => (now + self.latency).max(free) + at(bytes, self.read),

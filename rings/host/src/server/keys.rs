@@ -48,10 +48,9 @@ pub(super) fn of_front(device: &Configured, each: &Device) -> Pairs {
         Device::Vif { .. } => {
             all.extend([(HANDLE, device.handle.to_string()), (MAC, mac(device))]);
         }
-        Device::Vbd { .. } => all.extend([
-            (VIRTUAL_DEVICE, device.handle.to_string()),
-            (DEVICE_TYPE, "disk".into()),
-        ]),
+        Device::Vbd { .. } => {
+            all.extend([(VIRTUAL_DEVICE, device.handle.to_string()), (DEVICE_TYPE, "disk".into())])
+        }
     }
     all.push((TRUSTED, "1".into()));
     all
