@@ -27,7 +27,10 @@ impl BlkConfig {
         amount(&self.run, &mut args);
         self.disk.push(&mut args);
         self.device(&mut args, &plain);
-        self.run.push(&mut args);
+        let mut run = self.run.clone();
+        // Where nothing is kept nothing is checked, and that need not be said.
+        run.verify |= !self.disk.disk.keeps();
+        run.push(&mut args);
         args.0
     }
 

@@ -80,14 +80,16 @@ struct Guest {
 
 impl Guest {
     fn connect(domain: &HostDomain, config: &BlkConfig) -> anyhow::Result<Self> {
+        let depth = config.iodepth * config.numjobs.div_ceil(config.queues.max(1));
         let limits = Limits {
-            depth: config.iodepth * config.numjobs.div_ceil(config.queues.max(1)),
+            depth,
             segments: config.segments,
             split: match config.split {
                 Split::Parallel => SplitMode::Parallel,
                 Split::Serial => SplitMode::Serial,
             },
-            batch: config.run.batch,
+            // Half of what is in flight at a time: one end works while the other does.
+            batch: config.run.batch.min(depth.div_ceil(2)),
             always_notify: config.run.notify == NotifyPolicy::Always,
             dialect: config.dialect.into(),
             handle: 0,

@@ -278,7 +278,6 @@ fn effective(config: &BlkConfig, outcome: &BlkOutcome) -> BlkConfig {
     effective.queues = outcome.queues;
     effective.ring_order = outcome.ring_order;
     effective.segments = outcome.segments;
-    effective.disk.size = Some(config.disk.size.unwrap_or(outcome.bytes));
     effective.disk.sector_size = outcome.sector_size;
     effective
 }
@@ -328,7 +327,7 @@ fn results(
     let (ours, theirs) = (front.blk.clone().unwrap_or_default(), back.blk.clone());
     let failed = front.errors > 0 || report.failure.is_some();
     let theirs = theirs.unwrap_or_default();
-    let job = FioJob::new(options(&effective), &ours, &theirs, seconds, failed);
+    let job = FioJob::new(options(&effective, report.outcome.bytes), &ours, &theirs, seconds, failed);
     Results {
         start: None,
         intervals: Vec::new(),
@@ -341,13 +340,13 @@ fn results(
 }
 
 /// The job's options under fio's names.
-fn options(config: &BlkConfig) -> BTreeMap<String, String> {
+fn options(config: &BlkConfig, bytes: u64) -> BTreeMap<String, String> {
     let all = [
         ("rw", word(&config.rw)),
         ("bs", config.bs.to_string()),
         ("iodepth", config.iodepth.to_string()),
         ("numjobs", config.numjobs.to_string()),
-        ("size", config.disk.size.unwrap_or(0).to_string()),
+        ("size", config.disk.size.unwrap_or(bytes).to_string()),
         ("filename", config.disk.disk.to_string()),
         ("ioengine", "pvlab".to_owned()),
     ];

@@ -41,7 +41,7 @@ pub(super) fn settings(config: &BlkConfig) -> Vec<Setting> {
         amount(&config.run),
         ("warmup", format!("{}s", config.run.warmup)),
         ("disk", config.disk.disk.to_string()),
-        ("size", format_size(config.disk.size.unwrap_or(0))),
+        ("size", config.disk.size.map_or("all".to_owned(), format_size)),
         ("read-only", on_off(config.disk.read_only)),
         ("sector-size", config.disk.sector_size.to_string()),
         ("in-flight", config.disk.in_flight.to_string()),

@@ -63,8 +63,9 @@ pub fn stamp(block: &mut [u8], seed: u64, offset: u64, generation: u64) {
 #[must_use]
 pub fn look(block: &[u8], seed: u64, offset: u64) -> Found {
     if word(block, 0) != MAGIC {
-        let zeros = block.iter().all(|&byte| byte == 0);
-        return if zeros { Found::Zeros } else { Found::Foreign };
+        // All of them, without a way out in between: that is what a CPU does many at a time.
+        let any = block.chunks_exact(8).fold(0, |any, bytes| any | word(bytes, 0));
+        return if any == 0 { Found::Zeros } else { Found::Foreign };
     }
     let (place, generation, sum) = (word(block, 8), word(block, 16), word(block, 24));
     let mut next = base(seed, place, generation);
