@@ -5,6 +5,7 @@
 //! | `connect` | the guest's half of the handshake, and again after a backend has died |
 //! | `link` | a ring and its port: what a connection consists of |
 //! | [`Queue`] | operations on a ring: the unit of work of a worker |
+//! | `put` | a request in a slot, and its segments in a page of their own |
 //! | `split` | pure: an operation of any length as requests |
 //! | `ops` | operations that are not over |
 //! | `shadow` | requests in flight, as we know them ourselves |
@@ -21,6 +22,7 @@ mod disk;
 mod error;
 mod link;
 mod ops;
+mod put;
 mod queue;
 mod shadow;
 mod split;

@@ -4,13 +4,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rings::evtchn::{Eoi, EventCounters};
-use rings::io::blkif::{
-    DISCARD_SECURE, MAX_SEGMENTS_PER_REQUEST, Op as WireOp, Request, RequestDiscard,
-    RequestIndirect, RequestSegment, Response, SECTORS_PER_PAGE,
-};
+use rings::io::blkif::{MAX_SEGMENTS_PER_REQUEST, Response};
 use rings::ring::Notify;
-use rings::{Domain, DomainError, PAGE_SIZE, Waiter};
-use zerocopy::{Immutable, IntoBytes};
+use rings::{Domain, DomainError, Waiter};
 
 use super::buffers::Buffers;
 use super::disk::DiskInfo;
@@ -18,7 +14,6 @@ use super::error::Misbehaviour;
 use super::link::{Link, Ring};
 use super::ops::{Op, OpKind, Ops, Outcome};
 use super::shadow::Shadow;
-use super::split::Piece;
 use super::stats::Stats;
 use crate::dialect::{Dialect, Units};
 
@@ -51,41 +46,27 @@ pub struct Limits {
     pub handle: u16,
 }
 
-/// A request with one segment: all that most requests need to write. What the slot has behind it is
-/// nobody's business.
-#[derive(IntoBytes, Immutable)]
-#[repr(C)]
-struct ShortRequest {
-    operation: u8,
-    nr_segments: u8,
-    handle: u16,
-    pad: u32,
-    id: u64,
-    sector_number: u64,
-    seg: RequestSegment,
-}
-
 /// One queue.
 #[derive(Debug)]
 pub struct Queue<D: Domain> {
     domain: D,
-    link: Link<D>,
+    pub(super) link: Link<D>,
     /// What the backend said of the disk, and has not taken back.
     disk: DiskInfo,
-    limits: Limits,
-    units: Units,
-    buffers: Buffers,
+    pub(super) limits: Limits,
+    pub(super) units: Units,
+    pub(super) buffers: Buffers,
     /// A page of segments for each request in flight, where there are indirect ones.
-    lists: Option<Buffers>,
+    pub(super) lists: Option<Buffers>,
     shadow: Shadow,
     ops: Ops,
     /// Operations with requests to be put.
     todo: VecDeque<u32>,
     /// Requests put since the last push.
-    put: u32,
+    pub(super) put: u32,
     notify_due: bool,
     eoi: Eoi,
-    stats: Stats,
+    pub(super) stats: Stats,
     broken: Option<Misbehaviour>,
 }
 
@@ -242,85 +223,6 @@ impl<D: Domain> Queue<D> {
                 return true;
             }
         }
-    }
-
-    /// Writes one request into the ring.
-    #[inline]
-    fn put_request(&mut self, id: u32, op: &Op, piece: Piece) {
-        let (handle, wire, id) = (self.limits.handle, op.kind.wire(), u64::from(id));
-        let sector_number = self.units.number_of(op.sector + u64::from(piece.sector));
-        let segments = piece.segments();
-        self.stats.segments += u64::from(segments);
-        self.put += 1;
-        let page = (op.page + piece.page) as usize;
-        if let OpKind::Discard { secure } = op.kind {
-            let nr_sectors = self.units.number_of(op.sectors.into());
-            let (operation, flag) = (wire as u8, if secure { DISCARD_SECURE } else { 0 });
-            let discard =
-                RequestDiscard { operation, flag, handle, pad: 0, id, sector_number, nr_sectors };
-            self.link.ring.put(discard);
-        } else if segments == 1 {
-            let seg = self.segment(page, piece.sectors);
-            let (operation, nr_segments) = (wire as u8, 1);
-            self.link.ring.put(ShortRequest {
-                operation,
-                nr_segments,
-                handle,
-                pad: 0,
-                id,
-                sector_number,
-                seg,
-            });
-        } else if segments as usize > MAX_SEGMENTS_PER_REQUEST {
-            self.put_indirect(id, wire, sector_number, page, piece);
-        } else {
-            let mut request =
-                Request { operation: wire as u8, handle, id, sector_number, ..Request::default() };
-            for n in 0..segments {
-                request.seg[n as usize] = self.segment(page + n as usize, piece.segment(n));
-                request.nr_segments += 1;
-            }
-            self.link.ring.put_request(request);
-        }
-        self.stats.in_flight(self.link.ring.size() - self.link.ring.free_requests());
-    }
-
-    /// Writes the segments into the page that belongs to this request, and the request.
-    fn put_indirect(
-        &mut self,
-        id: u64,
-        wire: WireOp,
-        sector_number: u64,
-        page: usize,
-        piece: Piece,
-    ) {
-        let Some(lists) = &self.lists else { return };
-        let list = usize::try_from(id).unwrap_or(0);
-        let region = lists.region();
-        for n in 0..piece.segments() {
-            let at = list * PAGE_SIZE + n as usize * size_of::<RequestSegment>();
-            region.write(at, self.segment(page + n as usize, piece.segment(n)));
-        }
-        let mut indirect = RequestIndirect {
-            operation: WireOp::Indirect as u8,
-            indirect_op: wire as u8,
-            nr_segments: u16::try_from(piece.segments()).unwrap_or(u16::MAX),
-            id,
-            sector_number,
-            handle: self.limits.handle,
-            ..RequestIndirect::default()
-        };
-        indirect.indirect_grefs[0] = lists.gref(list).0;
-        self.link.ring.put(indirect);
-        self.stats.indirect += 1;
-    }
-
-    /// The first `sectors` of a page.
-    #[inline(always)]
-    fn segment(&self, page: usize, sectors: u32) -> RequestSegment {
-        let last = u8::try_from(sectors.clamp(1, SECTORS_PER_PAGE as u32) - 1).unwrap_or(0);
-        let (first_sect, last_sect) = self.units.segment_of(0, last);
-        RequestSegment { gref: self.buffers.gref(page).0, first_sect, last_sect, pad: 0 }
     }
 
     /// Publishes what was put.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use rings_host::{Death, Device, Host, HostConfig};
+use rings_host::{Device, Host, HostConfig, News};
 
 use super::children::{self, Domain, LastWords, is_child, told, wake_when_orphaned};
 use super::net::write_json;
@@ -186,14 +186,14 @@ impl Lab {
             bail!("interrupted");
         }
         match self.host.news(LOOK) {
-            Some(Death::Stalled(who)) => bail!(
+            Some(News::Stalled(who)) => bail!(
                 "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
                 who.domid,
                 who.name,
                 who.pid
             ),
             // Of a backend that was killed on purpose the host tells too, later.
-            Some(Death::Gone(who, None)) if who.pid == self.front.pid() => {
+            Some(News::Gone(who, None)) if who.pid == self.front.pid() => {
                 bail!("domain {} ({}, process {}) died", who.domid, who.name, who.pid)
             }
             _ => Ok(()),
@@ -243,7 +243,7 @@ impl Lab {
         let gone = self.back.pid();
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
-            if matches!(self.host.news(LOOK), Some(Death::Gone(who, _)) if who.pid == gone) {
+            if matches!(self.host.news(LOOK), Some(News::Gone(who, _)) if who.pid == gone) {
                 break;
             }
         }
@@ -327,7 +327,8 @@ fn results(
     let (ours, theirs) = (front.blk.clone().unwrap_or_default(), back.blk.clone());
     let failed = front.errors > 0 || report.failure.is_some();
     let theirs = theirs.unwrap_or_default();
-    let job = FioJob::new(options(&effective, report.outcome.bytes), &ours, &theirs, seconds, failed);
+    let job =
+        FioJob::new(options(&effective, report.outcome.bytes), &ours, &theirs, seconds, failed);
     Results {
         start: None,
         intervals: Vec::new(),
