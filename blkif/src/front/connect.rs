@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use rings::io::blkif::{MAX_SEGMENTS_PER_REQUEST, PROTO_X86_64};
+use rings::io::blkif::PROTO_X86_64;
 use rings::store::xenbus::{self, WaitError};
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
 use rings::{DomId, Domain};
@@ -22,6 +22,7 @@ use super::disk::DiskInfo;
 use super::error::ConnectError;
 use super::link::Link;
 use super::queue::{Limits, Queue};
+use super::split::{DIRECT, LIST};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -175,7 +176,7 @@ impl<D: Domain> Blkfront<D> {
         for mut link in links {
             let pages = self.config.pages;
             let buffers = Buffers::new(&self.domain, self.backend, pages, false)?;
-            let lists = if limits.segments > MAX_SEGMENTS_PER_REQUEST as u32 {
+            let lists = if limits.segments > DIRECT {
                 let pages = link.ring.size() as usize;
                 Some(Buffers::new(&self.domain, self.backend, pages, true)?)
             } else {
@@ -190,11 +191,9 @@ impl<D: Domain> Blkfront<D> {
     /// Segments of a request: what is wanted, and what the backend takes.
     #[must_use]
     pub fn segments(&self) -> u32 {
-        let direct = MAX_SEGMENTS_PER_REQUEST as u32;
         let indirect = if self.config.indirect { u32::from(self.disk.max_indirect) } else { 0 };
         // One page of segments for each request is enough for any number Linux offers.
-        let page = rings::io::blkif::SEGMENTS_PER_INDIRECT_PAGE as u32;
-        self.config.limits.segments.clamp(1, direct.max(indirect.min(page)))
+        self.config.limits.segments.clamp(1, DIRECT.max(indirect.min(LIST)))
     }
 
     /// What was agreed on: rings, and pages of each as a power of two.

@@ -3,14 +3,14 @@
 
 use rings::io::blkif::{
     DISCARD_SECURE, MAX_SEGMENTS_PER_REQUEST, Op as WireOp, Request, RequestDiscard,
-    RequestIndirect, RequestSegment, SECTORS_PER_PAGE,
+    RequestIndirect, RequestSegment,
 };
 use rings::{Domain, PAGE_SIZE};
 use zerocopy::{Immutable, IntoBytes};
 
 use super::ops::{Op, OpKind};
 use super::queue::Queue;
-use super::split::Piece;
+use super::split::{PAGE_SECTORS, Piece};
 
 /// A request with one segment: all that most requests need to write. What the slot has behind it is
 /// nobody's business.
@@ -101,7 +101,7 @@ impl<D: Domain> Queue<D> {
     /// The first `sectors` of a page.
     #[inline(always)]
     fn segment(&self, page: usize, sectors: u32) -> RequestSegment {
-        let last = u8::try_from(sectors.clamp(1, SECTORS_PER_PAGE as u32) - 1).unwrap_or(0);
+        let last = u8::try_from(sectors.clamp(1, PAGE_SECTORS) - 1).unwrap_or(0);
         let (first_sect, last_sect) = self.units.segment_of(0, last);
         RequestSegment { gref: self.buffers.gref(page).0, first_sect, last_sect, pad: 0 }
     }

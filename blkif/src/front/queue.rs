@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rings::evtchn::{Eoi, EventCounters};
-use rings::io::blkif::{MAX_SEGMENTS_PER_REQUEST, Response};
+use rings::io::blkif::Response;
 use rings::ring::Notify;
 use rings::{Domain, DomainError, Waiter};
 
@@ -14,6 +14,7 @@ use super::error::Misbehaviour;
 use super::link::{Link, Ring};
 use super::ops::{Op, OpKind, Ops, Outcome};
 use super::shadow::Shadow;
+use super::split::DIRECT;
 use super::stats::Stats;
 use crate::dialect::{Dialect, Units};
 
@@ -209,7 +210,7 @@ impl<D: Domain> Queue<D> {
             let most = match op.kind {
                 // Only reads and writes can have their segments elsewhere.
                 OpKind::Read | OpKind::Write => self.limits.segments,
-                _ => MAX_SEGMENTS_PER_REQUEST as u32,
+                _ => DIRECT,
             };
             let Some(piece) = self.ops.next_piece(number, most) else { return true };
             let echo = op.kind.wire() as u8;

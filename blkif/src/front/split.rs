@@ -3,7 +3,22 @@
 //! Each request has at most so many segments, each segment at most a page. Operations start at the
 //! start of a page, so every piece but the last has whole pages.
 
-use rings::io::blkif::SECTORS_PER_PAGE;
+use rings::io::blkif::{
+    MAX_SEGMENTS_PER_REQUEST, SECTORS_PER_PAGE, SEGMENTS_PER_INDIRECT_PAGE,
+};
+
+/// Sectors of a page.
+pub(super) const PAGE_SECTORS: u32 = 8;
+/// Segments that a request itself has room for.
+pub(super) const DIRECT: u32 = 11;
+/// Segments that one page of segments has room for.
+pub(super) const LIST: u32 = 512;
+
+const _: () = assert!(
+    PAGE_SECTORS as usize == SECTORS_PER_PAGE
+        && DIRECT as usize == MAX_SEGMENTS_PER_REQUEST
+        && LIST as usize == SEGMENTS_PER_INDIRECT_PAGE
+);
 
 /// A part of an operation that is one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,14 +35,14 @@ impl Piece {
     /// Segments it has.
     #[must_use]
     pub fn segments(&self) -> u32 {
-        self.sectors.div_ceil(SECTORS_PER_PAGE as u32)
+        self.sectors.div_ceil(PAGE_SECTORS)
     }
 
     /// Sectors of its `n`-th segment.
     #[inline(always)]
     #[must_use]
     pub fn segment(&self, n: u32) -> u32 {
-        (self.sectors - n * SECTORS_PER_PAGE as u32).min(SECTORS_PER_PAGE as u32)
+        (self.sectors - n * PAGE_SECTORS).min(PAGE_SECTORS)
     }
 }
 
@@ -36,8 +51,8 @@ impl Piece {
 #[inline(always)]
 #[must_use]
 pub(super) fn piece(done: u32, sectors: u32, segments: u32) -> Option<Piece> {
-    let page = done / SECTORS_PER_PAGE as u32;
-    let most = segments.saturating_mul(SECTORS_PER_PAGE as u32);
+    let page = done / PAGE_SECTORS;
+    let most = segments.saturating_mul(PAGE_SECTORS);
     (done < sectors).then(|| Piece { page, sector: done, sectors: (sectors - done).min(most) })
 }
 

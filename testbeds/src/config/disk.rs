@@ -193,7 +193,7 @@ fn model(text: &str) -> Result<Model, String> {
             "latency" => model.latency = time(value)?,
             "write-unit" => {
                 let size = parse_size(value)?;
-                let fits = u32::try_from(size).ok().filter(|&s| s >= 512 && s <= 1 << 30);
+                let fits = u32::try_from(size).ok().filter(|size| (512..=1 << 30).contains(size));
                 model.write_unit = fits.ok_or("write-unit out of range; use 512 to 1G")?;
             }
             _ => {

@@ -247,7 +247,7 @@ impl Guest {
             match self.blkfront.reconnect(LOOK * 10, timeout) {
                 Ok(links) => {
                     for (n, link) in links.into_iter().enumerate() {
-                        let change = Change::Relink(link, *self.blkfront.disk());
+                        let change = Change::Relink(Box::new(link), *self.blkfront.disk());
                         workers[n % workers.len()].tell(Command::Change(n, Box::new(change)));
                     }
                     return Ok(());

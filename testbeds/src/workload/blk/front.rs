@@ -20,7 +20,7 @@ use crate::workload::{Job, Meter, SideReport, think};
 #[derive(Debug)]
 pub enum Change {
     /// Another backend: another ring.
-    Relink(Link<HostDomain>, DiskInfo),
+    Relink(Box<Link<HostDomain>>, DiskInfo),
     /// Another length of the disk, in sectors.
     Resize(u64),
 }
@@ -354,7 +354,7 @@ impl Job for Exerciser {
 
     fn change(&mut self, what: Box<dyn Any + Send>) {
         match what.downcast::<Change>().map(|change| *change) {
-            Ok(Change::Relink(link, disk)) => self.queue.relink(link, disk),
+            Ok(Change::Relink(link, disk)) => self.queue.relink(*link, disk),
             Ok(Change::Resize(sectors)) => self.queue.resize(sectors),
             // Nobody has anything else for a disk.
             Err(_) => {}
