@@ -66,8 +66,9 @@ pub(super) fn read<N: Nodes>(
             .iter()
             .map(|name| xenbus::read_u32(store, &format!("{dir}/{name}")).map(Gref))
             .collect();
+        let grefs = grefs?;
         let port = xenbus::read_u32(store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
-        rings.push(RingKeys { grefs: grefs?, port: Port(port) });
+        rings.push(RingKeys { grefs, port: Port(port) });
     }
     Ok(Asked { rings, persistent })
 }
