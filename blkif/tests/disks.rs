@@ -8,7 +8,12 @@ use blkif::back::disk::{Buffer, Disk, Done, Failure, Faults, Io, Kind, Source, S
 use proptest::prelude::*;
 
 /// Does one operation and waits for its end.
-fn run(disk: &mut dyn Disk, kind: Kind, sector: u64, bytes: &[u8]) -> (Result<(), Failure>, Vec<u8>) {
+fn run(
+    disk: &mut dyn Disk,
+    kind: Kind,
+    sector: u64,
+    bytes: &[u8],
+) -> (Result<(), Failure>, Vec<u8>) {
     let mut buffer = Buffer::default();
     buffer.set_len(bytes.len());
     buffer.bytes_mut().copy_from_slice(bytes);
@@ -57,7 +62,10 @@ fn every_disk_that_keeps_gives_back_what_it_was_given() {
     for spec in [
         Spec::Ram(1 << 20),
         Spec::File(path),
-        Spec::Model(1 << 20, blkif::back::disk::Model { latency: Duration::ZERO, ..Default::default() }),
+        Spec::Model(
+            1 << 20,
+            blkif::back::disk::Model { latency: Duration::ZERO, ..Default::default() },
+        ),
         Spec::Faulty(Box::new(Spec::Ram(1 << 20)), cache),
         Spec::Faulty(Box::new(Spec::Ram(1 << 20)), late),
     ] {

@@ -54,7 +54,14 @@ fn segments_are_counted() {
 
 #[test]
 fn segments_stay_in_their_page() {
-    for (first, last, good) in [(0, 0, true), (7, 7, true), (0, 8, false), (3, 2, false), (0, 255, false), (255, 255, false)] {
+    for (first, last, good) in [
+        (0, 0, true),
+        (7, 7, true),
+        (0, 8, false),
+        (3, 2, false),
+        (0, 255, false),
+        (255, 255, false),
+    ] {
         let mut request = read(1, 0);
         (request.seg[0].first_sect, request.seg[0].last_sect) = (first, last);
         let outcome = judge(&request, &rules());
@@ -64,7 +71,14 @@ fn segments_stay_in_their_page() {
 
 #[test]
 fn nothing_is_past_the_end() {
-    for (sector, good) in [(0, true), (992, true), (993, false), (1000, false), (u64::MAX, false), (u64::MAX - 7, false)] {
+    for (sector, good) in [
+        (0, true),
+        (992, true),
+        (993, false),
+        (1000, false),
+        (u64::MAX, false),
+        (u64::MAX - 7, false),
+    ] {
         assert_eq!(judge(&read(1, sector), &rules()).is_ok(), good, "{sector}");
     }
 }
@@ -79,7 +93,8 @@ fn a_disk_for_reading_only_is_not_changed_by_any_operation() {
     }
     let flush_with_data = Request { operation: Op::FlushDiskcache as u8, ..read(1, 0) };
     assert_eq!(judge(&flush_with_data, &rules), Err(Refusal::ReadOnly));
-    let discard = RequestDiscard { operation: Op::Discard as u8, nr_sectors: 8, ..RequestDiscard::default() };
+    let discard =
+        RequestDiscard { operation: Op::Discard as u8, nr_sectors: 8, ..RequestDiscard::default() };
     assert_eq!(head(&discard.into(), &rules), Err(Refusal::ReadOnly));
     let write = RequestIndirect {
         operation: Op::Indirect as u8,
@@ -125,14 +140,26 @@ fn what_is_not_offered_is_not_supported() {
         let request = Request { operation: op as u8, ..read(1, 0) };
         assert_eq!(head(&request, &without), Err(Refusal::Unsupported), "{op:?}");
     }
-    let secure = RequestDiscard { operation: Op::Discard as u8, flag: 1, nr_sectors: 8, ..RequestDiscard::default() };
+    let secure = RequestDiscard {
+        operation: Op::Discard as u8,
+        flag: 1,
+        nr_sectors: 8,
+        ..RequestDiscard::default()
+    };
     assert_eq!(head(&secure.into(), &rules()), Err(Refusal::Unsupported));
     assert_eq!(Refusal::Range.status(), RSP_ERROR);
 }
 
 #[test]
 fn discards_are_whole_and_on_the_disk() {
-    for (sector, sectors, good) in [(0, 8, true), (8, 992, true), (4, 8, false), (0, 4, false), (0, 1008, false), (8, u64::MAX - 7, false)] {
+    for (sector, sectors, good) in [
+        (0, 8, true),
+        (8, 992, true),
+        (4, 8, false),
+        (0, 4, false),
+        (0, 1008, false),
+        (8, u64::MAX - 7, false),
+    ] {
         let discard = RequestDiscard {
             operation: Op::Discard as u8,
             sector_number: sector,

@@ -288,7 +288,8 @@ fn an_answer_carries_nothing_but_itself() {
 /// Line 27: what was written before a barrier is on the disk before it, and durable with it.
 #[test]
 fn a_barrier_waits_for_what_is_before_it_and_holds_what_is_after() {
-    let faults = Faults { delays: 0.5, delay: Duration::from_millis(3), seed: 9, ..Faults::default() };
+    let faults =
+        Faults { delays: 0.5, delay: Duration::from_millis(3), seed: 9, ..Faults::default() };
     let spec = Spec::Faulty(Box::new(Spec::Ram(DISK)), faults);
     let mut attack = OnBack::with(&config(&spec, GrantMode::Copy, false), 0);
     for round in 0..10 {

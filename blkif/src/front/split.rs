@@ -3,9 +3,7 @@
 //! Each request has at most so many segments, each segment at most a page. Operations start at the
 //! start of a page, so every piece but the last has whole pages.
 
-use rings::io::blkif::{
-    MAX_SEGMENTS_PER_REQUEST, SECTORS_PER_PAGE, SEGMENTS_PER_INDIRECT_PAGE,
-};
+use rings::io::blkif::{MAX_SEGMENTS_PER_REQUEST, SECTORS_PER_PAGE, SEGMENTS_PER_INDIRECT_PAGE};
 
 /// Sectors of a page.
 pub(super) const PAGE_SECTORS: u32 = 8;

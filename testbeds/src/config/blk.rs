@@ -131,10 +131,19 @@ impl BlkConfig {
         format!("{:.0} k/s", crate::units::float(ops) / seconds / 1e3)
     }
 
+    /// Operations of a queue that can be in flight.
+    #[must_use]
+    pub fn depth(&self) -> u32 {
+        if self.nbd.is_some() {
+            return self.iodepth;
+        }
+        self.iodepth * self.numjobs.div_ceil(self.queues.max(1))
+    }
+
     /// Pages of buffers that all operations of a queue need.
     #[must_use]
     pub fn pages(&self) -> usize {
-        let jobs = self.numjobs.div_ceil(self.queues.max(1)) as usize;
-        jobs * self.iodepth as usize * self.bs.div_ceil(4096)
+        let bytes = if self.nbd.is_some() { crate::workload::nbd::SLOT } else { self.bs };
+        self.depth() as usize * bytes.div_ceil(4096)
     }
 }

@@ -1,5 +1,6 @@
 //! A guest with a disk: connects its vbd, runs its jobs, goes on when its backend is replaced, reports.
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use super::worker::{Command, Handle, Parts, Told};
 use crate::config::{self, BlkConfig, NotifyPolicy, Split};
 use crate::workload::SideReport;
 use crate::workload::blk::{Change, Exerciser};
+use crate::workload::nbd::{Clerk, Desk, serve};
 
 /// How long it may take to let go at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -80,7 +82,7 @@ struct Guest {
 
 impl Guest {
     fn connect(domain: &HostDomain, config: &BlkConfig) -> anyhow::Result<Self> {
-        let depth = config.iodepth * config.numjobs.div_ceil(config.queues.max(1));
+        let depth = config.depth();
         let limits = Limits {
             depth,
             segments: config.segments,
@@ -109,14 +111,23 @@ impl Guest {
                 timeout: Duration::from_secs_f64(config.run.stall_timeout * 2.0),
             },
         )?;
-        fits(config, blkfront.disk().sectors * 512)?;
+        if config.nbd.is_none() {
+            fits(config, blkfront.disk().sectors * 512)?;
+        }
         Ok(Self { domain: domain.clone(), config: config.clone(), blkfront, queues })
     }
 
     fn run(mut self, stop: &StopFlag) -> anyhow::Result<FrontReport<BlkOutcome>> {
         let (tell, told) = channel();
         let workers = self.start_workers(&tell)?;
-        let jobs = self.distribute(&workers)?;
+        let jobs = self.queues.len();
+        let _open = match self.config.nbd.clone() {
+            Some(path) => Some(self.open_desks(&workers, &path)?),
+            None => {
+                self.distribute(&workers)?;
+                None
+            }
+        };
         let mut failure = self.supervise(&workers, &told, jobs, stop);
         if let Some(lie) = failure.as_ref().filter(|why| why.starts_with("backend")) {
             let lie = lie.clone();
@@ -130,7 +141,8 @@ impl Guest {
         let back = reports::fetch(self.blkfront.store(), &back_dir)?;
         let front = collect(&workers, &told, jobs);
         workers.into_iter().for_each(Handle::stop);
-        if failure.is_none() && stop.is_set() {
+        // A server ends when it is told to.
+        if failure.is_none() && stop.is_set() && self.config.nbd.is_none() {
             failure = Some("interrupted".into());
         }
         let domid = self.domain.domid().0;
@@ -173,14 +185,32 @@ impl Guest {
         Ok(workers)
     }
 
-    /// Gives each worker its queues. Says how many jobs there are.
-    fn distribute(&mut self, workers: &[Handle<usize>]) -> anyhow::Result<usize> {
+    /// Serves NBD clients with the queues, as long as the answer lives.
+    fn open_desks(
+        &mut self,
+        workers: &[Handle<usize>],
+        path: &Path,
+    ) -> anyhow::Result<impl Drop + use<>> {
+        let mut desks = Vec::new();
+        let slots = self.config.iodepth;
+        for (n, queue) in self.queues.drain(..).enumerate() {
+            let worker = &workers[n % workers.len()];
+            let desk = Desk::new(worker.kicker());
+            let clerk = Clerk::new(queue, desk.clone(), slots, &self.config.run);
+            worker.tell(Command::Add(n, Box::new(clerk)));
+            desks.push(desk);
+        }
+        serve(path, self.blkfront.disk(), desks)
+    }
+
+    /// Gives each worker its queues.
+    fn distribute(&mut self, workers: &[Handle<usize>]) -> anyhow::Result<()> {
         let count = u32::try_from(self.queues.len())?;
         for (n, queue) in self.queues.drain(..).enumerate() {
             let job = Exerciser::new(queue, &self.config, u32::try_from(n)?, count);
             workers[n % workers.len()].tell(Command::Add(n, Box::new(job)));
         }
-        Ok(count as usize)
+        Ok(())
     }
 
     /// Waits until all jobs are done, or something ends the run before. Says what, then.

@@ -85,6 +85,11 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
         }
     }
 
+    /// What wakes the worker.
+    pub(super) fn kicker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        Arc::clone(&self.kick)
+    }
+
     /// Ends the worker. Its jobs must be gone.
     pub(super) fn stop(mut self) {
         self.tell(Command::Stop);

@@ -31,6 +31,10 @@ pub fn blk(config: &BlkConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow
     if !quiet {
         super::print(&(report::blk_headline(config) + "\n"))?;
     }
+    if let Some(path) = config.nbd.as_ref().filter(|_| !quiet) {
+        let uri = format!("nbd+unix:///?socket={}", path.display());
+        super::print(&format!("pvlab: NBD clients find the disk at '{uri}'; Ctrl-C ends it\n"))?;
+    }
     let (results, failure) = run(config, &what, quiet, stop)?;
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
@@ -158,7 +162,7 @@ impl Lab {
             progress.print(report::interval_header(&config.clone().into()))?;
         }
         loop {
-            self.news(stop)?;
+            self.news(config, stop)?;
             self.stopped(config)?;
             if let Some(interval) = self.sampler.look()
                 && lines
@@ -176,14 +180,19 @@ impl Lab {
                     LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
                 };
             }
-            self.back_lives(stop)?;
+            if !stop.is_set() || config.nbd.is_none() {
+                self.back_lives(stop)?;
+            }
         }
     }
 
     /// What the host has to tell about the domains, waiting a little for it.
-    fn news(&mut self, stop: &StopFlag) -> anyhow::Result<()> {
-        if stop.is_set() {
-            bail!("interrupted");
+    fn news(&mut self, config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
+        match stop.is_set() {
+            true if config.nbd.is_none() => bail!("interrupted"),
+            // A server ends when it is told to, and says what it did.
+            true => self.front.ask_to_end(),
+            false => {}
         }
         match self.host.news(LOOK) {
             Some(News::Stalled(who)) => bail!(

@@ -14,6 +14,7 @@
 //! | `echo` | bare frames that come back |
 //! | [`blk`] | operations on a disk |
 //! | [`console`] | lines to a console, and their check; a shell |
+//! | [`nbd`] | a disk for everybody who speaks NBD |
 //!
 //! Which of them runs where is said by a `NetConfig` and a [`Role`]; the processes around them live
 //! in `domain`.
@@ -27,6 +28,7 @@ mod crr;
 mod echo;
 mod frames;
 mod meter;
+pub mod nbd;
 mod nic;
 mod pktgen;
 mod rr;

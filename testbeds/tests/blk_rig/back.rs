@@ -3,9 +3,7 @@
 use std::time::Instant;
 
 use blkif::dialect::Dialect;
-use blkif::front::{
-    Blkfront, Config, Limits, Misbehaviour, Op, OpKind, Outcome, Queue, SplitMode,
-};
+use blkif::front::{Blkfront, Config, Limits, Misbehaviour, Op, OpKind, Outcome, Queue, SplitMode};
 use rings::evtchn::Channel;
 use rings::io::blkif::{Request, Response, SLOT};
 use rings::ring::{Index, Sring, SringMem};
