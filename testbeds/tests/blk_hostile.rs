@@ -396,6 +396,7 @@ fn a_guest_that_names_no_protocol_has_ours() {
     wait_for(&mut blkback, XenbusState::InitWait);
     front.key("ring-ref", front.ring_gref);
     front.key("event-channel", front.port.port());
+    front.store.rm("device/vbd/51712/protocol").unwrap();
     // As mini-os, Mirage and Unikraft do: 4 and never 3.
     front.switch(XenbusState::Connected);
     let queue = connected(&mut blkback);

@@ -153,13 +153,7 @@ impl<D: Domain> Blkback<D> {
         let state = xenbus::read_state(&mut self.store, &front)?;
         let connected = matches!(state, XenbusState::Initialised | XenbusState::Connected);
         let stale = if connected { super::keys::ports(&mut self.store, &front)? } else { None };
-        for (key, value) in [
-            (keys::FEATURE_MAX_INDIRECT_SEGMENTS, u32::from(self.config.max_indirect)),
-            (keys::MULTI_QUEUE_MAX_QUEUES, self.config.max_queues),
-            (keys::MAX_RING_PAGE_ORDER, self.config.max_ring_order),
-        ] {
-            self.store.write(&format!("{back}/{key}"), value.to_string())?;
-        }
+        self.offer(&back)?;
         self.store.watch(&format!("{front}/{}", keys::STATE), &format!("front-{}", id.front))?;
         let live = Live {
             sectors: AtomicU64::new(self.config.disk.geometry().sectors),
@@ -181,6 +175,18 @@ impl<D: Domain> Blkback<D> {
         self.switch(id, XenbusState::InitWait)
     }
 
+    /// Writes our limits, in the order in which Linux' blkback does.
+    fn offer(&mut self, back: &str) -> Result<(), StoreError> {
+        for (key, value) in [
+            (keys::FEATURE_MAX_INDIRECT_SEGMENTS, u32::from(self.config.max_indirect)),
+            (keys::MULTI_QUEUE_MAX_QUEUES, self.config.max_queues),
+            (keys::MAX_RING_PAGE_ORDER, self.config.max_ring_order),
+        ] {
+            self.store.write(&format!("{back}/{key}"), value.to_string())?;
+        }
+        Ok(())
+    }
+
     fn switch(&mut self, id: VbdId, state: XenbusState) -> Result<(), StoreError> {
         let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
         tracing::info!(front = %id.front, handle = id.handle, from = %vbd.state, to = %state, "vbd");
@@ -197,6 +203,9 @@ impl<D: Domain> Blkback<D> {
         let (front, back, state) = (vbd.front.clone(), vbd.back.clone(), vbd.state);
         if vbd.broken && vbd.connected {
             return self.bring_down(id, XenbusState::Closing, events);
+        }
+        if self.is_new(&back)? {
+            return self.begin_again(id, &back, events);
         }
         let otherend = xenbus::read_state(&mut self.store, &front)?;
         match (otherend, state) {
@@ -224,6 +233,28 @@ impl<D: Domain> Blkback<D> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether this directory has not seen our limits.
+    fn is_new(&mut self, back: &str) -> Result<bool, StoreError> {
+        let mut has = |key| self.store.read_if_present(&format!("{back}/{key}"));
+        Ok(has(keys::MAX_RING_PAGE_ORDER)?.is_none() && has(keys::FRONTEND)?.is_some())
+    }
+
+    /// The toolstack made the device anew: another guest has taken the place of the one we knew.
+    fn begin_again(
+        &mut self,
+        id: VbdId,
+        back: &str,
+        events: &mut Vec<VbdEvent<D>>,
+    ) -> Result<(), StoreError> {
+        let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
+        if vbd.connected {
+            return self.bring_down(id, XenbusState::Closed, events);
+        }
+        (vbd.stale, vbd.withdrawn) = (None, (false, false));
+        self.offer(back)?;
+        self.switch(id, XenbusState::InitWait)
     }
 
     /// The guest has published its ring: makes the queues and hands them to the workers.

@@ -5,7 +5,7 @@ use super::options::{Setting, amount, on_off, size};
 use super::text::{cpus, grants};
 use crate::config::{BlkConfig, Rw, word};
 use crate::results::{FioDirection, FioJob};
-use crate::units::{float, format_size};
+use crate::units::{float, format_size, round_u64};
 
 /// Who runs where, the disk, and how grants are reached: the first line of a run.
 #[must_use]
@@ -19,6 +19,9 @@ pub fn headline(config: &BlkConfig) -> String {
 /// What a run does, in a few words: the name of its row.
 #[must_use]
 pub fn what(config: &BlkConfig) -> String {
+    if config.nbd.is_some() {
+        return "requests of NBD clients".to_owned();
+    }
     let which = match config.rw {
         Rw::Read => "reads in order",
         Rw::Write => "writes in order",
@@ -104,14 +107,15 @@ pub(super) fn remarks(job: &FioJob) -> Vec<String> {
 }
 
 fn line(name: &str, d: &FioDirection) -> String {
+    let (iops, mbs) = (thousands(round_u64(d.iops).unwrap_or(0)), float(d.bw_bytes) / 1e6);
+    let rate = format!("{name}: {iops} IOPS, {} MB/s", three_digits(mbs));
+    if d.clat_ns.count == 0 {
+        // An NBD client's requests are timed whole.
+        return rate;
+    }
     let us = |ns: f64| three_digits(ns / 1e3);
     let (slat, clat) = (us(d.slat_ns.mean), us(d.clat_ns.mean));
     let at = |key: &str| us(float(d.clat_ns.percentile.get(key).copied().unwrap_or(0)));
-    format!(
-        "{name}: {} IOPS, {} MB/s; slat {slat} us, clat {clat} us, p99 {} us, p99.9 {} us",
-        thousands(crate::units::round_u64(d.iops).unwrap_or(0)),
-        three_digits(float(d.bw_bytes) / 1e6),
-        at("99.000000"),
-        at("99.900000"),
-    )
+    let (p99, p999) = (at("99.000000"), at("99.900000"));
+    format!("{rate}; slat {slat} us, clat {clat} us, p99 {p99} us, p99.9 {p999} us")
 }

@@ -4,7 +4,7 @@
 use rings::store::XenbusState;
 use rings::store::keys::{
     BACKEND, BACKEND_ID, DEVICE_TYPE, DISCARD_ENABLE, FRONTEND, FRONTEND_ID, HANDLE,
-    HOTPLUG_STATUS, MAC, MODE, MTU, ONLINE, PARAMS, PHYSICAL_DEVICE_PATH, STATE, TRUSTED,
+    HOTPLUG_STATUS, MAC, MODE, MTU, ONLINE, PARAMS, PHYSICAL_DEVICE_PATH, PROTOCOL, STATE, TRUSTED,
     VIRTUAL_DEVICE,
 };
 
@@ -53,6 +53,9 @@ pub(super) fn of_front(device: &Configured, each: &Device) -> Pairs {
         }
     }
     all.push((TRUSTED, "1".into()));
+    if let Device::Vbd { .. } = each {
+        all.push((PROTOCOL, "x86_64-abi".into()));
+    }
     all
 }
 
