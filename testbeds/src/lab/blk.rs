@@ -8,10 +8,10 @@ use rings_host::{Device, Host, HostConfig, News};
 
 use super::children::{self, Domain, LastWords, is_child, told, wake_when_orphaned};
 use super::net::write_json;
-use super::sample::{Pids, Sampler};
+use super::sample::{Pids, Sampler, What};
 use crate::cli::JsonTo;
 use crate::config::{Amount, BlkConfig, BlkbackConfig, word};
-use crate::domain::{self, BlkOutcome, FrontReport, Outcome, StopFlag};
+use crate::domain::{self, BlkOutcome, FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Cpu, FioJob, Grants, Results, Summary, host_info, per};
 use crate::units::float;
@@ -143,7 +143,8 @@ impl Lab {
         let front = Domain::start("blkfront", &args)?;
         let pids = Pids { front: vec![front.pid()], back: vec![back.pid()] };
         let (segment, per_op) = (host.segment().clone(), Some(config.bs as u64));
-        let sampler = Sampler::new(segment, pids, per_op, config.run.warmup, config.run.interval);
+        let (warmup, interval) = (config.run.warmup, config.run.interval);
+        let sampler = Sampler::new(segment, pids, What { per_op, warmup, interval });
         let killed_at = Instant::now();
         Ok(Self { front, back, back_args, kills: 0, killed_at, sampler, host })
     }
@@ -174,7 +175,7 @@ impl Lab {
             self.replace_backend(config)?;
             if let Some(how) = self.front.ended() {
                 let (name, pid) = (self.front.name(), self.front.pid());
-                return match self.front.last_words() {
+                return match self.front.last_words::<Report>() {
                     LastWords::Report(report) => Ok(*report),
                     LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
                     LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
@@ -230,7 +231,7 @@ impl Lab {
             bail!("interrupted");
         }
         let (name, pid) = (self.back.name(), self.back.pid());
-        match self.back.last_words::<Outcome>() {
+        match self.back.last_words::<Report>() {
             LastWords::Complaint(why) => bail!("{why}"),
             _ => bail!("{name} (process {pid}) died: {how}"),
         }

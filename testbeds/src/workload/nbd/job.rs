@@ -22,7 +22,8 @@ use crate::workload::{Job, Meter, SideReport};
 
 /// Bytes of a slot of buffers.
 pub const SLOT: usize = 256 << 10;
-const SLOT_PAGES: u32 = (SLOT / rings::PAGE_SIZE) as u32;
+const SLOT_PAGES: u32 = 64;
+const _: () = assert!(SLOT_PAGES as usize * rings::PAGE_SIZE == SLOT);
 
 /// A request that has been begun.
 struct Running {
