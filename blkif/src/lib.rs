@@ -1,7 +1,25 @@
-//! Block devices: blkfront and blkback.
+//! blkif: Xen's block device, both halves.
 //!
-//! Not built yet. The ring's structures are already described byte for byte in
-//! [`rings::io::blkif`]; the two halves will live here in `front/` and `back/`, which do not import
-//! each other.
+//! ```text
+//!   domain 1: blkfront                                   domain 0: blkback
+//!   operation (any length)
+//!     cut into requests      front/split                 back/queue     takes requests
+//!     segments by gref       front/queue  --- ring --->  back/parse     judges what the guest wrote
+//!                                                        back/access    pages: copy, map, persistent
+//!     answers, shadow        front/shadow <-- ring ----  back/disk      null ram file model faulty
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`front`] | blkfront: handshake, operations as requests, what is in flight, reconnecting |
+//! | [`back`] | blkback: handshake, checks, grants, the disks |
+//! | [`dialect`] | in which units which implementation counts sectors |
+//!
+//! The two halves do not know each other: what both of them know is in [`rings::io::blkif`] and
+//! [`dialect`]. Processes, workloads and results live in `testbeds`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+pub mod back;
+pub mod dialect;
+pub mod front;

@@ -78,7 +78,25 @@ pub trait Foreign: Send + std::fmt::Debug {
     /// The status Xen would answer.
     fn map(&mut self, gref: Gref) -> Result<Self::Mapping, GntStatus>;
 
-    /// The bytes of a mapped page.
+    /// Maps the pages of one ring, as one range in this order, for reading and writing.
+    ///
+    /// # Errors
+    /// The status Xen would answer for the first that cannot be mapped; none is mapped then.
+    fn map_ring(&mut self, grefs: &[Gref]) -> Result<Self::Mapping, GntStatus>;
+
+    /// Maps pages for data, all in one operation, for reading and with `write` for writing too.
+    /// Appends one outcome for each to `maps`.
+    fn map_data(
+        &mut self,
+        grefs: &[Gref],
+        write: bool,
+        maps: &mut Vec<Result<Self::Mapping, GntStatus>>,
+    );
+
+    /// Unmaps what `map_data` has mapped, all in one operation.
+    fn unmap_data(&mut self, maps: &mut Vec<Result<Self::Mapping, GntStatus>>);
+
+    /// The bytes of a mapped page, or of a ring's mapped pages.
     fn region<'a>(&self, mapping: &'a Self::Mapping) -> &'a Region;
 
     /// What was done so far.

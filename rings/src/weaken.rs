@@ -54,6 +54,22 @@ pub enum Check {
     RxSlots,
     /// netfront: extra infos may be of any type.
     RxExtra,
+    /// blkback: a request may have any number of segments.
+    BlkCount,
+    /// blkback: a segment may leave its page.
+    BlkSegment,
+    /// blkback: a request may lie past the end of the disk.
+    BlkRange,
+    /// blkback: a disk that is for reading only may be written.
+    BlkReadOnly,
+    /// blkback: a barrier does not wait for what came before it.
+    BlkDrain,
+    /// blkback: a flush of the faulty disk does nothing.
+    BlkFlush,
+    /// blkfront: an answer may name any request.
+    BlkId,
+    /// blkfront: an answer may name another operation.
+    BlkOp,
 }
 
 /// Whether this check is to be left out: never.

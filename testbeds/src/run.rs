@@ -12,12 +12,14 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
     let stop = StopFlag::default();
     let name = match task {
         Task::Ls(_) | Task::Store(_) => "tool",
-        Task::Tour { .. } | Task::Net(..) | Task::Host(_) => "host",
+        Task::Tour { .. } | Task::Net(..) | Task::Blk(..) | Task::Host(_) => "host",
         Task::Console(..) | Task::Attach(_) => "host",
         Task::Consoled(_) => "consoled",
         Task::ConsoleGuest(..) => "console-guest",
         Task::Netback(_) => "netback",
         Task::Netfront(_) => "netfront",
+        Task::Blkback(_) => "blkback",
+        Task::Blkfront(_) => "blkfront",
     };
     if name != "tool" {
         stop.on_signals()?;
@@ -25,6 +27,9 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
     let _logging = init_logging(name);
     match task {
         Task::Tour { quiet } => lab::tour(*quiet, &stop),
+        Task::Blk(config, json) => lab::blk(config, json.as_ref(), &stop),
+        Task::Blkback(config) => lab::blkback(config, &stop),
+        Task::Blkfront(config) => lab::blkfront(config, &stop),
         Task::Net(config, json, trace) => lab::net(config, json.as_ref(), trace.as_ref(), &stop),
         Task::Console(config, pictures, json, trace) => {
             lab::console(config, pictures, json.as_ref(), trace.as_ref(), &stop)

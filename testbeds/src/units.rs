@@ -22,6 +22,19 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     round_u64(fraction * float(scale)).ok_or_else(too_large)
 }
 
+/// Reads a rate in bytes per second with an optional suffix K, M or G. Rates are in powers of 1000, as data sheets
+/// have them.
+///
+/// # Errors
+/// The reason and the remedy, ready to follow "`--option value: `".
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    let scales = [('K', 1e3), ('M', 1e6), ('G', 1e9)];
+    let suffixed = scales.iter().find_map(|(c, scale)| Some((text.strip_suffix(*c)?, *scale)));
+    let (number, scale) = suffixed.unwrap_or((text, 1.0));
+    let rate = parse_decimal(number).map(|rate| rate * scale).filter(|rate| *rate > 0.0);
+    rate.ok_or_else(|| format!("'{text}' is not a rate; use bytes per second, as in 20M"))
+}
+
 /// Writes a size so that [`parse_size`] reads the same number: the largest suffix that divides it.
 #[must_use]
 pub fn format_size(size: u64) -> String {

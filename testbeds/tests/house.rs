@@ -11,11 +11,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// All the files that may contain `unsafe`. A name added here is a decision, not an accident.
-const UNSAFE_FILES: [&str; 18] = [
+const UNSAFE_FILES: [&str; 19] = [
     "rings/src/mem.rs",
     "rings/host/src/sys.rs",
     "rings/host/src/mapping.rs",
     "rings/host/src/stats.rs",
+    "blkif/src/back/disk/uring.rs",
     "tracer/src/clock.rs",
     "tracer/src/alloc.rs",
     "tracer/src/format/mapped.rs",
@@ -186,12 +187,13 @@ fn crates_without_unsafe_forbid_it() {
         "frontend/src/lib.rs",
         "backend/src/lib.rs",
         "console/src/lib.rs",
-        "blkif/src/lib.rs",
         "testbeds/src/lib.rs",
         "testbeds/src/main.rs",
     ] {
         assert!(read(crate_root).contains("\n#![forbid(unsafe_code)]\n"), "{crate_root}");
     }
+    // One of its files has some: the list above names it.
+    assert!(read("blkif/src/lib.rs").contains("\n#![deny(unsafe_code)]\n"));
 }
 
 #[test]

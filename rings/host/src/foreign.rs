@@ -10,7 +10,7 @@ use rings::mem::Region;
 use rings::{DomId, Foreign, ForeignCounters, GrantMode, Gref};
 
 use crate::domain::Released;
-use crate::mapping::map_frame;
+use crate::mapping::{map_frame, map_frames};
 
 /// What all queues that serve the same frontend share: its memory, and what of it is pinned.
 #[derive(Debug)]
@@ -34,11 +34,13 @@ pub struct HostForeign {
     _released: Released,
 }
 
-/// A mapped page. Dropping it unmaps it, and unpins the grant.
+/// A mapped page, or the mapped pages of a ring. Dropping it unmaps them, and unpins the grants.
 #[derive(Debug)]
 pub struct Mapping {
     region: Region,
     gref: Gref,
+    /// The other pages of a ring of several.
+    more: Vec<Gref>,
     write: bool,
     granter: Arc<Granter>,
     table: GrantPage,
@@ -48,8 +50,10 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         let _span = tracer::span!(GRANT, "unmap", ops = 1);
         let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        // We made this pin, so it is there.
-        let _ = pins.unpin(&self.table, self.gref, self.write);
+        for &gref in [&self.gref].into_iter().chain(&self.more) {
+            // We made this pin, so it is there.
+            let _ = pins.unpin(&self.table, gref, self.write);
+        }
     }
 }
 
@@ -70,6 +74,10 @@ impl HostForeign {
     fn map_page(&mut self, gref: Gref, write: bool) -> Result<Mapping, GntStatus> {
         let _span = tracer::span!(GRANT, "map", ops = 1);
         self.cost.charge(Charge::Map(1));
+        self.map_uncharged(gref, write)
+    }
+
+    fn map_uncharged(&mut self, gref: Gref, write: bool) -> Result<Mapping, GntStatus> {
         let table = self.engine.table().clone();
         let frame = {
             let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +85,8 @@ impl HostForeign {
         };
         match self.engine.in_memory(frame).then(|| map_frame(&self.granter.memory, frame, write)) {
             Some(Ok(region)) => {
-                Ok(Mapping { region, gref, write, granter: Arc::clone(&self.granter), table })
+                let (granter, more) = (Arc::clone(&self.granter), Vec::new());
+                Ok(Mapping { region, gref, more, write, granter, table })
             }
             outcome => {
                 let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,6 +179,64 @@ impl Foreign for HostForeign {
 
     fn map(&mut self, gref: Gref) -> Result<Mapping, GntStatus> {
         self.map_page(gref, true)
+    }
+
+    fn map_ring(&mut self, grefs: &[Gref]) -> Result<Mapping, GntStatus> {
+        let [gref, more @ ..] = grefs else { return Err(GntStatus::GeneralError) };
+        if more.is_empty() {
+            return self.map_page(*gref, true);
+        }
+        self.cost.charge(Charge::Map(u32::try_from(grefs.len()).unwrap_or(u32::MAX)));
+        let (table, granter) = (self.engine.table().clone(), Arc::clone(&self.granter));
+        let mut frames = Vec::new();
+        let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut status = GntStatus::Okay;
+        for &gref in grefs {
+            match pins.pin(&table, self.caller, gref, true) {
+                Ok(frame) => frames.push(frame),
+                Err(why) => {
+                    status = why;
+                    break;
+                }
+            }
+        }
+        if status == GntStatus::Okay && !frames.iter().all(|&frame| self.engine.in_memory(frame)) {
+            status = GntStatus::BadPage;
+        }
+        if status == GntStatus::Okay {
+            match map_frames(&self.granter.memory, &frames) {
+                Ok(region) => {
+                    let (gref, more) = (*gref, more.to_vec());
+                    return Ok(Mapping { region, gref, more, write: true, granter, table });
+                }
+                Err(_) => status = GntStatus::NoSpace,
+            }
+        }
+        for &gref in &grefs[..frames.len()] {
+            let _ = pins.unpin(&table, gref, true);
+        }
+        Err(status)
+    }
+
+    fn map_data(
+        &mut self,
+        grefs: &[Gref],
+        write: bool,
+        maps: &mut Vec<Result<Mapping, GntStatus>>,
+    ) {
+        self.cost.charge(Charge::Map(u32::try_from(grefs.len()).unwrap_or(u32::MAX)));
+        for &gref in grefs {
+            let map = self.map_uncharged(gref, write);
+            self.counters.maps += u64::from(map.is_ok());
+            maps.push(map);
+        }
+    }
+
+    fn unmap_data(&mut self, maps: &mut Vec<Result<Mapping, GntStatus>>) {
+        self.cost.charge(Charge::Map(u32::try_from(maps.len()).unwrap_or(u32::MAX)));
+        for map in maps.drain(..) {
+            self.counters.unmaps += u64::from(map.is_ok());
+        }
     }
 
     fn region<'a>(&self, mapping: &'a Mapping) -> &'a Region {

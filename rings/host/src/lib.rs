@@ -23,7 +23,9 @@ mod welcome;
 pub use domain::{Connect, ConnectError, HostDomain, host_is_gone, watch_host};
 pub use foreign::HostForeign;
 pub use rundir::{RunDir, RunDirError, Swept, labs};
-pub use server::{ConsoleConfig, DomainInfo, Host, HostConfig, HostError, News, is_stopped};
+pub use server::{
+    ConsoleConfig, Device, DomainInfo, Host, HostConfig, HostError, News, is_stopped,
+};
 pub use stats::{Block, BlockKind, Segment, SegmentError};
 pub use sys::set_nice;
 pub use trace::trace;

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::unistd::ftruncate;
 use rings::mem::Region;
 use rings::{PAGE_SIZE, Pfn};
@@ -47,6 +49,27 @@ pub(crate) fn map_frame(fd: &OwnedFd, frame: Pfn, write: bool) -> io::Result<Reg
     options.offset(u64::from(frame.0) * PAGE_SIZE as u64).len(PAGE_SIZE);
     let mapping = if write { options.map_raw(fd)? } else { options.map_raw_read_only(fd)? };
     region(mapping, PAGE_SIZE)
+}
+
+/// Maps frames of a domain's memory as one range, in this order, for reading and writing: a ring of
+/// several grants, which may lie anywhere.
+pub(crate) fn map_frames(fd: &OwnedFd, frames: &[Pfn]) -> io::Result<Region> {
+    check_sealed(fd.as_fd())?;
+    let bytes = frames.len() * PAGE_SIZE;
+    // Room for all of them; each page is then replaced by the frame that belongs there.
+    let room = MmapOptions::new().len(bytes).map_anon()?;
+    let room = MmapRaw::from(room);
+    for (page, frame) in frames.iter().enumerate() {
+        let at = NonZeroUsize::new(room.as_mut_ptr().addr() + page * PAGE_SIZE);
+        let offset = i64::from(frame.0) * i64::try_from(PAGE_SIZE).unwrap_or(i64::MAX);
+        let length = NonZeroUsize::new(PAGE_SIZE).ok_or(io::ErrorKind::InvalidInput)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
+        // SAFETY: replaces one page of `room`, which nobody else knows yet and which stays one
+        // mapping for whoever unmaps it: munmap takes the whole range, whatever it consists of.
+        unsafe { mmap(at, length, access, flags, fd, offset)? };
+    }
+    region(room, bytes)
 }
 
 fn region(mapping: MmapRaw, bytes: usize) -> io::Result<Region> {

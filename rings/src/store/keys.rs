@@ -1,4 +1,5 @@
-//! The keys of the vif handshake, spelled as Linux and libxl spell them (netif.h, libxl).
+//! The keys of the vif and vbd handshakes, spelled as Linux and libxl spell them (netif.h, blkif.h,
+//! libxl).
 //!
 //! Only names. Who writes which and when is told by the drivers; generic keys of every split
 //! driver are at the end. A frontend with more than one queue puts the keys of a queue below
@@ -79,10 +80,51 @@ pub const OUTPUT: &str = "output";
 pub const TTY: &str = "tty";
 /// Toolstack, console: the guest's port.
 pub const PORT: &str = "port";
-/// Toolstack, console: number of the ring's frame.
+/// Front of a vbd: gref of its ring, if that is one page. Toolstack, console: number of the ring's frame.
 pub const RING_REF: &str = "ring-ref";
-/// Toolstack, console: what the terminal speaks.
+/// Front of a vbd: the ring has 2 to this power pages; absent for one.
+pub const RING_PAGE_ORDER: &str = "ring-page-order";
+/// Back of a vbd: the most of [`RING_PAGE_ORDER`].
+pub const MAX_RING_PAGE_ORDER: &str = "max-ring-page-order";
+/// Front of a vbd: which layout its requests have (`protocols.h`). Toolstack, console: what the terminal
+/// speaks.
 pub const PROTOCOL: &str = "protocol";
+/// Both ends of a vbd: the back may keep pages mapped.
+pub const FEATURE_PERSISTENT: &str = "feature-persistent";
+/// Back of a vbd: segments of an indirect request; absent or 0 for none.
+pub const FEATURE_MAX_INDIRECT_SEGMENTS: &str = "feature-max-indirect-segments";
+/// Back of a vbd: FLUSH_DISKCACHE is understood.
+pub const FEATURE_FLUSH_CACHE: &str = "feature-flush-cache";
+/// Back of a vbd: WRITE_BARRIER is understood.
+pub const FEATURE_BARRIER: &str = "feature-barrier";
+/// Back of a vbd: DISCARD is understood.
+pub const FEATURE_DISCARD: &str = "feature-discard";
+/// Back of a vbd: bytes of which a discard has whole multiples.
+pub const DISCARD_GRANULARITY: &str = "discard-granularity";
+/// Back of a vbd: bytes from the start of the disk to where those begin.
+pub const DISCARD_ALIGNMENT: &str = "discard-alignment";
+/// Back of a vbd: a discard can promise that no copy survives.
+pub const DISCARD_SECURE: &str = "discard-secure";
+/// Back of a vbd: its length in sectors of 512 bytes.
+pub const SECTORS: &str = "sectors";
+/// Back of a vbd: decimal bits of `io::blkif::VdiskInfo`.
+pub const INFO: &str = "info";
+/// Back of a vbd: bytes of the disk's own sectors.
+pub const SECTOR_SIZE: &str = "sector-size";
+/// Back of a vbd: bytes that the disk itself writes at once.
+pub const PHYSICAL_SECTOR_SIZE: &str = "physical-sector-size";
+/// Toolstack: number of the vbd.
+pub const VIRTUAL_DEVICE: &str = "virtual-device";
+/// Toolstack: `disk` or `cdrom`.
+pub const DEVICE_TYPE: &str = "device-type";
+/// Toolstack: what the disk is made of.
+pub const PARAMS: &str = "params";
+/// Toolstack: `r` or `w`.
+pub const MODE: &str = "mode";
+/// Toolstack: "0" forbids discards.
+pub const DISCARD_ENABLE: &str = "discard-enable";
+/// Hotplug script: what it found at `params`.
+pub const PHYSICAL_DEVICE_PATH: &str = "physical-device-path";
 
 /// Every device: decimal number of the [`XenbusState`](super::XenbusState).
 pub const STATE: &str = "state";
@@ -105,4 +147,10 @@ pub const RELEASE_DOMAIN: &str = "@releaseDomain";
 #[must_use]
 pub fn queue(index: u32) -> String {
     format!("queue-{index}")
+}
+
+/// Gref of the `index`-th page of a vbd's ring that has several: `ring-refN`.
+#[must_use]
+pub fn ring_ref(index: usize) -> String {
+    format!("ring-ref{index}")
 }

@@ -6,7 +6,7 @@
 //! | `client` | [`XsClient`]: a connection, its transactions and watches |
 //! | `link` | the lower half of a connection: replies and events told apart |
 //! | [`xenbus`] | states and handshake of split drivers, on top of the client |
-//! | [`keys`] | the literal names of the keys of a vif's handshake |
+//! | [`keys`] | the literal names of the keys of a vif's and a vbd's handshake |
 //! | `perm` | [`Perm`]: a permission in its text form |
 //! | [`frame`] | a byte stream cut into messages; the server uses it too |
 //!

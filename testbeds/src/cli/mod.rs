@@ -1,6 +1,7 @@
 //! The command line: what can be typed, what it means, and one clear line for what cannot be. The outcome is a
 //! [`Task`] of plain, checked data; nothing here does the work.
 
+mod blk_options;
 mod console;
 mod console_options;
 mod net_options;
@@ -18,9 +19,10 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{
-    AttachConfig, ConsoleConfig, ConsoledConfig, GuestConfig, HostConfig, NetConfig, Pictures,
-    RunConfig, TraceTo,
+    AttachConfig, BlkConfig, BlkbackConfig, ConsoleConfig, ConsoledConfig, GuestConfig, HostConfig,
+    NetConfig, Pictures, RunConfig, TraceTo,
 };
+use blk_options::{BLK_EXAMPLES, BlkArgs, BlkbackArgs};
 use console_options::{
     CONSOLE_EXAMPLES, CONSOLED_EXAMPLES, ConsoleArgs, ConsoleGuestArgs, ConsoledArgs,
     GUEST_EXAMPLES,
@@ -55,6 +57,8 @@ pub enum Task {
     Console(Box<ConsoleConfig>, Pictures, Option<JsonTo>, Option<TraceTo>),
     /// A terminal on a guest's console.
     Attach(Box<AttachConfig>),
+    /// One run over a disk.
+    Blk(BlkConfig, Option<JsonTo>),
     /// The host alone.
     Host(HostConfig),
     /// A backend domain of the host in `dir` (which is set).
@@ -65,6 +69,10 @@ pub enum Task {
     Consoled(Box<ConsoledConfig>),
     /// A guest with a console, of the host in the run's `dir` (which is set): it writes lines, or is a shell.
     ConsoleGuest(Option<GuestConfig>, RunConfig),
+    /// A backend domain with disks, of the host in `run.dir` (which is set).
+    Blkback(BlkbackConfig),
+    /// A frontend domain with a disk, of the host in `run.dir` (which is set).
+    Blkfront(BlkConfig),
     /// The running labs.
     Ls(LsArgs),
     /// One store operation.
@@ -119,6 +127,7 @@ Examples:
   pvlab                                  see what this machine does; writes ./pvlab-out/
   pvlab net --mode stream -n 128M        one run: TCP, every byte checked
   pvlab net --mode pktgen -l 64          64-byte frames, as many as go through
+  pvlab blk --disk ram=1G --rw randrw    a disk, every block checked
   pvlab net --help                       all options of a run
 
 Environment:
@@ -135,6 +144,10 @@ enum Command {
     #[command(after_help = CONSOLE_EXAMPLES, args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab console [OPTIONS]")]
     Console(ConsoleCommand),
+    /// One run of blkfront and blkback
+    #[command(after_help = BLK_EXAMPLES, args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab blk [OPTIONS]")]
+    Blk(BlkCommand),
     /// The host alone: memory, event channels, store; domains join it by hand
     #[command(after_help = HOST_EXAMPLES, args_override_self = true)]
     #[command(override_usage = "pvlab host --dir DIR [OPTIONS]")]
@@ -155,6 +168,14 @@ enum Command {
     #[command(after_help = GUEST_EXAMPLES, args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab console-guest --dir DIR [OPTIONS]")]
     ConsoleGuest(Box<ConsoleGuestArgs>),
+    /// The backend domain with disks of a host started by hand
+    #[command(args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab blkback --dir DIR [OPTIONS]")]
+    Blkback(Box<BlkbackArgs>),
+    /// A frontend domain with a disk of a host started by hand
+    #[command(args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab blkfront --dir DIR [OPTIONS]")]
+    Blkfront(Box<BlkArgs>),
     /// Running labs: their domains and what goes over their rings
     #[command(args_override_self = true, override_usage = "pvlab ls [OPTIONS]")]
     Ls(LsArgs),
@@ -188,16 +209,31 @@ struct ConsoleCommand {
     trace: TraceArgs,
 }
 
+#[derive(clap::Args)]
+#[command(next_help_heading = "Output")]
+struct BlkCommand {
+    #[command(flatten)]
+    blk: Box<BlkArgs>,
+    /// Results as JSON: into FILE, or alone on stdout
+    #[arg(short = 'J', value_name = "FILE", num_args = 0..=1, value_parser = values::path)]
+    json: Option<Option<PathBuf>>,
+}
+
+/// Where `-J` sends the results.
+fn json_to(json: Option<Option<PathBuf>>) -> Option<JsonTo> {
+    json.map(|file| file.map_or(JsonTo::Stdout, JsonTo::File))
+}
+
 impl Typed {
     fn resolve(self, notes: &mut Vec<String>) -> Result<Task, Refusal> {
         Ok(match self.command {
             None => Task::Tour { quiet: self.quiet },
             Some(Command::Net(NetCommand { net, json, trace })) => {
-                let json = json.map(|file| file.map_or(JsonTo::Stdout, JsonTo::File));
+                let json = json_to(json);
                 Task::Net(resolve::net(&net, notes)?, json, trace.resolve()?)
             }
             Some(Command::Console(ConsoleCommand { console: typed, json, trace })) => {
-                let json = json.map(|file| file.map_or(JsonTo::Stdout, JsonTo::File));
+                let json = json_to(json);
                 let trace = trace.resolve()?;
                 match console::console(&typed)? {
                     console::Console::Run(config, pictures) => {
@@ -215,6 +251,9 @@ impl Typed {
                 let (guest, run) = console::console_guest(&typed)?;
                 Task::ConsoleGuest(guest, run)
             }
+            Some(Command::Blk(BlkCommand { blk, json })) => {
+                Task::Blk(blk_options::blk(&blk, notes)?, json_to(json))
+            }
             Some(Command::Host(host)) => Task::Host(host.resolve()),
             Some(Command::Netback(run)) => {
                 let run = resolve::run(&run);
@@ -225,6 +264,16 @@ impl Typed {
                 let config = resolve::net(&net, notes)?;
                 resolve::needs_dir("netfront", config.run.dir.as_deref())?;
                 Task::Netfront(config)
+            }
+            Some(Command::Blkback(back)) => {
+                let config = blk_options::blkback(&back);
+                resolve::needs_dir("blkback", config.run.dir.as_deref())?;
+                Task::Blkback(config)
+            }
+            Some(Command::Blkfront(blk)) => {
+                let config = blk_options::blk(&blk, notes)?;
+                resolve::needs_dir("blkfront", config.run.dir.as_deref())?;
+                Task::Blkfront(config)
             }
             Some(Command::Ls(ls)) => Task::Ls(ls),
             Some(Command::Store(store)) => Task::Store(store),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::values;
-use crate::config::HostConfig;
+use crate::config::{DeviceKind, HostConfig};
 
 pub(super) const HOST_EXAMPLES: &str = "\
 Example, each line in a terminal of its own:
@@ -23,6 +23,9 @@ pub(super) struct HostArgs {
     /// Frontend domains to expect, 1-64 [1]
     #[arg(long, value_name = "N", value_parser = values::vifs, allow_hyphen_values = true)]
     vifs: Option<u32>,
+    /// What each of them has: vif, vbd [vif]
+    #[arg(long, value_name = "KIND", hide_possible_values = true)]
+    device: Option<DeviceKind>,
     /// A domain that makes no progress this long counts as stalled [5s]
     #[arg(long, value_name = "TIME", value_parser = values::stall_timeout)]
     #[arg(allow_hyphen_values = true)]
@@ -37,6 +40,7 @@ impl HostArgs {
         HostConfig {
             dir: self.dir,
             vifs: self.vifs.unwrap_or(1),
+            device: self.device.unwrap_or_default(),
             stall_timeout: self.stall_timeout.unwrap_or(5.0),
             quiet: self.quiet,
         }

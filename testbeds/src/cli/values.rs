@@ -5,7 +5,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::config::{CostNs, TraceMode, allowed_cpus, format_cpus, parse_cpus};
+use crate::config::{
+    CostNs, DialectName, DiskText, TraceMode, allowed_cpus, format_cpus, parse_cpus,
+};
 use crate::units::{TimeUnit, format_size, parse_size, parse_time, round_u64};
 
 type Value<T> = Result<T, String>;
@@ -284,6 +286,88 @@ pub(super) fn perm(text: &str) -> Value<String> {
     match domid {
         Some(_) => Ok(text.to_owned()),
         None => Err("not a permission; use n, r, w or b and a domid, as in r1".to_owned()),
+    }
+}
+
+pub(super) fn block_size(text: &str) -> Value<usize> {
+    match bytes(text, 512, 16 << 20)? {
+        odd if !odd.is_multiple_of(512) => {
+            Err("not in whole sectors; use a multiple of 512".to_owned())
+        }
+        size => Ok(size),
+    }
+}
+
+pub(super) fn iodepth(text: &str) -> Value<u32> {
+    whole(text, 1, 1024)
+}
+
+pub(super) fn numjobs(text: &str) -> Value<u32> {
+    whole(text, 1, 64)
+}
+
+pub(super) fn percent(text: &str) -> Value<u32> {
+    whole(text, 0, 100)
+}
+
+pub(super) fn rate_iops(text: &str) -> Value<f64> {
+    amount(text).map(crate::units::float)
+}
+
+pub(super) fn fsync(text: &str) -> Value<u32> {
+    whole(text, 0, 1 << 20)
+}
+
+pub(super) fn disk(text: &str) -> Value<DiskText> {
+    text.parse()
+}
+
+pub(super) fn disk_size(text: &str) -> Value<u64> {
+    match parse_size(text)? {
+        odd if !odd.is_multiple_of(4096) => Err("not in whole pages; use a multiple of 4K".into()),
+        0 => Err("a disk of no size; use 4K or more".to_owned()),
+        size if size <= 1 << 46 => Ok(size),
+        _ => Err("out of range; use up to 64T".to_owned()),
+    }
+}
+
+pub(super) fn sector_size(text: &str) -> Value<u32> {
+    match text {
+        "512" => Ok(512),
+        "4096" | "4K" | "4k" => Ok(4096),
+        _ => Err("no such sector; use 512 or 4096".to_owned()),
+    }
+}
+
+pub(super) fn in_flight(text: &str) -> Value<u32> {
+    whole(text, 1, 32)
+}
+
+pub(super) fn segments(text: &str) -> Value<u32> {
+    whole(text, 1, 256)
+}
+
+pub(super) fn ring_order(text: &str) -> Value<u32> {
+    whole(text, 0, 4)
+}
+
+pub(super) fn dialects(text: &str) -> Value<Pair<DialectName>> {
+    use clap::ValueEnum as _;
+    let one = |word: &str| {
+        let all = "xen, freebsd, qemu or mini-os";
+        DialectName::from_str(word, false).map_err(|_| format!("'{word}' is none; use {all}"))
+    };
+    pair(text, "use FRONT,BACK as in xen,qemu", one)
+}
+
+pub(super) fn kill_every(text: &str) -> Value<f64> {
+    seconds(text, 0.05, 3600.0)
+}
+
+pub(super) fn unix_socket(text: &str) -> Value<PathBuf> {
+    match text.strip_prefix("unix:") {
+        Some(name) => path(name),
+        None => Err("not a Unix socket; use unix:PATH".to_owned()),
     }
 }
 

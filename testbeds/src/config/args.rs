@@ -44,8 +44,7 @@ impl NetConfig {
     /// The whole command, to be pasted into a shell.
     #[must_use]
     pub fn command_line(&self) -> String {
-        let words: Vec<_> = self.to_args().iter().map(|arg| quoted(arg)).collect();
-        format!("pvlab {}", words.join(" "))
+        command_line(&self.to_args())
     }
 
     /// With a file the default is its length, so the amount is always written.
@@ -167,8 +166,14 @@ impl std::fmt::Display for CostNs {
     }
 }
 
-fn size(bytes: usize) -> String {
+pub(super) fn size(bytes: usize) -> String {
     format_size(bytes as u64)
+}
+
+/// Arguments as a command to be pasted into a shell.
+pub(super) fn command_line(args: &[String]) -> String {
+    let words: Vec<_> = args.iter().map(|arg| quoted(arg)).collect();
+    format!("pvlab {}", words.join(" "))
 }
 
 /// A word for a POSIX shell, quoted only where it has to be.

@@ -2,19 +2,26 @@
 //! typed and refused is `cli`'s business; nothing here does any work.
 
 mod args;
+mod blk;
+mod blk_args;
 mod console;
 mod cpus;
+mod disk;
 mod net;
 mod run;
 mod trace;
 
+pub use blk::{BlkConfig, Rw, Split};
 pub use console::{
     AttachConfig, ConsoleConfig, ConsoledConfig, DaemonConfig, EventRate, GuestConfig, OnFull,
     Overflow, Pictures, SinkKind,
 };
 pub use cpus::{allowed_cpus, default_cpus, format_cpus, parse_cpus};
+pub use disk::{BlkbackConfig, DialectName, DiskConfig, DiskText};
 pub use net::{Mode, NetConfig, NetPath, WireKind, default_vifs, default_wire};
-pub use run::{Amount, CostNs, GrantMode, HostConfig, NotifyPolicy, RunConfig, WaitPolicy};
+pub use run::{
+    Amount, CostNs, DeviceKind, GrantMode, HostConfig, NotifyPolicy, RunConfig, WaitPolicy,
+};
 pub use trace::{TraceMode, TraceTo};
 
 /// The word an enum's variant goes by on the command line and in JSON.

@@ -145,6 +145,17 @@ impl Default for RunConfig {
     }
 }
 
+/// What a guest of a host started by hand has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceKind {
+    /// A network interface.
+    #[default]
+    Vif,
+    /// A disk.
+    Vbd,
+}
+
 /// A host started by hand, for domains that are started by hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostConfig {
@@ -152,6 +163,8 @@ pub struct HostConfig {
     pub dir: PathBuf,
     /// Frontend domains to expect.
     pub vifs: u32,
+    /// What each of them has.
+    pub device: DeviceKind,
     /// Seconds without progress after which a domain counts as stalled.
     pub stall_timeout: f64,
     /// No progress on stderr.

@@ -5,6 +5,8 @@
 //! | `worker` | a thread pinned to a CPU that serves jobs and publishes its counters |
 //! | `netfront` | a guest: connects its vif, runs its end of the workload, reports |
 //! | `netback` | the driver domain: serves every vif that comes, with the wire each asks for |
+//! | `blkfront` | a guest with a disk, and what comes after a backend that died |
+//! | `blkback` | the driver domain with disks |
 //! | `consoled` | the console daemon: serves every console that comes |
 //! | `console_guest` | a guest that writes lines to its console, or is a shell on it |
 //! | `wired` | netback's reflector and bridge as jobs |
@@ -16,6 +18,8 @@
 //!
 //! The workload itself is in `workload`; who starts these processes is in `lab`.
 
+pub mod blkback;
+pub mod blkfront;
 pub mod console_guest;
 pub mod consoled;
 mod log_console;
@@ -28,6 +32,7 @@ mod reports;
 mod wired;
 mod worker;
 
+pub use blkfront::BlkOutcome;
 pub use console_guest::GuestReport;
 pub use logging::{Logging, init_logging};
 pub use process::StopFlag;

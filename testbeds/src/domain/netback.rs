@@ -221,12 +221,13 @@ impl Driver {
     }
 }
 
+/// A worker for each CPU of the backend's side.
 #[traced]
-fn start_workers(
+pub(super) fn start_workers<K: Copy + Eq + Send + 'static>(
     domain: &HostDomain,
     run: &RunConfig,
-    tell: &Sender<Told<Key>>,
-) -> anyhow::Result<Vec<Handle<Key>>> {
+    tell: &Sender<Told<K>>,
+) -> anyhow::Result<Vec<Handle<K>>> {
     let segment = Segment::open(domain.dir())?;
     let mut workers = Vec::new();
     for (n, &cpu) in run.back_cpus.iter().enumerate() {

@@ -32,9 +32,9 @@ pub struct Outcome {
     pub mtu: usize,
 }
 
-/// What a frontend's process reports: both ends of its vif.
+/// What a frontend's process reports: both ends of its device.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FrontReport {
+pub struct FrontReport<O = Outcome> {
     /// Its number.
     pub domid: u16,
     /// Its own end.
@@ -42,7 +42,7 @@ pub struct FrontReport {
     /// The backend's end, as the backend reported it.
     pub back: Option<SideReport>,
     /// What was negotiated.
-    pub outcome: Outcome,
+    pub outcome: O,
     /// Why the run is not good, if it is not.
     pub failure: Option<String>,
 }

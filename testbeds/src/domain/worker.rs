@@ -1,5 +1,6 @@
 //! A worker: a thread, pinned to a CPU, that serves jobs and publishes its counters.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -22,6 +23,8 @@ use crate::workload::{Job, SideReport};
 pub(super) enum Command<K> {
     /// Serve this job.
     Add(K, Box<dyn Job>),
+    /// Give this to the jobs with this name; what they sleep on may change with it.
+    Change(K, Box<dyn Any + Send>),
     /// Close the jobs with this name, and report.
     Remove(K),
     /// End.
@@ -80,6 +83,11 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
             self.waiting.fetch_add(1, Ordering::Release);
             (self.kick)();
         }
+    }
+
+    /// What wakes the worker.
+    pub(super) fn kicker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        Arc::clone(&self.kick)
     }
 
     /// Ends the worker. Its jobs must be gone.
@@ -176,11 +184,24 @@ impl<K: Copy + Eq> Loop<K> {
                     let base = self.own_counters();
                     self.names.push(Name { key, told: false, begun: false, base });
                 }
+                Command::Change(key, what) => self.change(key, what),
                 Command::Remove(key) => self.remove(key),
                 Command::Stop => return false,
             }
         }
         true
+    }
+
+    fn change(&mut self, key: K, what: Box<dyn Any + Send>) {
+        let Some(at) = self.names.iter().position(|name| name.key == key) else { return };
+        let job = &mut self.jobs[at];
+        job.unwatch(self.worker.waiter());
+        job.change(what);
+        if let Err(error) = job.watch(self.worker.waiter()) {
+            let why = Some(format!("cannot wait for events: {error}"));
+            let _ = self.tell.send(Told::Finished(key, why));
+        }
+        job.disarm();
     }
 
     #[traced]

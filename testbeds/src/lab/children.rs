@@ -12,7 +12,6 @@ use anyhow::Context as _;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
 use serde::de::DeserializeOwned;
 
 /// Tells a domain's process that the one that started it reads its report.
@@ -145,6 +144,12 @@ impl Domain {
             self.ask_to_end();
             let _ = kill(Pid::from_raw(self.pid()), Signal::SIGCONT);
         }
+    }
+
+    /// Ends it without asking.
+    pub(super) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Ends it: asks, waits, and then does not ask any more.

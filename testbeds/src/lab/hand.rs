@@ -9,7 +9,7 @@ use rings_host::{Host, News};
 
 use super::children::{self, is_child, told, wake_when_orphaned};
 use super::summary;
-use crate::config::{ConsoledConfig, GuestConfig, HostConfig, NetConfig, RunConfig};
+use crate::config::{ConsoledConfig, DeviceKind, GuestConfig, HostConfig, NetConfig, RunConfig};
 use crate::domain::{self, FrontReport, StopFlag};
 use crate::report;
 use crate::results::{Results, Start, host_info};
@@ -20,8 +20,16 @@ use crate::units::float;
 /// # Errors
 /// If there can be none.
 pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
+    let device = match config.device {
+        DeviceKind::Vif => rings_host::Device::Vif { mtu: 1500 },
+        // What it is made of is said by the blkback that serves it.
+        DeviceKind::Vbd => {
+            rings_host::Device::Vbd { params: String::new(), read_only: false, discard: true }
+        }
+    };
     let host = Host::start(rings_host::HostConfig {
         dir: Some(config.dir.clone()),
+        device,
         guests: u16::try_from(config.vifs)?,
         stall_timeout: Duration::from_secs_f64(config.stall_timeout),
         ..rings_host::HostConfig::default()
@@ -103,6 +111,7 @@ fn show(
         start: Some(start),
         intervals: Vec::new(),
         end: Some(end),
+        jobs: Vec::new(),
         // The command that repeats the run makes a lab of its own.
         config: NetConfig { run: RunConfig { dir: None, ..config.run.clone() }, ..config.clone() }
             .into(),

@@ -8,6 +8,7 @@
 //! | `reader` | somebody who looks at the terminals of a run |
 //! | `attach` | a terminal on a guest's console |
 //! | `raw` | the user's own terminal while that goes on |
+//! | `blk` | one run over a disk |
 //! | `children` | the domains' processes: started, watched, never left behind |
 //! | `sample` | what is looked at from outside meanwhile: rate, CPU, memory |
 //! | `summary` | reports of both ends made into figures |
@@ -17,6 +18,7 @@
 //! | `tools` | `pvlab ls` and `pvlab store` |
 
 mod attach;
+mod blk;
 mod children;
 mod console;
 mod console_summary;
@@ -35,6 +37,7 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 
 pub use attach::attach;
+pub use blk::{blk, blkback, blkfront};
 pub(crate) use children::is_child;
 pub use console::console;
 pub use hand::{console_guest, consoled, host, netback, netfront};

@@ -51,7 +51,7 @@ pub fn net(
     }
 }
 
-fn write_json(path: &Path, results: &Results) -> anyhow::Result<()> {
+pub(super) fn write_json(path: &Path, results: &Results) -> anyhow::Result<()> {
     std::fs::write(path, results.to_json()?)
         .with_context(|| format!("cannot write -J {}", path.display()))
 }
@@ -89,7 +89,7 @@ pub(super) fn run(
     let host_config = HostConfig {
         dir: config.run.dir.clone(),
         guests: u16::try_from(config.vifs)?,
-        mtu: config.mtu,
+        device: rings_host::Device::Vif { mtu: config.mtu },
         stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
         ..HostConfig::default()
     };
@@ -115,6 +115,7 @@ pub(super) fn run(
         start: Some(start),
         intervals: std::mem::take(lab.sampler.intervals()),
         end: Some(end),
+        jobs: Vec::new(),
         config: effective.into(),
         summary,
         host: machine,

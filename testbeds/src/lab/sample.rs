@@ -77,6 +77,11 @@ impl Sampler {
         }
     }
 
+    /// The backend is another process from now on.
+    pub(super) fn another_back(&mut self, pid: i32) {
+        self.pids.back = vec![pid];
+    }
+
     /// Payload bytes and operations so far, at the end that receives.
     pub(super) fn done(&self) -> (u64, u64) {
         let all = self.segment.blocks().filter(|b| b.kind() != BlockKind::Other);

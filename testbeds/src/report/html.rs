@@ -2,13 +2,13 @@
 
 use askama::Template;
 
-use crate::results::{Config, Host};
+use crate::results::Host;
 
 use super::Row;
 use super::options::{Setting, cost_sentence, settings};
 use super::plot::rate_over_time;
 use super::table::{HEAD, cells};
-use super::text::{headline, remarks};
+use super::text::{first_line, remarks};
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -39,11 +39,11 @@ struct Section<'a> {
 /// No rows, or a plot that cannot be drawn.
 pub fn html(title: &str, rows: &[Row<'_>]) -> anyhow::Result<String> {
     let first = rows.first().ok_or_else(|| anyhow::anyhow!("a report needs at least one run"))?;
-    let Config::Net(record) = &first.results.config;
+    let config = &first.results.config;
     let page = Page {
         title,
-        headline: headline(&record.net).trim_start_matches("pvlab: ").to_owned(),
-        cost: cost_sentence(&record.net.run),
+        headline: first_line(config).trim_start_matches("pvlab: ").to_owned(),
+        cost: cost_sentence(config.run()),
         head: HEAD,
         rows: rows.iter().map(section).collect::<anyhow::Result<_>>()?,
         host: &first.results.host,
@@ -54,13 +54,12 @@ pub fn html(title: &str, rows: &[Row<'_>]) -> anyhow::Result<String> {
 
 fn section<'a>(row: &Row<'a>) -> anyhow::Result<Section<'a>> {
     let results = row.results;
-    let Config::Net(record) = &results.config;
     Ok(Section {
         what: row.what,
         cells: cells(results),
         command: results.config.command_line(),
         remarks: remarks(results),
-        settings: settings(&record.net),
+        settings: settings(&results.config),
         plot: rate_over_time(&results.config, &results.intervals)?,
         warmed_up: results.intervals.iter().any(|interval| interval.sum.omitted),
     })

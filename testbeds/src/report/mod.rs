@@ -2,6 +2,7 @@
 //! is made of `results` alone, so a report can be made again from a JSON file. Text is plain, without colours, as
 //! `NO_COLOR` asks.
 
+mod blk;
 mod console;
 mod html;
 mod interval;
@@ -13,6 +14,7 @@ mod stairs;
 mod table;
 mod text;
 
+pub use blk::{headline as blk_headline, what as blk_what};
 pub use console::{console_headline, console_text, console_what};
 pub use html::html;
 pub use interval::{interval_header, interval_line};
@@ -44,7 +46,7 @@ fn invented() -> Vec<(&'static str, Results)> {
         ("TCP connect ... close", invented(Mode::Crr)),
     ];
     for (_, results) in &mut all {
-        let crate::results::Config::Net(record) = &mut results.config;
+        let crate::results::Config::Net(record) = &mut results.config else { continue };
         if record.net.mode == Mode::Stream {
             record.net.run.amount = Amount::Count(128 << 20);
         }

@@ -28,7 +28,7 @@ pub(super) enum Measure {
 
 impl Measure {
     pub(super) fn of(config: &Config) -> Self {
-        let Config::Net(record) = config;
+        let Config::Net(record) = config else { return Self::Ops };
         match record.net.mode {
             Mode::Stream | Mode::Maerts | Mode::Udp => Self::Bits,
             Mode::Rr | Mode::Crr | Mode::Pktgen => Self::Ops,
@@ -50,20 +50,20 @@ impl Measure {
         }
     }
 
-    fn of_summary(self, summary: &Summary, mode: Mode) -> Option<f64> {
-        match (self, mode) {
+    fn of_summary(self, summary: &Summary, config: &Config) -> Option<f64> {
+        match (self, config) {
             (Self::Bits, _) => summary.throughput_bps,
-            (Self::Ops, Mode::Pktgen) => summary.pps,
-            (Self::Ops, _) => summary.transactions_per_s,
+            (Self::Ops, Config::Net(record)) if record.net.mode == Mode::Pktgen => summary.pps,
+            (Self::Ops, Config::Net(_)) => summary.transactions_per_s,
+            (Self::Ops, Config::Blk(_)) => summary.iops,
         }
     }
 }
 
 /// The rate of a run in its mode's own measure, if it has one.
 pub(super) fn rate(results: &Results) -> Option<Rate> {
-    let Config::Net(record) = &results.config;
     let measure = Measure::of(&results.config);
-    let value = measure.of_summary(&results.summary, record.net.mode)?;
+    let value = measure.of_summary(&results.summary, &results.config)?;
     let (number, prefix) = scaled(value);
     Some(Rate { number, unit: format!("{prefix}{}", measure.suffix()) })
 }

@@ -1,24 +1,36 @@
 //! The effective configuration in the words of the command line: every option, also those that are defaults.
 
 use crate::config::{Amount, NetConfig, RunConfig, format_cpus, word};
+use crate::results::Config;
 use crate::units::format_size;
 
 /// An option's name without dashes, and its value.
 pub(super) type Setting = (&'static str, String);
 
 /// Every option that says how the run was made; those that only say where output goes are left out.
-pub(super) fn settings(config: &NetConfig) -> Vec<Setting> {
-    let mut all = traffic(config);
-    all.extend(device(config));
-    all.extend(mechanisms(&config.run));
+pub(super) fn settings(config: &Config) -> Vec<Setting> {
+    let mut all = match config {
+        Config::Net(record) => {
+            let mut all = traffic(&record.net);
+            all.extend(device(&record.net));
+            all
+        }
+        Config::Blk(config) => super::blk::settings(config),
+    };
+    all.extend(mechanisms(config.run()));
     all
 }
 
-fn traffic(config: &NetConfig) -> Vec<Setting> {
-    let (limit, amount) = match config.run.amount {
+/// `-t` or `-n`.
+pub(super) fn amount(run: &RunConfig) -> Setting {
+    match run.amount {
         Amount::Seconds(seconds) => ("t", format!("{seconds}s")),
         Amount::Count(count) => ("n", format_size(count)),
-    };
+    }
+}
+
+fn traffic(config: &NetConfig) -> Vec<Setting> {
+    let (limit, amount) = amount(&config.run);
     let mut all = vec![
         ("mode", word(&config.mode)),
         ("R", on_off(config.reverse)),
@@ -81,10 +93,10 @@ pub(super) fn cost_sentence(run: &RunConfig) -> String {
     }
 }
 
-fn size(bytes: usize) -> String {
+pub(super) fn size(bytes: usize) -> String {
     format_size(bytes as u64)
 }
 
-fn on_off(on: bool) -> String {
+pub(super) fn on_off(on: bool) -> String {
     if on { "on" } else { "off" }.to_owned()
 }

@@ -1,6 +1,6 @@
 //! The text of a run and of the tour, around the table.
 
-use crate::config::{Amount, GrantMode, Mode, NetConfig, format_cpus};
+use crate::config::{Amount, GrantMode, Mode, NetConfig, RunConfig, format_cpus};
 use crate::results::{Config, Results, Summary};
 use crate::units::{float, format_size};
 
@@ -15,10 +15,6 @@ const WIDTH: usize = 100;
 #[must_use]
 pub fn headline(config: &NetConfig) -> String {
     let run = &config.run;
-    let cpus = |cpus: &[usize]| {
-        let plural = if cpus.len() == 1 { "" } else { "s" };
-        format!("CPU{plural} {}", format_cpus(cpus))
-    };
     let fronts = match config.vifs {
         1 => "domain 1 (netfront)".to_owned(),
         last => format!("domains 1-{last} (netfront)"),
@@ -27,13 +23,32 @@ pub fn headline(config: &NetConfig) -> String {
         1 => "one vif".to_owned(),
         count => format!("{count} vifs"),
     };
-    let grants = match run.grant {
+    let grants = grants(run);
+    let (back, front) = (cpus(&run.back_cpus), cpus(&run.front_cpus));
+    format!("pvlab: domain 0 (netback) on {back}, {fronts} on {front}, {vifs}, {grants}")
+}
+
+/// `CPU 0`, `CPUs 0-1`.
+pub(super) fn cpus(cpus: &[usize]) -> String {
+    let plural = if cpus.len() == 1 { "" } else { "s" };
+    format!("CPU{plural} {}", format_cpus(cpus))
+}
+
+/// How granted pages are reached.
+pub(super) fn grants(run: &RunConfig) -> &'static str {
+    match run.grant {
         GrantMode::Copy => "grants copied and checked",
         GrantMode::Map => "grants mapped for each request",
         GrantMode::Persistent => "grants mapped once",
-    };
-    let (back, front) = (cpus(&run.back_cpus), cpus(&run.front_cpus));
-    format!("pvlab: domain 0 (netback) on {back}, {fronts} on {front}, {vifs}, {grants}")
+    }
+}
+
+/// The first line of a run of any kind.
+pub(super) fn first_line(config: &Config) -> String {
+    match config {
+        Config::Net(record) => headline(&record.net),
+        Config::Blk(config) => super::blk::headline(config),
+    }
 }
 
 /// What a run does, in a few words: the name of its row.
@@ -65,14 +80,14 @@ fn binary(bytes: u64) -> String {
 /// Everything about one run, below its headline, which is shown when it begins.
 #[must_use]
 pub fn run_text(what: &str, results: &Results) -> String {
-    let Config::Net(record) = &results.config;
+    let config = &results.config;
     let mut text = table(&[Row { what, results }]);
-    let said = [cost_sentence(&record.net.run)].into_iter().chain(crowded(results));
+    let said = [cost_sentence(config.run())].into_iter().chain(crowded(results));
     for line in remarks(results).into_iter().chain(said) {
         text += &format!("  {line}\n");
     }
     text += "  configuration:\n";
-    for line in folded(&record.net) {
+    for line in folded(config) {
         text += &format!("    {line}\n");
     }
     text += &format!("  repeat:  {}\n", results.config.command_line());
@@ -83,10 +98,10 @@ pub fn run_text(what: &str, results: &Results) -> String {
 #[must_use]
 pub fn tour_text(rows: &[Row<'_>], wrote: &[String]) -> String {
     let Some(first) = rows.first() else { return String::new() };
-    let Config::Net(record) = &first.results.config;
-    let mut text = format!("{}\n{}", headline(&record.net), table(rows));
+    let config = &first.results.config;
+    let mut text = format!("{}\n{}", first_line(config), table(rows));
     let command = first.results.config.command_line();
-    text += &format!("  {}\n", cost_sentence(&record.net.run));
+    text += &format!("  {}\n", cost_sentence(config.run()));
     text += &crowded(first.results).map(|line| format!("  {line}\n")).unwrap_or_default();
     text += &format!("  repeat the first row:  {command}\n");
     let pktgen = "pvlab net --mode pktgen -l 64 --batch 1";
@@ -99,10 +114,10 @@ pub fn tour_text(rows: &[Row<'_>], wrote: &[String]) -> String {
 
 /// The figures the table has no column for, and what has to be said about them.
 pub(super) fn remarks(results: &Results) -> Vec<String> {
-    let Config::Net(record) = &results.config;
     let summary = &results.summary;
     let mut lines = vec![volume(summary), ring(summary), work(summary), memory(summary)];
-    if record.net.mode == Mode::Crr {
+    lines.extend(results.jobs.iter().flat_map(super::blk::remarks));
+    if matches!(&results.config, Config::Net(record) if record.net.mode == Mode::Crr) {
         lines.push("TIME-WAIT is cut short on the client after its last ACK".to_owned());
     }
     lines.retain(|line| !line.is_empty());
@@ -172,7 +187,7 @@ fn labelled<const N: usize>(label: &str, parts: [Option<String>; N]) -> String {
 }
 
 /// Every option as `name=value`, in lines that fit.
-fn folded(config: &NetConfig) -> Vec<String> {
+fn folded(config: &Config) -> Vec<String> {
     let mut lines = vec![String::new()];
     for (name, value) in settings(config) {
         let word = format!("{name}={value}");
@@ -201,7 +216,7 @@ mod tests {
             assert!(text.contains("no hypervisor cost charged"), "{text}");
             assert!(text.contains("batch=32") && text.contains("csum=on"), "{text}");
             assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
-            let Config::Net(record) = &results.config;
+            let Config::Net(record) = &results.config else { panic!("a network run") };
             assert_eq!(text.contains("TIME-WAIT"), record.net.mode == Mode::Crr);
         }
     }

@@ -1,5 +1,7 @@
 //! Latencies: recorded without an allocation, carried between processes as counts, merged, and read as percentiles.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +44,7 @@ impl Latency {
 
 /// Latencies under measurement. Serialised as pairs of nanoseconds and count, so that each domain's travel to the
 /// host, which adds them up: percentiles themselves cannot be added.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct Latencies(Histogram<u64>);
 
@@ -75,6 +77,20 @@ impl Latencies {
     #[must_use]
     pub fn latency(&self) -> Option<Latency> {
         Latency::from_histogram(&self.0)
+    }
+
+    /// fio's percentiles under fio's keys, in nanoseconds.
+    #[must_use]
+    pub fn fio_percentiles(&self) -> BTreeMap<String, u64> {
+        const PERCENT: [f64; 17] = [
+            1.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 99.0, 99.5, 99.9,
+            99.95, 99.99,
+        ];
+        if self.0.is_empty() {
+            return BTreeMap::new();
+        }
+        let at = |percent: f64| self.0.value_at_quantile(percent / 100.0);
+        PERCENT.iter().map(|&percent| (format!("{percent:.6}"), at(percent))).collect()
     }
 
     fn pairs(&self) -> impl Iterator<Item = (u64, u64)> {

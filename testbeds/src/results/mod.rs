@@ -1,8 +1,10 @@
-//! What a run found, in the shape of its JSON: `start`, `intervals` and `end` under iperf3's names, beside them
+//! What a run found, in the shape of its JSON: `start`, `intervals` and `end` under iperf3's names (`jobs` under fio's
+//! for a disk), beside them
 //! `config`, `summary` and `host`, which every kind of run has. A key that does not apply is absent, not zero. How
 //! figures are shown to people is `report`'s business.
 
 mod console;
+mod fio;
 mod host;
 mod latency;
 mod stream;
@@ -10,8 +12,9 @@ mod summary;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::NetConfig;
+use crate::config::{BlkConfig, NetConfig, RunConfig};
 pub use console::{ConsoleFigures, ConsoleRecord, ConsoleResults, ConsoleStart, Neighbours};
+pub use fio::{FioDirection, FioJob, FioRing, FioSync, FioTimes};
 pub use host::{Host, host_info};
 pub use latency::{Latencies, Latency};
 pub use stream::{End, Interval, Span, Start, TestStart, Timestamp};
@@ -29,6 +32,9 @@ pub struct Results {
     /// What each end counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
+    /// What each job of a disk's run measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<FioJob>,
     /// The effective options.
     pub config: Config,
     /// The figures that are compared.
@@ -43,6 +49,8 @@ pub struct Results {
 pub enum Config {
     /// A network run.
     Net(NetRecord),
+    /// A run over a disk.
+    Blk(BlkConfig),
 }
 
 /// The options of a network run as the results record them: with the words of the command line where the data has
@@ -62,12 +70,28 @@ impl From<NetConfig> for Config {
     }
 }
 
+impl From<BlkConfig> for Config {
+    fn from(blk: BlkConfig) -> Self {
+        Self::Blk(blk)
+    }
+}
+
 impl Config {
     /// The command that repeats the run.
     #[must_use]
     pub fn command_line(&self) -> String {
         match self {
             Self::Net(record) => record.net.command_line(),
+            Self::Blk(config) => config.command_line(),
+        }
+    }
+
+    /// The options every kind of run has.
+    #[must_use]
+    pub fn run(&self) -> &RunConfig {
+        match self {
+            Self::Net(record) => &record.net.run,
+            Self::Blk(config) => &config.run,
         }
     }
 }
@@ -101,6 +125,7 @@ pub(crate) mod tests {
             start: Some(Start::now(&config)),
             intervals: intervals.collect(),
             end: Some(End::new(5.0, 22_000_000_000, 21_999_000_000)),
+            jobs: Vec::new(),
             summary: Summary {
                 throughput_bps: Some(35.2e9),
                 pps: Some(18.4e6),

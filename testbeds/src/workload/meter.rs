@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Amount, RunConfig};
 use crate::counters::Counters;
 use crate::results::Latencies;
+use crate::workload::blk::BlkReport;
 
 /// Bytes copied in one go. Bytes.
 const COPY_ROOM: usize = 64 << 10;
@@ -37,6 +38,9 @@ pub struct SideReport {
     /// Times of operations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latencies: Option<Latencies>,
+    /// What only a disk has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blk: Option<BlkReport>,
 }
 
 impl SideReport {
@@ -56,6 +60,10 @@ impl SideReport {
                 a.merge(&b);
                 Some(a)
             }
+            (a, b) => a.or(b),
+        };
+        self.blk = match (self.blk, other.blk) {
+            (Some(a), Some(b)) => Some(a.plus(b)),
             (a, b) => a.or(b),
         };
         self

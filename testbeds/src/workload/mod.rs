@@ -12,19 +12,23 @@
 //! | `frames` | bare frames: made, taken, looked at |
 //! | `pktgen` | bare frames in one direction: a sender and a receiver |
 //! | `echo` | bare frames that come back |
+//! | [`blk`] | operations on a disk |
 //! | [`console`] | lines to a console, and their check; a shell |
+//! | [`nbd`] | a disk for everybody who speaks NBD |
 //!
 //! Which of them runs where is said by a `NetConfig` and a [`Role`]; the processes around them live
 //! in `domain`.
 
 mod announce;
 mod apps;
+pub mod blk;
 mod both;
 pub mod console;
 mod crr;
 mod echo;
 mod frames;
 mod meter;
+pub mod nbd;
 mod nic;
 mod pktgen;
 mod rr;
@@ -37,6 +41,8 @@ pub use apps::{Place, build};
 pub use meter::{Meter, SideReport};
 pub use nic::Nic;
 pub(crate) use nic::back_counters;
+
+use std::any::Any;
 
 use rings::DomainError;
 use rings::worker::Task;
@@ -79,6 +85,8 @@ pub trait Job: Task + Send {
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError>;
     /// Stops sleeping on them.
     fn unwatch(&self, waiter: &mut EpollWaiter);
+    /// The control side has something for it: what, the two of them know.
+    fn change(&mut self, _what: Box<dyn Any + Send>) {}
     /// Ends it: closes the queue, and says what was measured.
     fn finish(self: Box<Self>) -> SideReport;
 }

@@ -1,29 +1,32 @@
 //! The toolstack: what it writes into the store for each domain and device, and its own copy of it.
 //!
-//! Keys, values, permissions and their order are those of libxl on Xen 4.17. The hotplug script is
-//! played here too: it reports `connected` as soon as the backend waits for it.
+//! Permissions and their order are those of libxl on Xen 4.17; so are keys and values, which are in
+//! `keys`. The hotplug script is played here too: it reports `connected` as soon as the backend waits
+//! for it.
 
 use rings::DomId;
 use rings::io::xs_wire::XsdError;
-use rings::store::{Perm, XenbusState, keys};
+use rings::store::keys::{BACKEND, FRONTEND, HOTPLUG_STATUS, ONLINE, STATE};
+use rings::store::{Perm, XenbusState};
 
+use super::{Device, keys};
 use crate::store::Xenstored;
 
 /// One device, as the toolstack configured it. Neither end can change this copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Device {
-    kind: &'static str,
-    front: DomId,
-    back: DomId,
-    handle: u32,
+pub(super) struct Configured {
+    pub(super) kind: &'static str,
+    pub(super) front: DomId,
+    pub(super) back: DomId,
+    pub(super) handle: u32,
 }
 
-impl Device {
-    fn front_dir(&self) -> String {
+impl Configured {
+    pub(super) fn front_dir(&self) -> String {
         format!("/local/domain/{}/device/{}/{}", self.front, self.kind, self.handle)
     }
 
-    fn back_dir(&self) -> String {
+    pub(super) fn back_dir(&self) -> String {
         let Self { kind, front, back, handle } = self;
         format!("/local/domain/{back}/backend/{kind}/{front}/{handle}")
     }
@@ -35,16 +38,17 @@ impl Device {
 
 /// All devices of the lab.
 pub(super) struct Devices {
-    devices: Vec<Device>,
-    mtu: usize,
+    devices: Vec<Configured>,
+    /// What each guest gets.
+    each: Device,
 }
 
 impl Devices {
-    pub(super) fn new(xs: &mut Xenstored, mtu: usize) -> Self {
+    pub(super) fn new(xs: &mut Xenstored, each: Device) -> Self {
         for path in ["/tool", "/tool/xenstored", "/local", "/local/domain"] {
             Toolstack(xs).mkdir(path);
         }
-        Self { devices: Vec::new(), mtu }
+        Self { devices: Vec::new(), each }
     }
 
     /// Whether `back` is the backend of one of `front`'s devices.
@@ -52,22 +56,24 @@ impl Devices {
         self.devices.iter().any(|d| d.back == back && d.front == front)
     }
 
-    /// A domain begins: its home, and for a guest its vif.
+    /// A domain begins: its home, and for a guest its device.
     pub(super) fn introduce(&mut self, xs: &mut Xenstored, domid: DomId) {
-        home(xs, domid);
+        let kind = keys::kind(&self.each);
+        home(xs, domid, kind);
         xs.introduce(domid);
         if domid == DomId::DOM0 {
             // The backend may come after its frontends.
             for device in &self.devices {
-                backend_nodes(xs, device, self.mtu);
+                backend_nodes(xs, device, &self.each);
             }
             return;
         }
-        let device = Device { kind: "vif", front: domid, back: DomId::DOM0, handle: 0 };
+        let handle = keys::handle(&self.each);
+        let device = Configured { kind, front: domid, back: DomId::DOM0, handle };
         libxl_names(xs, &device);
-        frontend_nodes(xs, &device, self.mtu);
-        backend_nodes(xs, &device, self.mtu);
-        libxl_copy(xs, &device);
+        frontend_nodes(xs, &device, &self.each);
+        backend_nodes(xs, &device, &self.each);
+        libxl_copy(xs, &device, &self.each);
         self.devices.push(device);
     }
 
@@ -76,7 +82,7 @@ impl Devices {
     pub(super) fn gone(&mut self, xs: &mut Xenstored, domid: DomId) {
         let mut t = Toolstack(xs);
         for device in self.devices.iter().filter(|d| d.front == domid) {
-            t.write(&format!("{}/{}", device.back_dir(), keys::ONLINE), "0");
+            t.write(&format!("{}/{}", device.back_dir(), ONLINE), "0");
         }
         if domid != DomId::DOM0 {
             t.rm(&format!("/local/domain/{domid}"));
@@ -92,21 +98,24 @@ impl Devices {
     /// whose both ends are done.
     pub(super) fn backend_changed(&mut self, xs: &mut Xenstored) {
         let mut t = Toolstack(xs);
+        let each = &self.each;
         self.devices.retain(|device| {
             let dir = device.back_dir();
-            let state = t.read(&format!("{dir}/{}", keys::STATE));
+            let state = t.read(&format!("{dir}/{}", STATE));
             let state = state.map_or(XenbusState::Unknown, |s| XenbusState::from_text(&s));
-            let hotplug = format!("{dir}/{}", keys::HOTPLUG_STATUS);
-            if state == XenbusState::InitWait && t.read(&hotplug).is_some_and(|s| s.is_empty()) {
-                t.write(&hotplug, "connected");
+            let hotplug = format!("{dir}/{}", HOTPLUG_STATUS);
+            if state == XenbusState::InitWait && t.read(&hotplug).is_none_or(|s| s.is_empty()) {
+                for (key, value) in keys::hotplug(each) {
+                    t.write(&format!("{dir}/{key}"), &value);
+                }
             }
             let front_gone = !t.exists(&device.front_dir());
             let done = front_gone && matches!(state, XenbusState::Closed | XenbusState::Unknown);
             if done {
                 t.rm(&dir);
                 t.rm_if_empty(&format!(
-                    "/local/domain/{}/backend/vif/{}",
-                    device.back, device.front
+                    "/local/domain/{}/backend/{}/{}",
+                    device.back, device.kind, device.front
                 ));
             }
             !done
@@ -116,7 +125,7 @@ impl Devices {
 
 /// `/local/domain/<domid>`: the guest may read it; what it may write are the nodes that are its
 /// own.
-fn home(xs: &mut Xenstored, domid: DomId) {
+fn home(xs: &mut Xenstored, domid: DomId, kind: &str) {
     let mut t = Toolstack(xs);
     let home = format!("/local/domain/{domid}");
     let perms: &[Perm] = &[Perm::none(DomId::DOM0), Perm::read(domid)];
@@ -128,11 +137,11 @@ fn home(xs: &mut Xenstored, domid: DomId) {
     t.write(&format!("{home}/name"), &name);
     if domid == DomId::DOM0 {
         t.mkdir(&format!("{home}/backend"));
-        t.mkdir(&format!("{home}/backend/vif"));
+        t.mkdir(&format!("{home}/backend/{kind}"));
         return;
     }
     t.mkdir(&format!("{home}/device"));
-    t.mkdir(&format!("{home}/device/vif"));
+    t.mkdir(&format!("{home}/device/{kind}"));
     for own in ["data", "drivers", "feature", "attr", "error"] {
         let path = format!("{home}/{own}");
         t.mkdir(&path);
@@ -140,85 +149,58 @@ fn home(xs: &mut Xenstored, domid: DomId) {
     }
 }
 
-fn frontend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
+fn frontend_nodes(xs: &mut Xenstored, device: &Configured, each: &Device) {
     let mut t = Toolstack(xs);
     let dir = device.front_dir();
     let perms = [Perm::none(device.front), Perm::read(device.back)];
     t.rm(&dir);
     t.mkdir(&dir);
     t.set_perms(&dir, &perms);
-    for (key, value) in [
-        (keys::BACKEND, device.back_dir()),
-        (keys::BACKEND_ID, device.back.to_string()),
-        (keys::STATE, XenbusState::Initialising.number().to_string()),
-        (keys::HANDLE, device.handle.to_string()),
-        (keys::MAC, mac(device)),
-        (keys::TRUSTED, "1".into()),
-    ] {
+    for (key, value) in keys::of_front(device, each) {
         let path = format!("{dir}/{key}");
         t.write(&path, &value);
         // The first has those of the directory already, and libxl leaves it at that.
-        if key != keys::BACKEND {
+        if key != BACKEND {
             t.set_perms(&path, &perms);
         }
     }
-    let path = format!("{dir}/{}", keys::MTU);
-    t.write(&path, &mtu.to_string());
-    t.set_perms(&path, &[Perm::none(device.back), Perm::read(device.front)]);
+    for (key, value) in keys::of_front_read_only(each) {
+        let path = format!("{dir}/{key}");
+        t.write(&path, &value);
+        t.set_perms(&path, &[Perm::none(device.back), Perm::read(device.front)]);
+    }
 }
 
-fn backend_nodes(xs: &mut Xenstored, device: &Device, mtu: usize) {
+fn backend_nodes(xs: &mut Xenstored, device: &Configured, each: &Device) {
     let mut t = Toolstack(xs);
     let dir = device.back_dir();
     t.rm(&dir);
     t.mkdir(&dir);
     t.set_perms(&dir, &[Perm::none(device.back), Perm::read(device.front)]);
-    for (key, value) in trusted(device) {
+    for (key, value) in keys::of_back(device, each) {
         t.write(&format!("{dir}/{key}"), &value);
     }
-    if mtu != 1500 {
-        t.write(&format!("{dir}/{}", keys::MTU), &mtu.to_string());
+    for (key, value) in keys::of_back_alone(each) {
+        t.write(&format!("{dir}/{key}"), &value);
     }
 }
 
 /// The toolstack's own copy, which neither end can write: first where the two ends are.
-fn libxl_names(xs: &mut Xenstored, device: &Device) {
+fn libxl_names(xs: &mut Xenstored, device: &Configured) {
     let mut t = Toolstack(xs);
     let dir = device.libxl_dir();
     t.rm(&dir);
-    t.write(&format!("{dir}/{}", keys::FRONTEND), &device.front_dir());
-    t.write(&format!("{dir}/{}", keys::BACKEND), &device.back_dir());
+    t.write(&format!("{dir}/{FRONTEND}"), &device.front_dir());
+    t.write(&format!("{dir}/{BACKEND}"), &device.back_dir());
 }
 
 /// The toolstack's own copy: then what the backend was told.
-fn libxl_copy(xs: &mut Xenstored, device: &Device) {
+fn libxl_copy(xs: &mut Xenstored, device: &Configured, each: &Device) {
     let mut t = Toolstack(xs);
     let dir = device.libxl_dir();
-    for (key, value) in trusted(device).into_iter().skip(1) {
+    for (key, value) in keys::of_back(device, each).into_iter().skip(1) {
         t.write(&format!("{dir}/{key}"), &value);
     }
-}
-
-/// What the toolstack writes for the backend, in libxl's order.
-fn trusted(device: &Device) -> [(&'static str, String); 10] {
-    [
-        (keys::FRONTEND, device.front_dir()),
-        (keys::FRONTEND_ID, device.front.to_string()),
-        (keys::ONLINE, "1".into()),
-        (keys::STATE, XenbusState::Initialising.number().to_string()),
-        ("script", "vif-pvlab".into()),
-        (keys::MAC, mac(device)),
-        ("bridge", "pvlab0".into()),
-        (keys::HANDLE, device.handle.to_string()),
-        ("type", "vif".into()),
-        (keys::HOTPLUG_STATUS, String::new()),
-    ]
-}
-
-/// Addresses in Xen's own range, one for each guest.
-fn mac(device: &Device) -> String {
-    let [high, low] = device.front.0.to_be_bytes();
-    format!("00:16:3e:{:02x}:{high:02x}:{low:02x}", device.handle)
 }
 
 /// The store as the toolstack uses it: nothing it does can fail but for bugs, which are logged.

@@ -8,6 +8,7 @@
 //! | `ports` | event channels |
 //! | `devices` | the toolstack's configuration, in the store and in its own copy |
 //! | `consoles` | the same for the guests' consoles, which are there before the guests run |
+//! | `keys` | the keys of each kind of device |
 //! | `stall` | who has stopped |
 //! | `traces` | what the domains record, handed to the keeper |
 //!
@@ -16,6 +17,7 @@
 mod consoles;
 mod devices;
 mod events;
+mod keys;
 mod ports;
 mod registry;
 mod sockets;
@@ -38,15 +40,34 @@ use crate::store::Record;
 
 pub use stall::is_stopped;
 
+/// What the toolstack configures for each guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Device {
+    /// A network interface.
+    Vif {
+        /// Largest IP packet. Bytes.
+        mtu: usize,
+    },
+    /// A disk.
+    Vbd {
+        /// What it is made of, in the words of whoever serves it.
+        params: String,
+        /// It may not be written (`mode` is `r`).
+        read_only: bool,
+        /// It may be discarded (`discard-enable`).
+        discard: bool,
+    },
+}
+
 /// What kind of lab to be host of.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     /// The run directory; `None` for a fresh one.
     pub dir: Option<PathBuf>,
-    /// Guests that may register: domains 1 to this, each with one vif served by domain 0.
+    /// Guests that may register: domains 1 to this, each with one device served by domain 0.
     pub guests: u16,
-    /// MTU the toolstack writes for each vif. Bytes.
-    pub mtu: usize,
+    /// That device.
+    pub device: Device,
     /// Frames of a guest's page pool.
     pub pool_frames: u32,
     /// A domain that makes no progress for so long is called stalled.
@@ -66,7 +87,7 @@ impl Default for HostConfig {
         Self {
             dir: None,
             guests: 1,
-            mtu: 1500,
+            device: Device::Vif { mtu: 1500 },
             pool_frames: 4096,
             stall_timeout: Duration::from_secs(5),
             console: ConsoleConfig::default(),

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use rings::grant::{GrantMem, GrantPage, HOLD_LINES, Layout};
+use rings::io::grant_table::{GrantEntry, GrantFlags};
 use rings::sync::Ordering;
-use rings::{DomId, Pfn, Port};
+use rings::{DomId, Gref, Pfn, Port};
 use tracer::keeper::Keeper;
 use tracer::traced;
 
@@ -25,8 +26,8 @@ use crate::proto::{ANY, Kind, Message, VERSION};
 use crate::stats::{BLOCKS, Segment};
 use crate::store::Xenstored;
 
-/// Grants a domain's table has room for.
-const GREFS: u32 = 8192;
+/// Grants a domain's table has room for: 64 frames of 512, as Xen gives them by default.
+const GREFS: u32 = 32_768;
 /// Largest page pool a domain may ask for: 256 MiB.
 const MAX_POOL: u32 = 65_536;
 
@@ -93,7 +94,7 @@ impl Registry {
         if let Some(recorder) = &config.record {
             xs.record_to(recorder.clone());
         }
-        let devices = Devices::new(&mut xs, config.mtu);
+        let devices = Devices::new(&mut xs, config.device.clone());
         let consoles = Consoles::new(config.console);
         Self {
             config,
@@ -321,7 +322,7 @@ impl Registry {
         self.stall.forget(domid);
         self.ports.close_all(domid);
         for other in self.domains.values_mut() {
-            other.end_holds_of(domid);
+            other.end_access_of(domid);
         }
         self.xs.domain_gone(domid);
         self.devices.gone(&mut self.xs, domid);
@@ -342,16 +343,14 @@ impl Registry {
 }
 
 impl Dom {
-    /// Ends the batches of copies that a dead copier was in, so that grants can be taken back.
-    fn end_holds_of(&mut self, copier: DomId) {
-        if !self.holds.contains(&Some(copier)) {
-            return;
-        }
+    /// Ends what a dead domain was doing with our grants, so that they can be taken back: the batches
+    /// of copies that it was in, and its mappings.
+    fn end_access_of(&mut self, dead: DomId) {
         let table = map(&self.memory, self.layout.bytes())
             .ok()
             .and_then(|region| GrantPage::new(&region, &self.layout));
         for (line, hold) in self.holds.iter_mut().enumerate() {
-            if *hold != Some(copier) {
+            if *hold != Some(dead) {
                 continue;
             }
             *hold = None;
@@ -359,6 +358,23 @@ impl Dom {
                 let seq = table.load_hold(line, Ordering::Acquire);
                 table.store_hold(line, seq.wrapping_add(seq & 1), Ordering::Release);
             }
+        }
+        if let Some(table) = &table {
+            unpin_all(table, dead);
+        }
+    }
+}
+
+/// Clears the in-use bits of every entry that is granted to `dead`: nobody else can have set them.
+/// An entry that its granter keeps changing stays as it is: that spoils its own table alone.
+fn unpin_all(table: &GrantPage, dead: DomId) {
+    let in_use = GrantFlags::READING.union(GrantFlags::WRITING);
+    for gref in (0..table.entries()).map(Gref) {
+        let word = table.load(gref, Ordering::Acquire);
+        let mut entry = GrantEntry::from_u64(word);
+        if entry.domid == dead && entry.flags.in_use() {
+            entry.flags = entry.flags.difference(in_use);
+            let _ = table.compare_exchange(gref, word, entry.to_u64());
         }
     }
 }

@@ -1,0 +1,385 @@
+//! The driver domain's half of the handshake, for all vbds it serves.
+//!
+//! ```text
+//!   backend                                 frontend
+//!   Initialising -> InitWait   limits    ->
+//!                                        <- ring, port, Initialised (or Connected at once)
+//!   -> Connected   features, geometry    ->
+//!                                        <- Connected
+//!   sectors rewritten, and our own state ->    the disk has another length
+//!   any -> Closing or Closed             <- Closing, Closed, or gone
+//!   Closed -> InitWait                   <- Initialising again
+//! ```
+//!
+//! A frontend that is connected before we are is one whose backend has died: its ring belongs to
+//! that. We wait until it has noticed and brings a new one. What a connected vbd reads from its guest's
+//! keys is in `keys`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::AtomicBool, atomic::AtomicU64};
+use std::time::Duration;
+
+use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
+use rings::{DomId, Domain};
+
+use super::error::ConnectError;
+use super::queue::{Live, Queue};
+use super::vbd::{Config, VbdEvent, VbdId};
+
+/// One vbd, seen from the control side.
+#[derive(Debug)]
+struct Vbd {
+    back: String,
+    front: String,
+    state: XenbusState,
+    /// Workers have its queues.
+    connected: bool,
+    /// The state to go to once they have given them back.
+    leaving: Option<XenbusState>,
+    /// The guest has lied: the queues are to be given back, whatever it does now.
+    broken: bool,
+    /// Ports of a connection to a backend before us.
+    stale: Option<String>,
+    live: Arc<Live>,
+    /// Features that were taken back.
+    withdrawn: (bool, bool),
+}
+
+/// The control half of blkback.
+#[derive(Debug)]
+pub struct Blkback<D: Domain> {
+    domain: D,
+    store: XsClient<D::Transport>,
+    config: Config,
+    vbds: BTreeMap<VbdId, Vbd>,
+}
+
+/// Watch events thrown away before one look at everything: a guest that writes without end must not
+/// keep us from looking.
+const FLOOD: u32 = 1024;
+/// Where our vbds are, relative to our home.
+const BACKENDS: &str = "backend/vbd";
+
+impl<D: Domain> Blkback<D> {
+    /// Begins to look for vbds.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn new(domain: &D, config: Config) -> Result<Self, ConnectError> {
+        let mut store = domain.store()?;
+        store.watch(BACKENDS, "backends")?;
+        Ok(Self { domain: domain.clone(), store, config, vbds: BTreeMap::new() })
+    }
+
+    /// The store connection.
+    pub fn store(&mut self) -> &mut XsClient<D::Transport> {
+        &mut self.store
+    }
+
+    /// Waits at most `timeout` for something to change, and deals with it.
+    ///
+    /// # Errors
+    /// If the store does not answer: the host is gone.
+    pub fn step(&mut self, timeout: Duration) -> Result<Vec<VbdEvent<D>>, StoreError> {
+        let mut events = Vec::new();
+        self.look_at_disk()?;
+        let Some(_) = self.store.next_event(Some(timeout))? else { return Ok(events) };
+        // Watch events are only hints: however many have come, one look at everything will do, so
+        // that a flood of them costs no more than the looks (XSA-349).
+        for _ in 0..FLOOD {
+            if self.store.next_event(Some(Duration::ZERO))?.is_none() {
+                break;
+            }
+        }
+        self.discover()?;
+        for id in self.vbds.keys().copied().collect::<Vec<_>>() {
+            self.look(id, &mut events)?;
+        }
+        Ok(events)
+    }
+
+    /// The workers have given the queues of this vbd back and closed them.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn disconnected(&mut self, id: VbdId) -> Result<(), StoreError> {
+        let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
+        (vbd.connected, vbd.broken) = (false, false);
+        let Some(to) = vbd.leaving.take() else { return Ok(()) };
+        self.switch(id, to)
+    }
+
+    /// A worker found the guest lying: the vbd breaks. Its queues are to be given back.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn rogue(&mut self, id: VbdId, lie: &str) -> Result<(), StoreError> {
+        tracing::warn!(front = %id.front, handle = id.handle, lie, "vbd broken");
+        if let Some(vbd) = self.vbds.get_mut(&id) {
+            // The write of our own state below brings the next `step` here.
+            vbd.broken = true;
+        }
+        self.fail(id, lie)
+    }
+
+    /// Error node and Closing, as Linux' xenbus_dev_fatal leaves it.
+    fn fail(&mut self, id: VbdId, text: &str) -> Result<(), StoreError> {
+        const EINVAL: u32 = 22;
+        let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
+        vbd.state = XenbusState::Closing;
+        xenbus::fatal(&mut self.store, &vbd.back, EINVAL, text)
+    }
+
+    /// Finds vbds that are new.
+    fn discover(&mut self) -> Result<(), StoreError> {
+        for front in list(&mut self.store, BACKENDS)? {
+            for handle in list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
+                let (Ok(domid), Ok(number)) = (front.parse(), handle.parse()) else { continue };
+                let id = VbdId { front: DomId(domid), handle: number };
+                if !self.vbds.contains_key(&id) {
+                    self.probe(id, format!("{BACKENDS}/{front}/{handle}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A new vbd: offers what we have, and waits for the guest.
+    fn probe(&mut self, id: VbdId, back: String) -> Result<(), StoreError> {
+        let Some(front) = self.store.read_if_present(&format!("{back}/{}", keys::FRONTEND))? else {
+            return Ok(());
+        };
+        let state = xenbus::read_state(&mut self.store, &front)?;
+        let connected = matches!(state, XenbusState::Initialised | XenbusState::Connected);
+        let stale = if connected { super::keys::ports(&mut self.store, &front)? } else { None };
+        self.offer(&back)?;
+        self.store.watch(&format!("{front}/{}", keys::STATE), &format!("front-{}", id.front))?;
+        let live = Live {
+            sectors: AtomicU64::new(self.config.disk.geometry().sectors),
+            no_flush: AtomicBool::new(false),
+            no_discard: AtomicBool::new(false),
+        };
+        let vbd = Vbd {
+            back,
+            front,
+            state: XenbusState::Initialising,
+            connected: false,
+            leaving: None,
+            broken: false,
+            stale,
+            live: Arc::new(live),
+            withdrawn: (false, false),
+        };
+        self.vbds.insert(id, vbd);
+        self.switch(id, XenbusState::InitWait)
+    }
+
+    /// Writes our limits, in the order in which Linux' blkback does.
+    fn offer(&mut self, back: &str) -> Result<(), StoreError> {
+        for (key, value) in [
+            (keys::FEATURE_MAX_INDIRECT_SEGMENTS, u32::from(self.config.max_indirect)),
+            (keys::MULTI_QUEUE_MAX_QUEUES, self.config.max_queues),
+            (keys::MAX_RING_PAGE_ORDER, self.config.max_ring_order),
+        ] {
+            self.store.write(&format!("{back}/{key}"), value.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn switch(&mut self, id: VbdId, state: XenbusState) -> Result<(), StoreError> {
+        let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
+        tracing::info!(front = %id.front, handle = id.handle, from = %vbd.state, to = %state, "vbd");
+        vbd.state = state;
+        xenbus::switch_state(&mut self.store, &vbd.back, state)
+    }
+
+    /// Looks at one vbd's frontend, and follows it.
+    fn look(&mut self, id: VbdId, events: &mut Vec<VbdEvent<D>>) -> Result<(), StoreError> {
+        let Some(vbd) = self.vbds.get(&id) else { return Ok(()) };
+        if vbd.leaving.is_some() {
+            return Ok(());
+        }
+        let (front, back, state) = (vbd.front.clone(), vbd.back.clone(), vbd.state);
+        if vbd.broken && vbd.connected {
+            return self.bring_down(id, XenbusState::Closing, events);
+        }
+        if self.is_new(&back)? {
+            return self.begin_again(id, &back, events);
+        }
+        let otherend = xenbus::read_state(&mut self.store, &front)?;
+        match (otherend, state) {
+            (XenbusState::Initialising, XenbusState::Closed) => {
+                self.switch(id, XenbusState::InitWait)
+            }
+            (XenbusState::Initialised | XenbusState::Connected, XenbusState::InitWait) => {
+                let hotplug = format!("{back}/{}", keys::HOTPLUG_STATUS);
+                if self.store.read_if_present(&hotplug)?.as_deref() == Some("connected") {
+                    self.bring_up(id, &front, events)?;
+                }
+                Ok(())
+            }
+            (XenbusState::Closing, s) if s != XenbusState::Closed => {
+                self.bring_down(id, XenbusState::Closing, events)
+            }
+            (XenbusState::Closed, s) if s != XenbusState::Closed => {
+                self.bring_down(id, XenbusState::Closed, events)
+            }
+            (XenbusState::Unknown, s) => {
+                if s != XenbusState::Closed {
+                    self.bring_down(id, XenbusState::Closed, events)?;
+                }
+                self.forget_if_removed(id, &back)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this directory has not seen our limits.
+    fn is_new(&mut self, back: &str) -> Result<bool, StoreError> {
+        let mut has = |key| self.store.read_if_present(&format!("{back}/{key}"));
+        Ok(has(keys::MAX_RING_PAGE_ORDER)?.is_none() && has(keys::FRONTEND)?.is_some())
+    }
+
+    /// The toolstack made the device anew: another guest has taken the place of the one we knew.
+    fn begin_again(
+        &mut self,
+        id: VbdId,
+        back: &str,
+        events: &mut Vec<VbdEvent<D>>,
+    ) -> Result<(), StoreError> {
+        let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
+        if vbd.connected {
+            return self.bring_down(id, XenbusState::Closed, events);
+        }
+        (vbd.stale, vbd.withdrawn) = (None, (false, false));
+        self.offer(back)?;
+        self.switch(id, XenbusState::InitWait)
+    }
+
+    /// The guest has published its ring: makes the queues and hands them to the workers.
+    fn bring_up(
+        &mut self,
+        id: VbdId,
+        front: &str,
+        events: &mut Vec<VbdEvent<D>>,
+    ) -> Result<(), StoreError> {
+        let ports = super::keys::ports(&mut self.store, front)?;
+        let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
+        if vbd.stale.is_some() && vbd.stale == ports {
+            return Ok(());
+        }
+        vbd.stale = None;
+        let (live, back) = (Arc::clone(&vbd.live), vbd.back.clone());
+        match self.connect(id, front, &live) {
+            Ok(queues) => {
+                if let Some(vbd) = self.vbds.get_mut(&id) {
+                    vbd.connected = true;
+                }
+                self.describe(&back)?;
+                events.push(VbdEvent::Connected(id, queues));
+                self.switch(id, XenbusState::Connected)
+            }
+            Err(why) => {
+                tracing::warn!(front = %id.front, handle = id.handle, %why, "vbd refused");
+                self.fail(id, &why.to_string())
+            }
+        }
+    }
+
+    fn connect(
+        &mut self,
+        id: VbdId,
+        front: &str,
+        live: &Arc<Live>,
+    ) -> Result<Vec<Queue<D>>, ConnectError> {
+        let asked = super::keys::read(&mut self.store, front, &self.config)?;
+        let mut queues = Vec::new();
+        for ring in &asked.rings {
+            let count = asked.rings.len();
+            match super::keys::queue(&self.domain, id, ring, &asked, count, &self.config, live) {
+                Ok(queue) => queues.push(queue),
+                Err(why) => {
+                    queues.into_iter().for_each(Queue::close);
+                    return Err(why);
+                }
+            }
+        }
+        Ok(queues)
+    }
+
+    /// Features and geometry in one transaction, in the order in which Linux' blkback writes them.
+    fn describe(&mut self, back: &str) -> Result<(), StoreError> {
+        let all = super::keys::description(&self.config);
+        self.store.transaction(|t| {
+            for (key, value) in &all {
+                t.write(&format!("{back}/{key}"), value)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The guest leaves: asks for the queues, or goes at once if there are none.
+    fn bring_down(
+        &mut self,
+        id: VbdId,
+        to: XenbusState,
+        events: &mut Vec<VbdEvent<D>>,
+    ) -> Result<(), StoreError> {
+        let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
+        if vbd.connected {
+            vbd.leaving = Some(to);
+            events.push(VbdEvent::Disconnect(id));
+            return Ok(());
+        }
+        self.switch(id, to)
+    }
+
+    /// The toolstack has removed the device.
+    fn forget_if_removed(&mut self, id: VbdId, back: &str) -> Result<(), StoreError> {
+        let gone = self.store.read_if_present(&format!("{back}/{}", keys::FRONTEND))?.is_none();
+        if gone
+            && self.vbds.get(&id).is_some_and(|vbd| !vbd.connected)
+            && let Some(vbd) = self.vbds.remove(&id)
+        {
+            let token = format!("front-{}", id.front);
+            // The watch may have gone with the guest.
+            let _ = self.store.unwatch(&format!("{}/{}", vbd.front, keys::STATE), &token);
+        }
+        Ok(())
+    }
+
+    /// Tells guests when the disk has another length, or turned out to do less than was offered.
+    fn look_at_disk(&mut self) -> Result<(), StoreError> {
+        let resized = self.config.disk.resized();
+        let connected = self.vbds.values_mut().filter(|vbd| vbd.connected);
+        for vbd in connected {
+            if let Some(sectors) = resized {
+                tracing::info!(sectors, "the disk has another length");
+                vbd.live.sectors.store(sectors, Ordering::Relaxed);
+                let node = super::keys::sectors(&self.config);
+                self.store.write(&format!("{}/{}", vbd.back, keys::SECTORS), node)?;
+                // Our own state, written again, fires the guest's watch.
+                let state = vbd.state.number().to_string();
+                self.store.write(&format!("{}/{}", vbd.back, keys::STATE), state)?;
+            }
+            for (key, lacks, told) in [
+                (keys::FEATURE_FLUSH_CACHE, &vbd.live.no_flush, &mut vbd.withdrawn.0),
+                (keys::FEATURE_DISCARD, &vbd.live.no_discard, &mut vbd.withdrawn.1),
+            ] {
+                if lacks.load(Ordering::Relaxed) && !std::mem::replace(told, true) {
+                    self.store.write(&format!("{}/{key}", vbd.back), "0")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names of children; none if the node is not there.
+fn list<N: Nodes>(store: &mut N, path: &str) -> Result<Vec<String>, StoreError> {
+    match store.directory(path) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        other => other,
+    }
+}

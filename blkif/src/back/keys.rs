@@ -1,0 +1,179 @@
+//! What a guest's keys ask for, checked, and the keys that describe the disk to it.
+
+use std::sync::Arc;
+
+use rings::io::blkif::{PROTO_ARM, PROTO_X86_64, SECTOR_SIZE, VdiskInfo};
+use rings::store::{Nodes, StoreError, keys, xenbus};
+use rings::{Domain, Foreign, GrantMode, Gref, Port};
+
+use super::access::{Access, MAX_PERSISTENT};
+use super::error::ConnectError;
+use super::parse::Rules;
+use super::queue::{Live, Parts, Queue};
+use super::serve::attach;
+use super::vbd::{Config, VbdId};
+
+/// What a guest has published.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) rings: Vec<RingKeys>,
+    /// It does not mind pages that stay mapped.
+    persistent: bool,
+}
+
+/// One ring.
+#[derive(Debug)]
+pub(super) struct RingKeys {
+    grefs: Vec<Gref>,
+    port: Port,
+}
+
+/// The ports a guest has published, as text; to tell one connection from another, since port numbers
+/// are never used twice.
+pub(super) fn ports<N: Nodes>(store: &mut N, front: &str) -> Result<Option<String>, StoreError> {
+    let mut all = String::new();
+    for dir in [front.to_owned(), format!("{front}/{}", keys::queue(0))] {
+        let port = store.read_if_present(&format!("{dir}/{}", keys::EVENT_CHANNEL))?;
+        all += &port.unwrap_or_default();
+        all.push(' ');
+    }
+    Ok((!all.trim().is_empty()).then_some(all))
+}
+
+/// Reads what a guest has published.
+pub(super) fn read<N: Nodes>(
+    store: &mut N,
+    front: &str,
+    config: &Config,
+) -> Result<Asked, ConnectError> {
+    let protocol = store.read_if_present(&format!("{front}/{}", keys::PROTOCOL))?;
+    // Absent means the native one, as blkif.h has it.
+    if let Some(protocol) = protocol.filter(|p| p != PROTO_X86_64 && p != PROTO_ARM) {
+        return Err(ConnectError::Protocol(protocol));
+    }
+    let count = number(store, front, keys::MULTI_QUEUE_NUM_QUEUES, 1, 1..=config.max_queues)?;
+    let order = number(store, front, keys::RING_PAGE_ORDER, 0, 0..=config.max_ring_order)?;
+    let persistent = xenbus::read_flag(store, &format!("{front}/{}", keys::FEATURE_PERSISTENT))?;
+    let one_page = store.read_if_present(&format!("{front}/{}", keys::RING_PAGE_ORDER))?.is_none();
+    let mut rings = Vec::new();
+    for n in 0..count {
+        let dir = if count == 1 { front.to_owned() } else { format!("{front}/{}", keys::queue(n)) };
+        let names = match one_page {
+            true => vec![keys::RING_REF.to_owned()],
+            false => (0..1_usize << order).map(keys::ring_ref).collect(),
+        };
+        let grefs: Result<Vec<Gref>, StoreError> = names
+            .iter()
+            .map(|name| xenbus::read_u32(store, &format!("{dir}/{name}")).map(Gref))
+            .collect();
+        let grefs = grefs?;
+        let port = xenbus::read_u32(store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
+        rings.push(RingKeys { grefs, port: Port(port) });
+    }
+    Ok(Asked { rings, persistent })
+}
+
+/// A number within a range; a default if it is not there.
+fn number<N: Nodes>(
+    store: &mut N,
+    front: &str,
+    key: &str,
+    default: u32,
+    range: std::ops::RangeInclusive<u32>,
+) -> Result<u32, ConnectError> {
+    let value = xenbus::read_u32_if_present(store, &format!("{front}/{key}"))?.unwrap_or(default);
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let range = format!("{} to {}", range.start(), range.end());
+    Err(ConnectError::Range { key: key.into(), value, range })
+}
+
+/// Maps one ring, binds its port, opens the disk for it.
+pub(super) fn queue<D: Domain>(
+    domain: &D,
+    vbd: VbdId,
+    ring: &RingKeys,
+    asked: &Asked,
+    queues: usize,
+    config: &Config,
+    live: &Arc<Live>,
+) -> Result<Queue<D>, ConnectError> {
+    let mut foreign = domain.foreign(vbd.front, GrantMode::Copy)?;
+    let pages = foreign.map_ring(&ring.grefs).map_err(|status| {
+        let grefs: Vec<String> = ring.grefs.iter().map(ToString::to_string).collect();
+        ConnectError::Grant { grefs: grefs.join(" "), status }
+    })?;
+    let attached = attach(foreign.region(&pages).clone()).map_err(ConnectError::Ring)?;
+    // Those that no guest agreed to are not kept.
+    let grant = match config.grant {
+        GrantMode::Persistent if !asked.persistent => GrantMode::Map,
+        mode => mode,
+    };
+    let limit = config.per_page.max(1) * u32::try_from(ring.grefs.len()).unwrap_or(1);
+    let disk = config.disk.queue(limit).map_err(|why| ConnectError::Disk(why.to_string()))?;
+    let port = domain.bind_interdomain(vbd.front, ring.port)?;
+    Ok(Queue::new(Parts {
+        vbd,
+        domain: domain.clone(),
+        ring: attached,
+        pages,
+        access: Access::new(foreign, grant, MAX_PERSISTENT / queues.max(1)),
+        disk,
+        port,
+        rules: rules(config),
+        limit,
+        batch: config.batch,
+        always_notify: config.always_notify,
+        live: Arc::clone(live),
+    }))
+}
+
+/// What every request has to keep to.
+fn rules(config: &Config) -> Rules {
+    let disk = config.disk.geometry();
+    let discard = disk.discard.map(|bytes| u64::from(bytes) / SECTOR_SIZE as u64);
+    Rules {
+        sectors: disk.sectors,
+        sector_size: disk.sector_size,
+        read_only: disk.read_only,
+        max_indirect: config.max_indirect,
+        // A disk that turns out not to flush says so then, and the features are taken back.
+        flush: true,
+        barrier: true,
+        discard,
+        secure: disk.secure,
+        units: config.dialect.units(disk.sector_size),
+    }
+}
+
+/// The `sectors` node.
+pub(super) fn sectors(config: &Config) -> String {
+    let disk = config.disk.geometry();
+    config.dialect.units(disk.sector_size).node_of(disk.sectors).to_string()
+}
+
+/// Features and geometry, in the order in which Linux' blkback writes them.
+pub(super) fn description(config: &Config) -> Vec<(&'static str, String)> {
+    let disk = config.disk.geometry();
+    let flag = |on: bool| if on { "1" } else { "0" }.to_owned();
+    let mut all = vec![(keys::FEATURE_FLUSH_CACHE, flag(true))];
+    if let Some(bytes) = disk.discard {
+        all.extend([
+            (keys::DISCARD_GRANULARITY, bytes.to_string()),
+            (keys::DISCARD_ALIGNMENT, "0".to_owned()),
+            (keys::DISCARD_SECURE, flag(disk.secure)),
+        ]);
+    }
+    let info = if disk.read_only { VdiskInfo::READONLY } else { VdiskInfo::empty() };
+    all.extend([
+        (keys::FEATURE_DISCARD, flag(disk.discard.is_some())),
+        (keys::FEATURE_BARRIER, flag(true)),
+        (keys::FEATURE_PERSISTENT, flag(config.grant == GrantMode::Persistent)),
+        (keys::SECTORS, sectors(config)),
+        (keys::INFO, info.bits().to_string()),
+        (keys::SECTOR_SIZE, disk.sector_size.to_string()),
+        (keys::PHYSICAL_SECTOR_SIZE, disk.physical_sector_size.to_string()),
+    ]);
+    all
+}

@@ -1,0 +1,400 @@
+//! The work of a queue: requests from the ring to the disk, and answers back.
+//!
+//! One turn looks at the ring once, takes a batch, and publishes all answers that are ready at once.
+//! Requests for a disk that answers at once go straight through; the others wait in the table of what
+//! is pending. A barrier lets nothing past it in either direction.
+
+use std::time::{Duration, Instant};
+
+use rings::io::blkif::{
+    Op, RSP_EOPNOTSUPP, RSP_ERROR, RSP_OKAY, Request, RequestSegment, Response, SECTOR_SIZE,
+    SEGMENTS_PER_INDIRECT_PAGE, SLOT,
+};
+use rings::mem::Region;
+use rings::ring::{BackRing, Notify, Sring};
+use rings::weaken::{Check, skipped};
+use rings::{Foreign, Gref};
+use zerocopy::{FromZeros as _, IntoBytes as _};
+
+use super::access::Access;
+use super::disk::{Content, Disk, Done, Failure, Io, Started};
+use super::error::Rogue;
+use super::parse::{Action, Head, Refusal, Rules, Segment, Segments, check, head, indirect_pages};
+use super::pending::Table;
+use super::stats::Stats;
+
+/// The ring of a vbd.
+pub(crate) type Ring = BackRing<Sring<SLOT>, Request, Response>;
+
+/// The ring in `pages`, taken over where its last backend left off.
+pub(crate) fn attach(pages: Region) -> Result<Ring, rings::ring::ProdOverflow> {
+    Ring::attach(Sring::new(pages))
+}
+
+/// What the disk turned out not to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unsupported {
+    pub(crate) flush: bool,
+    pub(crate) discard: bool,
+}
+
+/// A read whose pages become zeros at the end of the turn, together with those of others.
+#[derive(Clone, Copy, Debug)]
+struct Zeroed {
+    id: u64,
+    echo: u8,
+    /// Where its segments end among those of all.
+    end: usize,
+}
+
+/// Everything between a ring and a disk.
+#[derive(Debug)]
+pub(crate) struct Server<F: Foreign> {
+    ring: Ring,
+    pub(crate) access: Access<F>,
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) rules: Rules,
+    pub(crate) stats: Stats,
+    pub(crate) unsupported: Unsupported,
+    content: Content,
+    table: Table,
+    /// Segments of the request at hand.
+    parts: Vec<Segment>,
+    /// What the guest wrote into the pages of an indirect request, copied.
+    list: Vec<RequestSegment>,
+    zeroed: Vec<Zeroed>,
+    zero_parts: Vec<Segment>,
+    /// A barrier that waits for what is in flight, or is in flight itself.
+    barrier: Option<Barrier>,
+    batch: usize,
+    always_notify: bool,
+    /// Answers put since the last push.
+    put: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Barrier {
+    Waits(Request),
+    Runs(u32),
+}
+
+impl<F: Foreign> Server<F> {
+    pub(super) fn new(
+        ring: Ring,
+        access: Access<F>,
+        disk: Box<dyn Disk>,
+        rules: Rules,
+        limit: u32,
+        batch: usize,
+        always_notify: bool,
+    ) -> Self {
+        let indirect = usize::from(rules.max_indirect).max(11);
+        let ring_size = ring.size() as usize;
+        Self {
+            content: disk.content(),
+            ring,
+            access,
+            disk,
+            rules,
+            stats: Stats::default(),
+            unsupported: Unsupported::default(),
+            table: Table::new(limit),
+            parts: Vec::with_capacity(indirect),
+            list: Vec::with_capacity(indirect),
+            zeroed: Vec::with_capacity(ring_size),
+            zero_parts: Vec::with_capacity(ring_size * 11),
+            barrier: None,
+            // Half a ring at a time: the guest takes answers while we make more.
+            batch: batch.clamp(1, (ring_size / 2).max(1)),
+            always_notify,
+            put: 0,
+        }
+    }
+
+    /// Requests taken and not answered.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.ring.unanswered()
+    }
+
+    /// One turn. Whether there was anything to do, and whether to wake the guest.
+    #[inline]
+    pub(super) fn turn(&mut self) -> Result<(bool, Notify), Rogue> {
+        let mut worked = self.reap();
+        if self.ring.unconsumed_requests() > 0 || self.ring.poll_requests()? > 0 {
+            worked |= self.take_batch();
+        }
+        self.zero_pages();
+        if worked {
+            self.disk.submit();
+            // What the disk has done at once (or while it was told) is answered with the rest.
+            self.reap();
+        }
+        Ok((worked, self.push()))
+    }
+
+    /// Takes a batch of requests, as far as there is room for them.
+    #[inline]
+    fn take_batch(&mut self) -> bool {
+        let mut taken = 0;
+        while taken < self.batch && self.barrier.is_none() {
+            if !self.table.has_room() {
+                self.stats.oo_req += u64::from(self.ring.unconsumed_requests() > 0);
+                break;
+            }
+            let Some((_, request)) = self.ring.take_request() else { break };
+            taken += 1;
+            self.stats.in_flight(self.ring.unanswered());
+            let bars = Op::from_raw(request.operation) == Some(Op::WriteBarrier);
+            if bars && self.table.in_flight() > 0 && !skipped(Check::BlkDrain) {
+                self.barrier = Some(Barrier::Waits(request));
+                break;
+            }
+            self.dispatch(&request);
+        }
+        taken > 0
+    }
+
+    /// Judges one request and begins it.
+    #[inline]
+    fn dispatch(&mut self, request: &Request) {
+        match self.judge(request) {
+            Ok((head, sectors)) => self.begin(request, &head, sectors),
+            Err(refusal) => self.respond(request.id, echo(request), refusal.status()),
+        }
+    }
+
+    /// What a request asks for; its segments are in `parts` then.
+    #[inline]
+    fn judge(&mut self, request: &Request) -> Result<(Head, u64), Refusal> {
+        let head = head(request, &self.rules)?;
+        let segments = match head.segments {
+            Segments::Direct(count) => &request.seg[..count],
+            Segments::Indirect(count, grefs) => {
+                self.fetch_list(count, &grefs)?;
+                self.stats.indirect += 1;
+                &self.list
+            }
+        };
+        if let Action::Discard { .. } = head.action {
+            self.parts.clear();
+            return Ok((head, head.sectors));
+        }
+        self.stats.segments += segments.len() as u64;
+        let sectors = check(&head, segments, &self.rules, &mut self.parts)?;
+        Ok((head, sectors))
+    }
+
+    /// Copies the segments of an indirect request out of the guest's pages, once.
+    fn fetch_list(&mut self, count: usize, grefs: &[u32]) -> Result<(), Refusal> {
+        self.list.clear();
+        self.list.resize(count, RequestSegment::new_zeroed());
+        let pages = self.list.chunks_mut(SEGMENTS_PER_INDIRECT_PAGE);
+        for (page, &gref) in pages.zip(&grefs[..indirect_pages(count).min(grefs.len())]) {
+            if !self.access.read_page(Gref(gref), page.as_mut_bytes()) {
+                return Err(Refusal::Segment);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn begin(&mut self, request: &Request, head: &Head, sectors: u64) {
+        self.count(head.action, sectors);
+        let (id, echo) = (request.id, echo(request));
+        match (head.action, self.content) {
+            (Action::Read | Action::Write, Content::Nothing) => {
+                return self.respond(id, echo, RSP_OKAY);
+            }
+            (Action::Read, Content::Zeros) => {
+                self.zero_parts.extend_from_slice(&self.parts);
+                let end = self.zero_parts.len();
+                return self.zeroed.push(Zeroed { id, echo, end });
+            }
+            _ => {}
+        }
+        let Some((tag, pending)) = self.table.begin(&self.parts) else { return };
+        (pending.id, pending.echo) = (id, echo);
+        (pending.action, pending.sector, pending.sectors) = (head.action, head.sector, sectors);
+        let bytes = if matches!(head.action, Action::Discard { .. }) { 0 } else { sectors };
+        pending.buffer.set_len(usize::try_from(bytes).unwrap_or(0) * SECTOR_SIZE);
+        let brings = pending.brings_data();
+        if brings && !self.access.fetch(&pending.segments, pending.buffer.bytes_mut()) {
+            return self.end(tag, RSP_ERROR);
+        }
+        if head.action == Action::Barrier {
+            self.barrier = Some(Barrier::Runs(tag));
+        }
+        self.step(tag);
+    }
+
+    /// Begins the next step of a request; answers it after the last.
+    #[inline]
+    fn step(&mut self, tag: u32) {
+        loop {
+            let pending = self.table.get(tag);
+            let Some(kind) = pending.next_step() else { return self.succeed(tag) };
+            let (sector, sectors) = (pending.sector, pending.sectors);
+            let buffer = std::mem::take(&mut pending.buffer);
+            match self.disk.start(Io { tag, kind, sector, sectors, buffer }) {
+                Started::Later => return,
+                Started::Now(Done { buffer, outcome, .. }) => {
+                    self.table.get(tag).buffer = buffer;
+                    if let Err(failure) = outcome {
+                        return self.fail(tag, failure);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Deals with what the disk is done with.
+    #[inline]
+    fn reap(&mut self) -> bool {
+        let mut any = false;
+        while let Some(Done { tag, buffer, outcome }) = self.disk.poll() {
+            any = true;
+            self.table.get(tag).buffer = buffer;
+            match outcome {
+                Ok(()) => self.step(tag),
+                Err(failure) => self.fail(tag, failure),
+            }
+        }
+        if let Some(Barrier::Waits(request)) = self.barrier
+            && self.table.in_flight() == 0
+        {
+            self.barrier = None;
+            self.dispatch(&request);
+            any = true;
+        }
+        any
+    }
+
+    /// All steps are done: a read's bytes go to the guest.
+    #[inline]
+    fn succeed(&mut self, tag: u32) {
+        let pending = self.table.get(tag);
+        let reads = pending.action == Action::Read;
+        let good = !reads || self.access.deliver(&pending.segments, pending.buffer.bytes());
+        self.end(tag, if good { RSP_OKAY } else { RSP_ERROR });
+    }
+
+    fn fail(&mut self, tag: u32, failure: Failure) {
+        let action = self.table.get(tag).action;
+        let status = match failure {
+            Failure::Io => RSP_ERROR,
+            Failure::Unsupported => {
+                let flushes = matches!(action, Action::Flush | Action::Barrier);
+                self.unsupported.flush |= flushes;
+                self.unsupported.discard |= !flushes;
+                RSP_EOPNOTSUPP
+            }
+        };
+        self.end(tag, status);
+    }
+
+    /// Answers a request that was pending.
+    #[inline]
+    fn end(&mut self, tag: u32, status: i16) {
+        let pending = self.table.get(tag);
+        let (id, echo) = (pending.id, pending.echo);
+        self.table.end(tag);
+        if matches!(self.barrier, Some(Barrier::Runs(barrier)) if barrier == tag) {
+            self.barrier = None;
+        }
+        self.respond(id, echo, status);
+    }
+
+    /// Writes the zeros of all reads of this turn, and answers them.
+    #[inline]
+    fn zero_pages(&mut self) {
+        if self.zeroed.is_empty() {
+            return;
+        }
+        let Self { access, zeroed, zero_parts, ring, stats, put, .. } = self;
+        let mut next = 0;
+        access.zero(zero_parts, zeroed.iter().map(|read| read.end), |good| {
+            let Zeroed { id, echo, .. } = zeroed[next];
+            next += 1;
+            let status = if good { RSP_OKAY } else { RSP_ERROR };
+            stats.errors += u64::from(!good);
+            ring.put_response(Response::new(id, echo, status));
+            *put += 1;
+        });
+        zeroed.clear();
+        zero_parts.clear();
+    }
+
+    #[inline]
+    fn respond(&mut self, id: u64, echo: u8, status: i16) {
+        self.stats.errors += u64::from(status == RSP_ERROR);
+        self.stats.unsupported += u64::from(status == RSP_EOPNOTSUPP);
+        self.ring.put_response(Response::new(id, echo, status));
+        self.put += 1;
+    }
+
+    /// Publishes the answers of this turn, all at once.
+    #[inline]
+    fn push(&mut self) -> Notify {
+        if self.put == 0 {
+            return Notify::No;
+        }
+        let notify = self.ring.push_responses();
+        self.stats.pushes += 1;
+        self.stats.pushed += u64::from(std::mem::take(&mut self.put));
+        let notify = if self.always_notify { Notify::Yes } else { notify };
+        match notify {
+            Notify::Yes => self.stats.notifies += 1,
+            Notify::No => self.stats.suppressed += 1,
+        }
+        notify
+    }
+
+    #[inline(always)]
+    fn count(&mut self, action: Action, sectors: u64) {
+        match action {
+            Action::Read => {
+                self.stats.rd_req += 1;
+                self.stats.rd_sect += sectors;
+            }
+            Action::Write | Action::Barrier => {
+                self.stats.wr_req += 1;
+                self.stats.wr_sect += sectors;
+            }
+            Action::Flush => self.stats.f_req += 1,
+            Action::Discard { .. } => self.stats.ds_req += 1,
+        }
+    }
+
+    /// Whether requests wait to be taken.
+    pub(super) fn has_requests(&mut self) -> bool {
+        matches!(self.ring.poll_requests(), Ok(1..))
+    }
+
+    /// Asks to be woken by the next request; `true` if there is one that could be taken now. With no
+    /// room for more, answers of the disk come first, and they wake us by themselves.
+    pub(super) fn final_check(&mut self) -> Result<bool, Rogue> {
+        let waits = self.ring.final_check_for_requests()?;
+        Ok(waits && self.table.has_room() && self.barrier.is_none())
+    }
+
+    /// Waits for everything in flight; the answers are not published any more.
+    pub(super) fn drain(&mut self) {
+        let patience = Instant::now() + Duration::from_secs(5);
+        self.disk.submit();
+        while self.table.in_flight() > 0 && Instant::now() < patience {
+            if !self.reap() {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            self.disk.submit();
+        }
+    }
+}
+
+/// The operation that the answer names: of an indirect request the one inside, as Linux answers.
+#[inline(always)]
+fn echo(request: &Request) -> u8 {
+    match Op::from_raw(request.operation) {
+        Some(Op::Indirect) => request.as_indirect().indirect_op,
+        _ => request.operation,
+    }
+}

@@ -1,0 +1,52 @@
+//! What one queue has done so far: plain counters, counted where the thing happens.
+
+/// Levels of the histogram of requests in flight: 1, 2, 4 ... 32, 64 and more.
+pub const DEPTHS: usize = 7;
+
+/// Counters of one queue; all only grow. The names are those of Linux' blkback where it has them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Reads (`rd_req`).
+    pub rd_req: u64,
+    /// Writes, barriers among them (`wr_req`).
+    pub wr_req: u64,
+    /// Flushes (`f_req`).
+    pub f_req: u64,
+    /// Discards (`ds_req`).
+    pub ds_req: u64,
+    /// Sectors read.
+    pub rd_sect: u64,
+    /// Sectors written.
+    pub wr_sect: u64,
+    /// Requests that had their segments in pages of their own.
+    pub indirect: u64,
+    /// Segments of all requests.
+    pub segments: u64,
+    /// Times all requests that we allow in flight were (`oo_req`).
+    pub oo_req: u64,
+    /// Requests answered with an error.
+    pub errors: u64,
+    /// Requests answered with EOPNOTSUPP.
+    pub unsupported: u64,
+    /// Times responses were published.
+    pub pushes: u64,
+    /// Responses published.
+    pub pushed: u64,
+    /// Pushes for which the frontend asked to be woken.
+    pub notifies: u64,
+    /// Pushes for which it did not.
+    pub suppressed: u64,
+    /// Bytes copied between pages and buffers.
+    pub copied: u64,
+    /// How many requests were in flight when one was taken: 1, up to 2, up to 4 ... 64 and more.
+    pub depth: [u64; DEPTHS],
+}
+
+impl Stats {
+    /// A request was taken, and now so many are in flight.
+    #[inline(always)]
+    pub(crate) fn in_flight(&mut self, count: u32) {
+        let level = count.max(1).next_power_of_two().trailing_zeros() as usize;
+        self.depth[level.min(DEPTHS - 1)] += 1;
+    }
+}

@@ -1,0 +1,52 @@
+//! What the control side and the workers say to each other about a vbd: its name, how we serve it, and
+//! when its queues come and go. How that comes about is in `connect`.
+
+use std::sync::Arc;
+
+use rings::{DomId, Domain, GrantMode};
+
+use super::disk::Source;
+use super::queue::Queue;
+use crate::dialect::Dialect;
+
+/// Which vbd.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VbdId {
+    /// The guest.
+    pub front: DomId,
+    /// Which of the guest's vbds: `virtual-device`, 51712 for xvda.
+    pub handle: u32,
+}
+
+/// What we offer, and how we work.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Rings a vbd may have.
+    pub max_queues: u32,
+    /// Pages of a ring, as a power of two (`max-ring-page-order`).
+    pub max_ring_order: u32,
+    /// Segments of an indirect request; 0 offers none.
+    pub max_indirect: u16,
+    /// How granted pages are reached.
+    pub grant: GrantMode,
+    /// Requests in flight for each page of a ring.
+    pub per_page: u32,
+    /// Requests taken in one turn.
+    pub batch: usize,
+    /// Notify after every push, whatever the event index says.
+    pub always_notify: bool,
+    /// In which units we count.
+    pub dialect: Dialect,
+    /// The disk, of every vbd.
+    pub disk: Arc<Source>,
+}
+
+/// Something for the workers.
+#[derive(Debug)]
+pub enum VbdEvent<D: Domain> {
+    /// These queues are to be served.
+    Connected(VbdId, Vec<Queue<D>>),
+    /// All queues of this vbd must be closed; then call
+    /// [`Blkback::disconnected`](crate::back::Blkback::disconnected).
+    Disconnect(VbdId),
+}

@@ -1,0 +1,357 @@
+//! The guest's half of the handshake: Xen's keys in blkfront's order, and the states.
+//!
+//! ```text
+//!   backend                          frontend
+//!   InitWait   limits        ----->  makes rings and ports, grants them
+//!                            <-----  keys in one transaction, then Initialised
+//!   features, geometry,
+//!   Connected                ----->  reads them
+//!                            <-----  Connected
+//!   gone                     ----->  Initialising: the same again, with new rings and ports
+//! ```
+
+use std::time::{Duration, Instant};
+
+use rings::io::blkif::PROTO_X86_64;
+use rings::store::xenbus::{self, WaitError};
+use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
+use rings::{DomId, Domain};
+
+use super::buffers::Buffers;
+use super::disk::DiskInfo;
+use super::error::ConnectError;
+use super::link::Link;
+use super::queue::{Limits, Queue};
+use super::split::{DIRECT, LIST};
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which vbd of this domain.
+    pub handle: u32,
+    /// Rings.
+    pub queues: u32,
+    /// Pages of a ring, as a power of two.
+    pub ring_order: u32,
+    /// Requests with more than 11 segments, where the backend takes them.
+    pub indirect: bool,
+    /// The backend may keep our pages mapped.
+    pub persistent: bool,
+    /// How each queue works. `handle` is filled in.
+    pub limits: Limits,
+    /// Pages of buffers for each queue.
+    pub pages: usize,
+    /// Index at which the rings start.
+    pub index_base: u32,
+    /// How long each step of the backend may take.
+    pub timeout: Duration,
+}
+
+/// The control half of a vbd: its store connection and its states. The queues are apart, each with
+/// its worker.
+#[derive(Debug)]
+pub struct Blkfront<D: Domain> {
+    domain: D,
+    store: XsClient<D::Transport>,
+    config: Config,
+    backend: DomId,
+    front: String,
+    back: String,
+    disk: DiskInfo,
+    /// What was agreed on: rings, and pages of each.
+    queues: u32,
+    ring_order: u32,
+}
+
+impl<D: Domain> Blkfront<D> {
+    /// Connects a vbd, and returns its control half and its queues.
+    ///
+    /// # Errors
+    /// If the backend does not answer in time, describes no disk, or memory is short.
+    pub fn connect(domain: &D, config: &Config) -> Result<(Self, Vec<Queue<D>>), ConnectError> {
+        let mut store = domain.store()?;
+        let handle = config.handle;
+        let bad = |why| ConnectError::Store { handle, why };
+        let front = format!("device/vbd/{handle}");
+        let back = store.read_string(&format!("{front}/{}", keys::BACKEND)).map_err(bad)?;
+        let backend = xenbus::read_u32(&mut store, &format!("{front}/{}", keys::BACKEND_ID));
+        let backend = DomId(u16::try_from(backend.map_err(bad)?).unwrap_or(u16::MAX));
+        let mut me = Self {
+            domain: domain.clone(),
+            store,
+            config: config.clone(),
+            backend,
+            front,
+            back,
+            disk: DiskInfo::none(),
+            queues: config.queues,
+            ring_order: config.ring_order,
+        };
+        me.wait("waiting for the backend's limits", &[XenbusState::InitWait], config.timeout)?;
+        let links = me.bring_up(config.timeout)?;
+        let queues = me.queues(links)?;
+        Ok((me, queues))
+    }
+
+    /// Goes on with the backend that comes after one that died, if it comes within `patience`: returns
+    /// a new link for each queue, in the order of the queues, for [`Queue::relink`]. Each of its steps
+    /// may take `timeout`. May be called again when it fails.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); and if the new backend's disk is shorter, or takes shorter
+    /// requests, than what is in flight was made for.
+    pub fn reconnect(
+        &mut self,
+        patience: Duration,
+        timeout: Duration,
+    ) -> Result<Vec<Link<D>>, ConnectError> {
+        let handle = self.config.handle;
+        let before = self.disk;
+        self.switch(XenbusState::Initialising)
+            .map_err(|why| ConnectError::Store { handle, why })?;
+        self.wait("waiting for another backend", &[XenbusState::InitWait], patience)?;
+        let links = self.bring_up(timeout)?;
+        if self.disk.max_indirect < before.max_indirect || self.disk.sectors < before.sectors {
+            let what = format!("{} sectors, less than before", self.disk.sectors);
+            return Err(ConnectError::Disk { handle, what });
+        }
+        Ok(links)
+    }
+
+    /// Publishes rings, waits for the backend to take them, reads what it says of the disk.
+    fn bring_up(&mut self, timeout: Duration) -> Result<Vec<Link<D>>, ConnectError> {
+        let handle = self.config.handle;
+        let bad = |why| ConnectError::Store { handle, why };
+        let most = |store: &mut XsClient<D::Transport>, key: &str, default| {
+            let path = format!("{}/{key}", self.back);
+            xenbus::read_u32_if_present(store, &path).map(|found| found.unwrap_or(default))
+        };
+        let queues = most(&mut self.store, keys::MULTI_QUEUE_MAX_QUEUES, 1).map_err(bad)?;
+        let order = most(&mut self.store, keys::MAX_RING_PAGE_ORDER, 0).map_err(bad)?;
+        self.queues = self.config.queues.min(queues).max(1);
+        self.ring_order = self.config.ring_order.min(order);
+        let (order, base) = (self.ring_order, self.config.index_base);
+        let links = (0..self.queues)
+            .map(|_| Link::new(&self.domain, self.backend, order, base))
+            .collect::<Result<Vec<_>, _>>()?;
+        match self.publish_and_read(&links, timeout) {
+            Ok(()) => Ok(links),
+            Err(why) => {
+                // A backend that never connects must not cost pages, grants and ports each time.
+                for link in links {
+                    link.close(&self.domain);
+                }
+                Err(why)
+            }
+        }
+    }
+
+    fn publish_and_read(
+        &mut self,
+        links: &[Link<D>],
+        timeout: Duration,
+    ) -> Result<(), ConnectError> {
+        let handle = self.config.handle;
+        let bad = |why| ConnectError::Store { handle, why };
+        self.publish(links).map_err(bad)?;
+        self.switch(XenbusState::Initialised).map_err(bad)?;
+        self.wait("waiting for the backend to connect", &[XenbusState::Connected], timeout)?;
+        let dialect = self.config.limits.dialect;
+        self.disk = DiskInfo::read(&mut self.store, &self.back, dialect).map_err(bad)?;
+        if let Some(what) = self.disk.fault() {
+            let _ = self.fatal(&what);
+            return Err(ConnectError::Disk { handle, what });
+        }
+        self.switch(XenbusState::Connected).map_err(bad)?;
+        tracing::info!(vbd = handle, disk = ?self.disk, "connected");
+        Ok(())
+    }
+
+    /// A queue for each link.
+    fn queues(&mut self, links: Vec<Link<D>>) -> Result<Vec<Queue<D>>, ConnectError> {
+        let mut limits = self.config.limits;
+        limits.handle = u16::try_from(self.config.handle).unwrap_or(u16::MAX);
+        limits.segments = self.segments();
+        let mut queues = Vec::new();
+        for mut link in links {
+            let pages = self.config.pages;
+            let buffers = Buffers::new(&self.domain, self.backend, pages, false)?;
+            let lists = if limits.segments > DIRECT {
+                let pages = link.ring.size() as usize;
+                Some(Buffers::new(&self.domain, self.backend, pages, true)?)
+            } else {
+                None
+            };
+            link.port.send();
+            queues.push(Queue::new(&self.domain, link, self.disk, limits, buffers, lists));
+        }
+        Ok(queues)
+    }
+
+    /// Segments of a request: what is wanted, and what the backend takes.
+    #[must_use]
+    pub fn segments(&self) -> u32 {
+        let indirect = if self.config.indirect { u32::from(self.disk.max_indirect) } else { 0 };
+        // One page of segments for each request is enough for any number Linux offers.
+        self.config.limits.segments.clamp(1, DIRECT.max(indirect.min(LIST)))
+    }
+
+    /// What was agreed on: rings, and pages of each as a power of two.
+    #[must_use]
+    pub fn agreed(&self) -> (u32, u32) {
+        (self.queues, self.ring_order)
+    }
+
+    /// What the backend said of the disk.
+    #[must_use]
+    pub fn disk(&self) -> &DiskInfo {
+        &self.disk
+    }
+
+    /// Looks whether the disk has another length.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn resized(&mut self) -> Result<Option<u64>, StoreError> {
+        let dialect = self.config.limits.dialect;
+        let now = DiskInfo::read(&mut self.store, &self.back, dialect)?;
+        let changed = now.sectors != self.disk.sectors && now.fault().is_none();
+        if changed {
+            self.disk.sectors = now.sectors;
+        }
+        Ok(changed.then_some(now.sectors))
+    }
+
+    /// The store connection.
+    pub fn store(&mut self) -> &mut XsClient<D::Transport> {
+        &mut self.store
+    }
+
+    /// Directory of the backend in the store.
+    #[must_use]
+    pub fn backend_dir(&self) -> &str {
+        &self.back
+    }
+
+    /// The backend's state now.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn otherend(&mut self) -> Result<XenbusState, StoreError> {
+        xenbus::read_state(&mut self.store, &self.back)
+    }
+
+    /// Gives the device up because the backend lied: error node, Closing.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn fatal(&mut self, lie: &str) -> Result<(), StoreError> {
+        const EINVAL: u32 = 22;
+        xenbus::fatal(&mut self.store, &self.front, EINVAL, lie)
+    }
+
+    /// Leaves in good order, as Linux' blkfront does: Closed at once, never Closing, and then waits for
+    /// the backend. The queues are closed afterwards, when nobody uses their pages any more.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn close(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        self.switch(XenbusState::Closed)?;
+        let done = [XenbusState::Closed, XenbusState::Unknown];
+        // A backend that does not answer any more keeps nobody from leaving.
+        let deadline = Instant::now() + timeout;
+        let _ = xenbus::wait_for_state(&mut self.store, &self.back, &done, deadline);
+        Ok(())
+    }
+
+    fn switch(&mut self, state: XenbusState) -> Result<(), StoreError> {
+        xenbus::switch_state(&mut self.store, &self.front, state)
+    }
+
+    fn wait(
+        &mut self,
+        step: &'static str,
+        states: &[XenbusState],
+        timeout: Duration,
+    ) -> Result<(), ConnectError> {
+        let deadline = Instant::now() + timeout;
+        // The directory of a backend that has died comes back with the next one.
+        loop {
+            match xenbus::wait_for_state(&mut self.store, &self.back, states, deadline) {
+                Ok(_) => return Ok(()),
+                Err(WaitError::Removed { .. }) if Instant::now() < deadline => {}
+                Err(WaitError::Store(error))
+                    if error.is_not_found() && Instant::now() < deadline => {}
+                Err(why) => {
+                    let said = self.said();
+                    return Err(ConnectError::Stuck {
+                        handle: self.config.handle,
+                        step,
+                        why,
+                        said,
+                    });
+                }
+            }
+        }
+    }
+
+    /// What the backend's error node says.
+    fn said(&mut self) -> String {
+        let home = format!("/local/domain/{}/", self.backend);
+        let node = self.back.strip_prefix(&home).unwrap_or(&self.back).to_owned();
+        let path = format!("{home}error/{node}/error");
+        match self.store.read_string(&path) {
+            Ok(text) => format!(" ({text})"),
+            // Usually it says nothing, or not to us.
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Writes our keys in one transaction, in the order in which Linux' blkfront does.
+    fn publish(&mut self, links: &[Link<D>]) -> Result<(), StoreError> {
+        let (front, order, count) = (self.front.clone(), self.ring_order, links.len());
+        let persistent = if self.config.persistent { "1" } else { "0" };
+        self.store.transaction(|t| {
+            if count > 1 {
+                t.write(&format!("{front}/{}", keys::MULTI_QUEUE_NUM_QUEUES), count.to_string())?;
+            }
+            if order > 0 {
+                t.write(&format!("{front}/{}", keys::RING_PAGE_ORDER), order.to_string())?;
+            }
+            for (n, link) in (0..).zip(links) {
+                let dir = match count {
+                    1 => front.clone(),
+                    _ => format!("{front}/{}", keys::queue(n)),
+                };
+                for (page, gref) in link.grefs.iter().enumerate() {
+                    let key = match order {
+                        0 => keys::RING_REF.to_owned(),
+                        _ => keys::ring_ref(page),
+                    };
+                    t.write(&format!("{dir}/{key}"), gref.to_string())?;
+                }
+                t.write(&format!("{dir}/{}", keys::EVENT_CHANNEL), link.port.port().to_string())?;
+            }
+            t.write(&format!("{front}/{}", keys::PROTOCOL), PROTO_X86_64)?;
+            t.write(&format!("{front}/{}", keys::FEATURE_PERSISTENT), persistent)
+        })
+    }
+}
+
+impl DiskInfo {
+    /// Before anything is known.
+    fn none() -> Self {
+        Self {
+            sectors: 0,
+            sector_size: 512,
+            physical_sector_size: 512,
+            read_only: false,
+            flush: false,
+            barrier: false,
+            discard: None,
+            secure: false,
+            max_indirect: 0,
+            persistent: false,
+        }
+    }
+}

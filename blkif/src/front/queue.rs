@@ -1,0 +1,398 @@
+//! One queue of a vbd: operations on a ring; the unit of work of a worker.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rings::evtchn::{Eoi, EventCounters};
+use rings::io::blkif::Response;
+use rings::ring::Notify;
+use rings::{Domain, DomainError, Waiter};
+
+use super::buffers::Buffers;
+use super::disk::DiskInfo;
+use super::error::Misbehaviour;
+use super::link::{Link, Ring};
+use super::ops::{Op, OpKind, Ops, Outcome};
+use super::shadow::Shadow;
+use super::split::DIRECT;
+use super::stats::Stats;
+use crate::dialect::{Dialect, Units};
+
+/// How the parts of an operation that is longer than a request are sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SplitMode {
+    /// All at once, as far as the ring has room.
+    #[default]
+    Parallel,
+    /// The next when the one before is answered, as MirageOS' driver did.
+    Serial,
+}
+
+/// How a queue works.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Operations at once.
+    pub depth: u32,
+    /// Segments of a request; more than 11 need indirect requests.
+    pub segments: u32,
+    /// How long operations are sent.
+    pub split: SplitMode,
+    /// Requests put between two pushes.
+    pub batch: u32,
+    /// Notify after every push, whatever the event index says.
+    pub always_notify: bool,
+    /// In which units we count.
+    pub dialect: Dialect,
+    /// The vbd's number, for requests.
+    pub handle: u16,
+}
+
+/// One queue.
+#[derive(Debug)]
+pub struct Queue<D: Domain> {
+    domain: D,
+    pub(super) link: Link<D>,
+    /// What the backend said of the disk, and has not taken back.
+    disk: DiskInfo,
+    pub(super) limits: Limits,
+    pub(super) units: Units,
+    pub(super) buffers: Buffers,
+    /// A page of segments for each request in flight, where there are indirect ones.
+    pub(super) lists: Option<Buffers>,
+    shadow: Shadow,
+    ops: Ops,
+    /// Operations with requests to be put.
+    todo: VecDeque<u32>,
+    /// Requests put since the last push.
+    pub(super) put: u32,
+    notify_due: bool,
+    eoi: Eoi,
+    pub(super) stats: Stats,
+    broken: Option<Misbehaviour>,
+}
+
+impl<D: Domain> Queue<D> {
+    pub(super) fn new(
+        domain: &D,
+        link: Link<D>,
+        disk: DiskInfo,
+        limits: Limits,
+        buffers: Buffers,
+        lists: Option<Buffers>,
+    ) -> Self {
+        let size = link.ring.size();
+        Self {
+            domain: domain.clone(),
+            link,
+            disk,
+            limits,
+            units: limits.dialect.units(disk.sector_size),
+            buffers,
+            lists,
+            shadow: Shadow::new(size),
+            ops: Ops::new(limits.depth),
+            todo: VecDeque::with_capacity(limits.depth as usize),
+            put: 0,
+            notify_due: false,
+            eoi: Eoi::default(),
+            stats: Stats::default(),
+            broken: None,
+        }
+    }
+
+    /// What the backend said of the disk.
+    #[must_use]
+    pub fn disk(&self) -> &DiskInfo {
+        &self.disk
+    }
+
+    /// The pages that operations read into and write from.
+    pub fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What happened on the port.
+    #[must_use]
+    pub fn events(&self) -> EventCounters {
+        self.link.port.counters()
+    }
+
+    /// How often the port was kept masked because its events brought no work.
+    #[must_use]
+    pub fn storm_delays(&self) -> u64 {
+        self.eoi.delays()
+    }
+
+    /// The lie that broke the device, if one did.
+    #[must_use]
+    pub fn broken(&self) -> Option<Misbehaviour> {
+        self.broken
+    }
+
+    /// Whether the backend has died, or closed its end.
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        self.link.port.closed()
+    }
+
+    /// Operations that are not over.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.ops.count()
+    }
+
+    /// Whether another operation can be begun.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.broken.is_none() && self.ops.has_room()
+    }
+
+    /// Begins an operation; visible with the next [`flush`](Self::flush). A flush becomes a barrier
+    /// where the backend has only those.
+    ///
+    /// # Errors
+    /// [`Outcome::Unsupported`] if the backend does not do this, [`Outcome::Error`] if there is no
+    /// room, or the device is broken.
+    #[inline]
+    pub fn start(&mut self, mut op: Op) -> Result<(), Outcome> {
+        op.kind = match op.kind {
+            OpKind::Flush if !self.disk.flush && self.disk.barrier => OpKind::Barrier,
+            OpKind::Flush if !self.disk.flush => return Err(Outcome::Unsupported),
+            OpKind::Barrier if !self.disk.barrier => return Err(Outcome::Unsupported),
+            OpKind::Discard { .. } if self.disk.discard.is_none() => {
+                return Err(Outcome::Unsupported);
+            }
+            kind => kind,
+        };
+        if self.broken.is_some() {
+            return Err(Outcome::Error);
+        }
+        let number = self.ops.begin(op).ok_or(Outcome::Error)?;
+        self.todo.push_back(number);
+        Ok(())
+    }
+
+    /// Puts what was begun on the ring, as far as there is room, publishes it, and wakes the backend if
+    /// it asked for it.
+    #[inline]
+    pub fn flush(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
+        while let Some(&number) = self.todo.front() {
+            if !self.put_some(number) {
+                self.stats.ring_full += 1;
+                break;
+            }
+            self.todo.pop_front();
+        }
+        self.push();
+        if std::mem::take(&mut self.notify_due) {
+            self.link.port.send();
+        }
+    }
+
+    /// Puts the requests of one operation that can be put now. `false` if the ring is full.
+    #[inline]
+    fn put_some(&mut self, number: u32) -> bool {
+        loop {
+            if self.link.ring.free_requests() == 0 || !self.shadow.has_room() {
+                return false;
+            }
+            let Some(op) = self.ops.get(number).map(|running| running.op) else { return true };
+            let most = match op.kind {
+                // Only reads and writes can have their segments elsewhere.
+                OpKind::Read | OpKind::Write => self.limits.segments,
+                _ => DIRECT,
+            };
+            let Some(piece) = self.ops.next_piece(number, most) else { return true };
+            let echo = op.kind.wire() as u8;
+            let id = self.shadow.start(number, piece, echo);
+            self.put_request(id, &op, piece);
+            self.stats.requests += 1;
+            if self.put >= self.limits.batch {
+                self.push();
+            }
+            if self.limits.split == SplitMode::Serial || self.ops.all_put(number) {
+                return true;
+            }
+        }
+    }
+
+    /// Publishes what was put.
+    #[inline]
+    fn push(&mut self) {
+        if self.put == 0 {
+            return;
+        }
+        let notify = self.link.ring.push_requests();
+        self.stats.pushes += 1;
+        self.stats.pushed += u64::from(std::mem::take(&mut self.put));
+        let notify = if self.limits.always_notify { Notify::Yes } else { notify };
+        match notify {
+            Notify::Yes => {
+                self.stats.notifies += 1;
+                self.notify_due = true;
+            }
+            Notify::No => self.stats.suppressed += 1,
+        }
+    }
+
+    /// Takes the backend's answers; `over` hears of each operation that is over. Says how many answers
+    /// there were.
+    #[inline]
+    pub fn reap(&mut self, mut over: impl FnMut(&mut Buffers, Op, Outcome)) -> u32 {
+        if self.broken.is_some() {
+            return 0;
+        }
+        let waiting = match self.link.ring.poll_responses() {
+            Ok(waiting) => waiting,
+            Err(lie) => return self.lie(lie.into()),
+        };
+        for _ in 0..waiting {
+            let Some((_, response)) = self.link.ring.take_response() else { break };
+            match self.answer(&response) {
+                Ok(None) => {}
+                Ok(Some((op, outcome))) => {
+                    self.note(op, outcome);
+                    over(&mut self.buffers, op, outcome);
+                }
+                Err(lie) => return self.lie(lie),
+            }
+        }
+        waiting
+    }
+
+    #[inline]
+    fn answer(&mut self, response: &Response) -> Result<Option<(Op, Outcome)>, Misbehaviour> {
+        let found = self.shadow.finish(response.id, response.operation)?;
+        let ended = self.ops.answered(found.op, response.status);
+        if ended.is_none() && self.limits.split == SplitMode::Serial {
+            self.todo.push_back(found.op);
+        }
+        Ok(ended)
+    }
+
+    /// Counts an operation that is over, and gives up what the backend does not do.
+    #[inline]
+    fn note(&mut self, op: Op, outcome: Outcome) {
+        self.stats.ops += 1;
+        self.stats.errors += u64::from(outcome == Outcome::Error);
+        if outcome == Outcome::Unsupported {
+            self.stats.downgrades += 1;
+            match op.kind {
+                OpKind::Flush => self.disk.flush = false,
+                OpKind::Barrier => self.disk.barrier = false,
+                OpKind::Discard { secure: true } => self.disk.secure = false,
+                OpKind::Discard { secure: false } => self.disk.discard = None,
+                OpKind::Read | OpKind::Write => {}
+            }
+        }
+    }
+
+    /// A lie breaks the device, once and for all.
+    fn lie(&mut self, lie: Misbehaviour) -> u32 {
+        self.broken.get_or_insert(lie);
+        0
+    }
+
+    /// Wakes the backend once, as a frontend does when it has connected.
+    pub fn kick(&mut self) {
+        self.link.port.send();
+    }
+
+    /// Goes on with another backend: over another ring, on which everything that was in flight is put
+    /// again in the same order.
+    pub fn relink(&mut self, link: Link<D>, disk: DiskInfo) {
+        let old = std::mem::replace(&mut self.link, link);
+        self.disk = disk;
+        self.put = 0;
+        for (id, found) in self.shadow.in_order() {
+            let Some(op) = self.ops.get(found.op).map(|running| running.op) else { continue };
+            self.put_request(id, &op, found.piece);
+            self.stats.requeued += 1;
+        }
+        self.stats.reconnects += 1;
+        self.flush();
+        self.kick();
+        // Its backend is dead, and the host has unmapped what it had: the pages come back.
+        old.close(&self.domain);
+    }
+
+    /// The disk has another length.
+    pub fn resize(&mut self, sectors: u64) {
+        self.disk.sectors = sectors;
+    }
+
+    /// Before sleeping: unmasks the port, asks the ring to wake us, looks once more. `true` if there is
+    /// work after all.
+    pub fn arm(&mut self, now: Instant) -> bool {
+        if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
+            return false;
+        }
+        let pending = self.link.port.unmask();
+        match self.link.ring.final_check_for_responses() {
+            Ok(work) => pending | work,
+            Err(lie) => {
+                self.lie(lie.into());
+                true
+            }
+        }
+    }
+
+    /// After sleeping, or when polling: masks the port and clears what is pending, before the ring is
+    /// looked at. `true` if an event had come.
+    pub fn disarm(&mut self) -> bool {
+        self.link.port.mask();
+        self.link.port.clear()
+    }
+
+    /// Tells the storm guard what an event brought.
+    pub fn settle_event(&mut self, worked: bool, now: Instant) {
+        if worked {
+            self.eoi.worked();
+        } else {
+            self.eoi.spurious(now);
+        }
+    }
+
+    /// How long this queue may be left asleep: for ever, unless a storm keeps its port masked.
+    #[must_use]
+    pub fn patience(&self, now: Instant) -> Duration {
+        self.eoi.masked_until(now).map_or(Duration::MAX, |until| until - now)
+    }
+
+    /// Sleeps on this queue's doorbell from now on.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn watch(&self, waiter: &mut impl Waiter<D::Doorbell>) -> Result<(), DomainError> {
+        waiter.add(&self.link.port)
+    }
+
+    /// Stops sleeping on it.
+    pub fn unwatch(&self, waiter: &mut impl Waiter<D::Doorbell>) {
+        waiter.remove(&self.link.port);
+    }
+
+    /// Closes the port, takes the grants back and returns the pages. Says how many grants the backend
+    /// still uses: their pages are never used again.
+    pub fn close(self) -> usize {
+        let memory = self.domain.memory();
+        let lists = self.lists.map_or(0, |lists| lists.close(memory));
+        self.link.close(&self.domain) + self.buffers.close(memory) + lists
+    }
+
+    /// The ring, for those that look at it from outside.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        Ring::outstanding(&self.link.ring)
+    }
+}

@@ -1,0 +1,365 @@
+//! One run over a disk: host, blkback, blkfront, what came of it; and each of the two by hand.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use rings_host::{Device, Host, HostConfig, News};
+
+use super::children::{self, Domain, LastWords, is_child, told, wake_when_orphaned};
+use super::net::write_json;
+use super::sample::{Pids, Sampler, What};
+use crate::cli::JsonTo;
+use crate::config::{Amount, BlkConfig, BlkbackConfig, word};
+use crate::domain::{self, BlkOutcome, FrontReport, StopFlag};
+use crate::report::{self, Progress};
+use crate::results::{Cpu, FioJob, Grants, Results, Summary, host_info, per};
+use crate::units::float;
+
+/// Between two looks at a run.
+const LOOK: Duration = Duration::from_millis(20);
+
+type Report = FrontReport<BlkOutcome>;
+
+/// Does one run and shows what came of it.
+///
+/// # Errors
+/// If the run could not take place, or was not good.
+pub fn blk(config: &BlkConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow::Result<()> {
+    let quiet = config.run.quiet || json == Some(&JsonTo::Stdout);
+    let what = report::blk_what(config);
+    if json != Some(&JsonTo::Stdout) {
+        super::print(&(report::blk_headline(config) + "\n"))?;
+    }
+    if let Some(path) = config.nbd.as_ref().filter(|_| !quiet) {
+        let uri = format!("nbd+unix:///?socket={}", path.display());
+        super::print(&format!("pvlab: NBD clients find the disk at '{uri}'; Ctrl-C ends it\n"))?;
+    }
+    let (results, failure) = run(config, &what, quiet, stop)?;
+    match json {
+        Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
+        Some(JsonTo::File(path)) => {
+            write_json(path, &results)?;
+            super::print(&report::run_text(&what, &results))?;
+        }
+        None => super::print(&report::run_text(&what, &results))?,
+    }
+    match failure {
+        Some(why) => bail!(why),
+        None => Ok(()),
+    }
+}
+
+/// Is the driver domain with disks until told to stop.
+///
+/// # Errors
+/// If there is no lab, or no disk.
+pub fn blkback(config: &BlkbackConfig, stop: &StopFlag) -> anyhow::Result<()> {
+    wake_when_orphaned();
+    let outcome = domain::blkback::run(config, stop);
+    // Started for one run, it ends with the run: that is not worth a line.
+    if is_child() && stop.is_set() { Ok(()) } else { told(outcome) }
+}
+
+/// Is a guest with a disk for one run, and shows what came of it.
+///
+/// # Errors
+/// If the run could not take place, or was not good.
+pub fn blkfront(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
+    wake_when_orphaned();
+    if is_child() {
+        return told(domain::blkfront::run(config, stop).and_then(|report| {
+            children::report(&serde_json::to_string(&report)?);
+            Ok(())
+        }));
+    }
+    let machine = host_info();
+    let report = domain::blkfront::run(config, stop)?;
+    let results = results(config, &report, None, None, machine);
+    super::print(&report::run_text(&report::blk_what(config), &results))?;
+    match failure(&report) {
+        Some(why) => bail!(why),
+        None => Ok(()),
+    }
+}
+
+fn run(
+    config: &BlkConfig,
+    what: &str,
+    quiet: bool,
+    stop: &StopFlag,
+) -> anyhow::Result<(Results, Option<String>)> {
+    let machine = host_info();
+    let host = Host::start(HostConfig {
+        dir: config.run.dir.clone(),
+        guests: 1,
+        device: Device::Vbd {
+            params: config.disk.disk.to_string(),
+            read_only: config.disk.read_only,
+            discard: true,
+        },
+        stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
+        ..HostConfig::default()
+    })?;
+    let mut lab = Lab::start(config, host)?;
+    let report = lab.watch(config, what, quiet, stop)?;
+    // Of backends that were killed nobody has added up the time.
+    let cpu = if lab.kills == 0 { lab.sampler.cpu() } else { None };
+    let rss = Some(lab.sampler.peak_bytes());
+    let mut results = results(config, &report, cpu, rss, machine);
+    results.intervals = std::mem::take(lab.sampler.intervals());
+    Ok((results, failure(&report)))
+}
+
+struct Lab {
+    // Children first: they end before their host does.
+    front: Domain,
+    back: Domain,
+    back_args: Vec<String>,
+    /// Backends killed on purpose.
+    kills: u64,
+    killed_at: Instant,
+    sampler: Sampler,
+    host: Host,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Both at once: one that waits for the other would only wait longer.
+        self.front.wake_to_end();
+        self.back.wake_to_end();
+    }
+}
+
+impl Lab {
+    fn start(config: &BlkConfig, host: Host) -> anyhow::Result<Self> {
+        let mut config = config.clone();
+        config.run.dir = Some(host.dir().to_owned());
+        config.run.quiet = true;
+        let back_args = config.back().to_args();
+        let back = Domain::start("blkback", &back_args)?;
+        let mut args = config.to_args();
+        "blkfront".clone_into(&mut args[0]);
+        let front = Domain::start("blkfront", &args)?;
+        let pids = Pids { front: vec![front.pid()], back: vec![back.pid()] };
+        let (segment, per_op) = (host.segment().clone(), Some(config.bs as u64));
+        let (warmup, interval) = (config.run.warmup, config.run.interval);
+        let sampler = Sampler::new(segment, pids, What { per_op, warmup, interval });
+        let killed_at = Instant::now();
+        Ok(Self { front, back, back_args, kills: 0, killed_at, sampler, host })
+    }
+
+    /// Waits until the frontend has ended, and takes its report.
+    fn watch(
+        &mut self,
+        config: &BlkConfig,
+        what: &str,
+        quiet: bool,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Report> {
+        let progress = Progress::new(what, config.run.amount, quiet);
+        let lines = config.run.interval.is_some() && !quiet;
+        if lines {
+            progress.print(report::interval_header(&config.clone().into()))?;
+        }
+        loop {
+            self.news(config, stop)?;
+            self.stopped(config)?;
+            if let Some(interval) = self.sampler.look()
+                && lines
+            {
+                let line = report::interval_line(&config.clone().into(), None, &interval.sum);
+                progress.print(&line)?;
+            }
+            self.show(config, &progress);
+            self.replace_backend(config)?;
+            if let Some(how) = self.front.ended() {
+                let (name, pid) = (self.front.name(), self.front.pid());
+                return match self.front.last_words::<Report>() {
+                    LastWords::Report(report) => Ok(*report),
+                    LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
+                    LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
+                };
+            }
+            if !stop.is_set() || config.nbd.is_none() {
+                self.back_lives(stop)?;
+            }
+        }
+    }
+
+    /// What the host has to tell about the domains, waiting a little for it.
+    fn news(&mut self, config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
+        match stop.is_set() {
+            true if config.nbd.is_none() => bail!("interrupted"),
+            // A server ends when it is told to, and says what it did.
+            true => self.front.ask_to_end(),
+            false => {}
+        }
+        match self.host.news(LOOK) {
+            Some(News::Stalled(who)) => bail!(
+                "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
+                who.domid,
+                who.name,
+                who.pid
+            ),
+            // Of a backend that was killed on purpose the host tells too, later.
+            Some(News::Gone(who, None)) if who.pid == self.front.pid() => {
+                bail!("domain {} ({}, process {}) died", who.domid, who.name, who.pid)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks for processes that were stopped before the host knew them.
+    fn stopped(&mut self, config: &BlkConfig) -> anyhow::Result<()> {
+        let timeout = Duration::from_secs_f64(config.run.stall_timeout) + LOOK * 25;
+        for domain in [&mut self.front, &mut self.back] {
+            if domain.stopped_for(timeout) {
+                let (name, pid) = (domain.name(), domain.pid());
+                bail!("{name} (process {pid}) has stalled: it was stopped before it registered");
+            }
+        }
+        Ok(())
+    }
+
+    /// A backend that ends by itself ends the run.
+    fn back_lives(&mut self, stop: &StopFlag) -> anyhow::Result<()> {
+        let Some(how) = self.back.ended() else { return Ok(()) };
+        // Ctrl-C reaches every process of the lab, and theirs may be the quicker ones.
+        std::thread::sleep(LOOK);
+        if stop.is_set() {
+            bail!("interrupted");
+        }
+        let (name, pid) = (self.back.name(), self.back.pid());
+        match self.back.last_words::<Report>() {
+            LastWords::Complaint(why) => bail!("{why}"),
+            _ => bail!("{name} (process {pid}) died: {how}"),
+        }
+    }
+
+    /// Kills the backend and starts another one, if it is time to.
+    fn replace_backend(&mut self, config: &BlkConfig) -> anyhow::Result<()> {
+        let Some(every) = config.kill_backend_every else { return Ok(()) };
+        // Not before anything was done: killing what is just starting shows nothing.
+        if self.sampler.done().1 == 0 {
+            self.killed_at = Instant::now();
+        }
+        if self.killed_at.elapsed().as_secs_f64() < every {
+            return Ok(());
+        }
+        self.back.kill();
+        self.kills += 1;
+        // The host must have seen it go: it gives the number 0 to one process at a time.
+        let gone = self.back.pid();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if matches!(self.host.news(LOOK), Some(News::Gone(who, _)) if who.pid == gone) {
+                break;
+            }
+        }
+        self.back = Domain::start("blkback", &self.back_args)?;
+        self.sampler.another_back(self.back.pid());
+        self.killed_at = Instant::now();
+        Ok(())
+    }
+
+    fn show(&self, config: &BlkConfig, progress: &Progress) {
+        let (_, ops) = self.sampler.done();
+        let elapsed = self.sampler.elapsed();
+        let seconds = elapsed.as_secs_f64().max(1e-3);
+        let count = if matches!(config.run.amount, Amount::Count(_)) { ops } else { 0 };
+        progress.update(elapsed, count, &config.rate_text(ops, seconds));
+    }
+}
+
+/// What went wrong in words, if anything did.
+fn failure(report: &Report) -> Option<String> {
+    if let Some(why) = &report.failure {
+        return Some(format!("domain {}: {why}", report.domid));
+    }
+    let first = report.front.first_error.as_deref().unwrap_or("no words for it");
+    let errors = report.front.errors;
+    (errors > 0).then(|| format!("domain {}: {errors} errors, the first: {first}", report.domid))
+}
+
+/// The configuration as it was negotiated, not as it was asked for.
+fn effective(config: &BlkConfig, outcome: &BlkOutcome) -> BlkConfig {
+    let mut effective = config.clone();
+    effective.queues = outcome.queues;
+    effective.ring_order = outcome.ring_order;
+    effective.segments = outcome.segments;
+    effective.disk.sector_size = outcome.sector_size;
+    effective
+}
+
+fn results(
+    config: &BlkConfig,
+    report: &Report,
+    cpu: Option<Cpu>,
+    rss_bytes: Option<u64>,
+    host: crate::results::Host,
+) -> Results {
+    let (front, back) = (&report.front, report.back.as_ref());
+    let none = crate::workload::SideReport::default();
+    let back = back.unwrap_or(&none);
+    let both = front.counters.plus(&back.counters);
+    let (ops, seconds) = (front.ops, front.seconds);
+    let rate = |count: u64| (seconds > 0.0).then(|| float(count) / seconds);
+    let summary = Summary {
+        throughput_bps: rate(front.bytes * 8),
+        iops: rate(ops),
+        latency_us: front.latencies.as_ref().and_then(|l| l.latency()),
+        bytes: Some(front.bytes),
+        bytes_verified: Some(front.verified),
+        errors: Some(front.errors),
+        ops: Some(ops),
+        notifies_per_op: per(both.notifies, ops),
+        notifies_suppressed: Some(both.suppressed),
+        wakeups: Some(both.wakeups),
+        batch_mean: per(both.pushed, both.pushes),
+        ring_full: Some(both.ring_full),
+        cycles_per_op: per(both.busy_cycles, ops),
+        spin_cycles_per_op: per(both.spin_cycles, ops),
+        allocs_per_op: per(both.allocs, ops),
+        syscalls_per_op: per(both.syscalls, ops),
+        copies_per_byte: per(both.copied_bytes, front.bytes),
+        grants: Some(Grants {
+            copies: back.counters.copies,
+            maps: back.counters.maps,
+            unmaps: back.counters.unmaps,
+        }),
+        cpu,
+        rss_bytes,
+        seconds,
+        ..Summary::default()
+    };
+    let effective = effective(config, &report.outcome);
+    let (ours, theirs) = (front.blk.clone().unwrap_or_default(), back.blk.clone());
+    let failed = front.errors > 0 || report.failure.is_some();
+    let theirs = theirs.unwrap_or_default();
+    let job =
+        FioJob::new(options(&effective, report.outcome.bytes), &ours, &theirs, seconds, failed);
+    Results {
+        start: None,
+        intervals: Vec::new(),
+        end: None,
+        jobs: vec![job],
+        config: effective.into(),
+        summary,
+        host,
+    }
+}
+
+/// The job's options under fio's names.
+fn options(config: &BlkConfig, bytes: u64) -> BTreeMap<String, String> {
+    let all = [
+        ("rw", word(&config.rw)),
+        ("bs", config.bs.to_string()),
+        ("iodepth", config.iodepth.to_string()),
+        ("numjobs", config.numjobs.to_string()),
+        ("size", config.disk.size.unwrap_or(bytes).to_string()),
+        ("filename", config.disk.disk.to_string()),
+        ("ioengine", "pvlab".to_owned()),
+    ];
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

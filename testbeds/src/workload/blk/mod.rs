@@ -1,0 +1,20 @@
+//! Operations on a disk: a queue of blkfront kept full by one or more jobs, or a queue of blkback that
+//! only serves.
+//!
+//! | module | what |
+//! |---|---|
+//! | `front` | the guest's end: begins operations, times and checks them |
+//! | `back` | the backend's end, which measures nothing but itself |
+//! | `stream` | which block is next, and whether what was read is right |
+//! | `block` | what stands in a block |
+//! | `report` | what only a disk's run measures |
+
+mod back;
+pub mod block;
+mod front;
+mod report;
+mod stream;
+
+pub use back::Served;
+pub use front::{Change, Exerciser};
+pub use report::{BlkReport, DEPTHS, Direction, Moments};

@@ -1,0 +1,227 @@
+//! One job: which block is next, what was written to it last, and whether what was read is that.
+
+use std::time::Instant;
+
+use super::block::{Found, look, stamp};
+use crate::config::{BlkConfig, Rw};
+use crate::units::{float, round_u64};
+
+/// Blocks whose writes are remembered, at most: a quarter of a gigabyte of counters.
+const MOST: u64 = 1 << 26;
+
+/// A job's part of the disk.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// First byte.
+    start: u64,
+    blocks: u64,
+    bs: u64,
+    next: u64,
+    random: u64,
+    rw: Rw,
+    reads_of_256: u64,
+    seed: u64,
+    /// For each block, its last write that was answered; empty where nothing is checked.
+    written: Vec<u32>,
+    /// Blocks in flight: two operations on one block would have no order.
+    busy: Vec<u64>,
+    zeros_first: bool,
+    fsync: u32,
+    since_flush: u32,
+    /// Operations per second, and what has been begun since when.
+    rate: Option<f64>,
+    began: Option<Instant>,
+    begun: u64,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    Read(u64),
+    Write(u64),
+    Flush,
+    /// Nothing now: the block that is next is in flight, or it would be too fast.
+    Wait,
+}
+
+impl Stream {
+    /// The `index`-th of `count` jobs on a disk of so many bytes.
+    pub(super) fn new(config: &BlkConfig, index: u64, count: u64, bytes: u64) -> Self {
+        let bs = config.bs as u64;
+        let verify = config.run.verify;
+        let blocks = (bytes / count.max(1)) / bs;
+        let blocks = if verify { blocks.min(MOST) } else { blocks }.max(1);
+        let seed = config.run.seed;
+        let remembered = if verify { usize::try_from(blocks).unwrap_or(0) } else { 0 };
+        let ordered = verify || config.rw.writes();
+        let words = if ordered { usize::try_from(blocks.div_ceil(64)).unwrap_or(0) } else { 0 };
+        Self {
+            start: index * (bytes / count.max(1) / bs * bs),
+            blocks,
+            bs,
+            next: 0,
+            random: (seed ^ (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1,
+            rw: config.rw,
+            reads_of_256: u64::from(config.rwmixread) * 256 / 100,
+            seed,
+            written: vec![0; remembered],
+            busy: vec![0; words],
+            zeros_first: config.disk.disk.starts_as_zeros(),
+            fsync: config.fsync,
+            since_flush: 0,
+            rate: config.rate_iops,
+            began: None,
+            begun: 0,
+        }
+    }
+
+    #[inline]
+    fn chance(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    /// Decides what is next, and takes the block.
+    #[inline]
+    pub(super) fn next(&mut self, now: Instant) -> Next {
+        if let Some(rate) = self.rate {
+            let began = *self.began.get_or_insert(now);
+            let due = now.duration_since(began).as_secs_f64() * rate;
+            if self.begun > round_u64(due).unwrap_or(u64::MAX) {
+                return Next::Wait;
+            }
+        }
+        if self.fsync > 0 && self.since_flush >= self.fsync {
+            self.since_flush = 0;
+            return Next::Flush;
+        }
+        let Some(block) = self.pick() else { return Next::Wait };
+        self.begun += 1;
+        let reads = match self.rw {
+            Rw::Read | Rw::RandRead => true,
+            Rw::Write | Rw::RandWrite => false,
+            Rw::RandRw => (self.chance() >> 32) & 0xff < self.reads_of_256,
+        };
+        if reads {
+            Next::Read(block)
+        } else {
+            self.since_flush += 1;
+            Next::Write(block)
+        }
+    }
+
+    /// A block that is not in flight; marked as in flight.
+    #[inline]
+    fn pick(&mut self) -> Option<u64> {
+        // Usually the first try: a disk has many more blocks than are in flight.
+        for _ in 0..8 {
+            let block = if self.rw.sequential() {
+                self.next
+            } else {
+                let wide = u128::from(self.chance()) * u128::from(self.blocks);
+                u64::try_from(wide >> 64).unwrap_or(0)
+            };
+            if self.take(block) {
+                self.next = (block + 1) % self.blocks;
+                return Some(block);
+            }
+            if self.rw.sequential() {
+                return None;
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn take(&mut self, block: u64) -> bool {
+        let at = usize::try_from(block / 64).unwrap_or(0);
+        let Some(word) = self.busy.get_mut(at) else { return true };
+        let bit = 1 << (block % 64);
+        let free = *word & bit == 0;
+        *word |= bit;
+        free
+    }
+
+    /// The operation on a block is over.
+    #[inline]
+    pub(super) fn release(&mut self, block: u64) {
+        let at = usize::try_from(block / 64).unwrap_or(0);
+        if let Some(word) = self.busy.get_mut(at) {
+            *word &= !(1 << (block % 64));
+        }
+    }
+
+    /// First byte of a block.
+    #[inline]
+    pub(super) fn offset(&self, block: u64) -> u64 {
+        self.start + block * self.bs
+    }
+
+    /// Whether blocks are stamped and checked.
+    pub(super) fn verifies(&self) -> bool {
+        !self.written.is_empty()
+    }
+
+    fn generation(&self, block: u64) -> u32 {
+        usize::try_from(block).ok().and_then(|at| self.written.get(at)).copied().unwrap_or(0)
+    }
+
+    /// Writes what is to be written to a block next.
+    pub(super) fn fill(&self, block: u64, bytes: &mut [u8]) {
+        stamp(bytes, self.seed, self.offset(block), u64::from(self.generation(block)) + 1);
+    }
+
+    /// A write of a block was answered.
+    pub(super) fn wrote(&mut self, block: u64) {
+        if let Some(last) = usize::try_from(block).ok().and_then(|at| self.written.get_mut(at)) {
+            *last = last.wrapping_add(1);
+        }
+    }
+
+    /// A write of a block failed: what stands there now is anybody's guess.
+    pub(super) fn spoil(&mut self, block: u64) {
+        if let Some(last) = usize::try_from(block).ok().and_then(|at| self.written.get_mut(at)) {
+            *last = 0;
+            self.zeros_first = false;
+        }
+    }
+
+    /// Checks what was read from a block. How many bytes could be checked, or what is wrong.
+    pub(super) fn check(&self, block: u64, bytes: &[u8]) -> Result<u64, String> {
+        let (offset, expected) = (self.offset(block), self.generation(block));
+        let found = look(bytes, self.seed, offset);
+        let right = match (found, expected) {
+            (Found::Write(got), n) if n > 0 => got == u64::from(n),
+            (Found::Zeros, 0) => true,
+            // What others have left there cannot be checked.
+            (Found::Foreign | Found::Torn, 0) if !self.zeros_first => return Ok(0),
+            (Found::Write(_), 0) => !self.zeros_first,
+            _ => false,
+        };
+        if right {
+            return Ok(bytes.len() as u64);
+        }
+        let found = match found {
+            Found::Write(n) => format!("write {n} of it"),
+            Found::Zeros => "zeros".to_owned(),
+            Found::Foreign => "something that was never written".to_owned(),
+            Found::Elsewhere(place) => format!("the block of byte {place}"),
+            Found::Torn => "a torn block".to_owned(),
+        };
+        Err(format!("byte {offset}: {found} instead of write {expected}"))
+    }
+
+    /// The backend does not flush: nobody asks for it any more.
+    pub(super) fn no_more_flushes(&mut self) {
+        self.fsync = 0;
+    }
+
+    /// When the rate allows the next operation, if it does not now. Seconds.
+    pub(super) fn due_in(&self, now: Instant) -> Option<f64> {
+        let (rate, began) = (self.rate?, self.began?);
+        let due = float(self.begun) / rate - now.duration_since(began).as_secs_f64();
+        Some(due.max(0.0))
+    }
+}

@@ -1,0 +1,100 @@
+//! What clients asked for and has not been begun: where their threads leave it and a worker takes it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is exported.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Export {
+    pub(super) bytes: u64,
+    pub(super) sector_size: u32,
+    pub(super) read_only: bool,
+    pub(super) flush: bool,
+    /// Discards, of whole multiples of so many bytes.
+    pub(super) trim: Option<u32>,
+}
+
+/// What to do with the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wish {
+    Read,
+    Write,
+    Flush,
+    Trim,
+}
+
+/// A client's request, as it becomes an operation or several.
+pub(super) struct Request {
+    pub(super) wish: Wish,
+    pub(super) cookie: u64,
+    pub(super) offset: u64,
+    pub(super) length: u32,
+    /// A flush follows before the reply.
+    pub(super) fua: bool,
+    /// What is to be written; what was read.
+    pub(super) data: Vec<u8>,
+    /// Where the reply goes.
+    pub(super) reply: Sender<Reply>,
+}
+
+/// What a client is told.
+pub(super) struct Reply {
+    pub(super) cookie: u64,
+    pub(super) error: u32,
+    pub(super) data: Vec<u8>,
+}
+
+/// Where requests lie until a worker takes them.
+#[derive(Clone)]
+pub struct Desk {
+    inner: Arc<Inner>,
+    kick: Arc<dyn Fn() + Send + Sync>,
+}
+
+struct Inner {
+    requests: Mutex<VecDeque<Request>>,
+    count: AtomicUsize,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Desk({} requests)", self.len())
+    }
+}
+
+impl Desk {
+    /// An empty one; `kick` wakes the worker that takes from it.
+    #[must_use]
+    pub fn new(kick: Arc<dyn Fn() + Send + Sync>) -> Self {
+        let (requests, count) = (Mutex::new(VecDeque::new()), AtomicUsize::new(0));
+        Self { inner: Arc::new(Inner { requests, count }), kick }
+    }
+
+    /// Leaves a request.
+    pub(super) fn put(&self, request: Request) {
+        let mut requests = self.inner.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.push_back(request);
+        self.inner.count.store(requests.len(), Ordering::Release);
+        drop(requests);
+        (self.kick)();
+    }
+
+    /// Takes the oldest.
+    pub(super) fn take(&self) -> Option<Request> {
+        if self.len() == 0 {
+            return None;
+        }
+        let mut requests = self.inner.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let request = requests.pop_front();
+        self.inner.count.store(requests.len(), Ordering::Release);
+        request
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.inner.count.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,23 @@
+//! The disk for everybody: an NBD server whose requests go through blkfront.
+//!
+//! | module | what |
+//! |---|---|
+//! | `wire` | NBD's numbers and messages, as bytes |
+//! | `greet` | the handshake: what a client may ask before it is let in |
+//! | `serve` | sockets and the threads that read and write them |
+//! | `desk` | what clients asked for and has not been begun |
+//! | `job` | the worker's end: requests become operations, and their ends become replies |
+//!
+//! fio, nbdcopy, nbdinfo, qemu-img and qemu-io drive the paravirtual disk this way. Each connection has
+//! a thread that reads and one that writes; a write is answered when blkback has answered it. The protocol
+//! is NBD's own `doc/proto.md`: fixed newstyle, simple replies, no TLS.
+
+mod desk;
+mod greet;
+mod job;
+mod serve;
+mod wire;
+
+pub use desk::Desk;
+pub use job::{Clerk, SLOT};
+pub use serve::serve;

@@ -1,0 +1,73 @@
+//! A lab in one process with a disk, so that a test can be either end of a vbd.
+//!
+//! The attacked end is always the real driver; the other one is written out by hand and may put anything
+//! into its pages, its ring and its keys. What the attacks are, and what they must come to, is said by the
+//! tests.
+
+#![allow(dead_code, reason = "each test target uses its part of the rig")]
+
+pub(crate) mod back;
+pub(crate) mod front;
+
+use std::time::{Duration, Instant};
+
+use rings::cost::CostNs;
+use rings::{DomId, Domain};
+use rings_host::{Connect, Device, Host, HostConfig, HostDomain};
+use tempfile::TempDir;
+
+/// Frames of each domain's pool.
+const POOL: u32 = 1024;
+/// How long a test waits for anything before it fails.
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
+/// The number of the vbd: xvda.
+pub(crate) const XVDA: u32 = 51712;
+
+/// A host, the driver domain and a guest with a disk.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) dom0: HostDomain,
+    pub(crate) guest: HostDomain,
+    pub(crate) host: Host,
+    dir: TempDir,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let device = Device::Vbd { params: "ram".into(), read_only: false, discard: true };
+        let config =
+            HostConfig { dir: Some(dir.path().join("lab")), device, ..HostConfig::default() };
+        let host = Host::start(config).unwrap();
+        let dom0 = join(&dir, 0);
+        let guest = join(&dir, 1);
+        Self { dom0, guest, host, dir }
+    }
+}
+
+fn join(dir: &TempDir, domid: u16) -> HostDomain {
+    HostDomain::connect(&Connect {
+        dir: dir.path().join("lab"),
+        domid: Some(DomId(domid)),
+        pool_frames: POOL,
+        name: format!("domain {domid}"),
+        cost: CostNs::default(),
+    })
+    .unwrap()
+}
+
+/// What a domain has given away or taken, to be compared before and after.
+pub(crate) fn holdings(domain: &HostDomain) -> (usize, usize) {
+    (domain.memory().active_grants(), domain.memory().free_frames())
+}
+
+/// Calls `step` until it says `Some`.
+pub(crate) fn until<R>(what: &str, mut step: impl FnMut() -> Option<R>) -> R {
+    let deadline = Instant::now() + WATCHDOG;
+    loop {
+        if let Some(result) = step() {
+            return result;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+    }
+}

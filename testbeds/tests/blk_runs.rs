@@ -1,0 +1,245 @@
+//! `pvlab blk`: every disk, every switch, every way to reach pages: what is written is read again, and the
+//! figures add up. Backends that are killed, disks that cannot be, a lab by hand. How fast it is is nobody's
+//! business here.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Scratch, within};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// Runs `pvlab blk ARGS -J`, which must succeed, and returns what it printed.
+fn blk(scratch: &Scratch, typed: &str) -> Value {
+    let _turn = common::turn();
+    let mut args = vec!["blk"];
+    args.extend(typed.split_whitespace());
+    // Being slow is not being stalled.
+    args.extend(["--stall-timeout", "100s", "-J"]);
+    let ended = scratch.run(&args);
+    assert!(ended.status.success(), "pvlab {}: {ended:?}", args.join(" "));
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{typed}: {e}"))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+/// A file of so many bytes.
+fn image(scratch: &Scratch, name: &str, bytes: u64) -> String {
+    let path = scratch.path(name);
+    std::fs::File::create(&path).and_then(|file| file.set_len(bytes)).expect("a file");
+    path.display().to_string()
+}
+
+#[test]
+fn requests_are_as_many_as_on_a_real_guest() {
+    let scratch = Scratch::new();
+    for (segments, requests) in [(11, 24.0), (32, 8.0), (256, 1.0)] {
+        for split in ["serial", "parallel"] {
+            let typed = format!(
+                "--disk ram=8M --rw read --bs 1M --iodepth 2 -n 16 --segments {segments} --split {split}"
+            );
+            let results = blk(&scratch, &typed);
+            let ring = &results["jobs"][0]["ring"];
+            assert_eq!(ring["requests_per_io"], requests, "{typed}: {ring}");
+            assert_eq!(results["summary"]["errors"], 0, "{typed}");
+        }
+    }
+}
+
+#[test]
+fn notifications_are_as_few_as_on_a_real_guest() {
+    let scratch = Scratch::new();
+    let per_op = |typed: &str| {
+        let results = blk(&scratch, typed);
+        let per_op = results["summary"]["notifies_per_op"].as_f64().expect("counted");
+        (per_op, results)
+    };
+    let (one, _) = per_op("--wait event --iodepth 1 -n 2000");
+    assert!(one <= 2.05, "one each way for one at a time: {one}");
+    let (many, _) = per_op("--wait event --iodepth 32 -n 6400");
+    assert!(many * 32.0 <= 4.1, "two each way for 32 together: {}", many * 32.0);
+}
+
+#[test]
+fn what_is_written_is_read_again_whatever_the_way() {
+    let scratch = Scratch::new();
+    let file = image(&scratch, "disk.img", 8 << 20);
+    for disk in [
+        "ram=8M".to_owned(),
+        format!("file={file}"),
+        "model=read:1G,write:1G,latency:10us --size 8M".to_owned(),
+        "faulty:cache,delay=0.05/200us:ram=8M".to_owned(),
+    ] {
+        for switches in [
+            "",
+            "--grant map",
+            "--grant persistent --bs 64k --iodepth 8",
+            "--bs 512 --iodepth 5 --wait event",
+            "--bs 20k --iodepth 64 --ring-order 3 --split serial --indirect off",
+            "--bs 256k --iodepth 3 --segments 64 --queues 2 --ring-order 1",
+            "--numjobs 3 --iodepth 7 --batch 1 --notify always --index-base 0xfffffff8",
+            "--in-flight 3 --fsync 10 --wait poll",
+            "--sector-size 4096 --dialect qemu,qemu",
+        ] {
+            let typed = format!("--disk {disk} --rw randrw -n 1500 {switches}");
+            let results = blk(&scratch, &typed);
+            let summary = &results["summary"];
+            assert_eq!(summary["errors"], 0, "{typed}: {summary:#}");
+            let job = &results["jobs"][0];
+            let ios = number(&job["read"]["total_ios"]) + number(&job["write"]["total_ios"]);
+            assert_eq!(ios, number(&summary["ops"]), "{typed}");
+            assert!(ios >= 1500, "{typed}: {ios}");
+            if !disk.starts_with("file") {
+                // A disk that begins with zeros leaves nothing that could not be checked.
+                let read = &job["read"]["io_bytes"];
+                assert_eq!(&summary["bytes_verified"], read, "{typed}: {summary:#}");
+            }
+            let levels = job["iodepth_level"].as_object().expect("levels");
+            let percent: f64 = levels.values().filter_map(Value::as_f64).sum();
+            assert!((percent - 100.0).abs() < 0.1, "{typed}: {levels:?}");
+        }
+    }
+}
+
+#[test]
+fn in_flight_is_what_was_asked_for_and_what_the_backend_allows() {
+    let scratch = Scratch::new();
+    let depth = |typed: &str, side: &str| {
+        let results = blk(&scratch, typed);
+        let job = &results["jobs"][0];
+        let levels = job[side].as_object().expect("levels").clone();
+        let names = ["1", "2", "4", "8", "16", "32", ">=64"];
+        let most = names.iter().rfind(|n| levels[**n].as_f64() > Some(0.0)).copied();
+        (most.expect("some").to_owned(), number(&job["ring"]["out_of_requests"]))
+    };
+    let slow = "--disk model=latency:100us,read:1G,write:1G --size 8M -n 400";
+    assert_eq!(depth(&format!("{slow} --iodepth 1"), "iodepth_level").0, "1");
+    assert_eq!(depth(&format!("{slow} --iodepth 32"), "iodepth_level").0, "32");
+    let limited = format!("{slow} --iodepth 32 --in-flight 4");
+    let (most, out) = depth(&limited, "iodepth_level_backend");
+    assert!(most == "4" && out > 0, "the backend takes no more than 4: {most}, {out}");
+    assert_eq!(depth(&format!("{slow} --iodepth 200 --ring-order 3"), "iodepth_level").0, ">=64");
+}
+
+#[test]
+fn a_request_allocates_nothing() {
+    let scratch = Scratch::new();
+    for switches in ["", "--grant persistent", "--disk ram=8M --warmup 0.3 -t 1"] {
+        let results = blk(&scratch, &format!("-t 0.5 --warmup 0.2 {switches}"));
+        let per_op = results["summary"]["allocs_per_op"].as_f64().expect("counted");
+        assert!(per_op < 0.01, "{switches}: {per_op}");
+    }
+}
+
+#[test]
+fn different_dialects_see_another_disk_and_other_places_on_it() {
+    let scratch = Scratch::new();
+    let sees = |dialect: &str| {
+        let typed = format!("--disk ram=8M -n 100 --sector-size 4096 --dialect {dialect}");
+        blk(&scratch, &typed)["jobs"][0]["job options"]["size"].clone()
+    };
+    assert_eq!(sees("xen,xen"), "8388608");
+    assert_eq!(sees("mini-os,freebsd"), "8388608", "both count the disk in its own sectors");
+    assert_eq!(sees("xen,mini-os"), "1048576", "an eighth");
+    let _turn = common::turn();
+    let args = "blk --disk ram=8M --rw randrw -n 2000 --sector-size 4096 --dialect freebsd,xen";
+    let args: Vec<&str> = args.split(' ').collect();
+    let ended = scratch.run(&args);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+}
+
+/// Two hundred kills with `PVLAB_SOAK=1`.
+#[test]
+fn a_killed_backend_loses_nothing_that_was_acknowledged() {
+    let scratch = Scratch::new();
+    let file = image(&scratch, "disk.img", 16 << 20);
+    let seconds = if common::soak() { 25 } else { 2 };
+    for switches in ["", "--bs 64k --iodepth 8 --grant persistent --queues 2 --ring-order 1"] {
+        let typed = format!(
+            "--disk file={file} --rw randrw -t {seconds} --kill-backend-every 150ms {switches}"
+        );
+        let results = blk(&scratch, &typed);
+        let ring = &results["jobs"][0]["ring"];
+        assert_eq!(results["summary"]["errors"], 0, "{typed}");
+        assert!(number(&ring["reconnects"]) >= 2, "{typed}: {ring}");
+        assert!(number(&ring["requeued"]) >= 2, "{typed}: {ring}");
+        assert!(number(&results["summary"]["bytes_verified"]) > 0, "{typed}");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_is_one_clear_line() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let odd = image(&scratch, "odd.img", 1_000_001);
+    let empty = image(&scratch, "empty.img", 0);
+    let small = image(&scratch, "small.img", 1 << 20);
+    let none = scratch.text("none.img");
+    let run = |typed: &str, code, parts: &[&str]| {
+        let mut args = vec!["blk"];
+        args.extend(typed.split_whitespace());
+        scratch.run(&args).assert_one_line(typed, code, parts);
+    };
+    run(&format!("--disk file={odd}"), 1, &["odd.img", "1000001 bytes", "truncate -s 1000448"]);
+    run(&format!("--disk file={empty}"), 1, &["empty.img", "empty", "truncate"]);
+    run(&format!("--disk file={none}"), 1, &["none.img", "No such file", "truncate"]);
+    run(&format!("--disk file={}", scratch.text("")), 1, &["neither a file nor a block device"]);
+    run(&format!("--disk file={small} --size 2M"), 1, &["--size", "1048576", "smaller"]);
+    run("--disk floppy", 2, &["--disk floppy", "null, void"]);
+    run("--disk ram=1M --bs 2M", 1, &["--bs", "use less"]);
+    run("--bs 1000", 2, &["--bs 1000", "multiple of 512"]);
+    run("--verify on", 2, &["--verify", "--disk ram"]);
+    run("--read-only --rw write", 2, &["--rw write", "--read-only"]);
+    run("--kill-backend-every 1s --disk ram=1M", 2, &["--kill-backend-every", "file=PATH"]);
+    run("--nbd /tmp/x", 2, &["--nbd", "unix:PATH"]);
+    scratch.assert_clean(&[], "disks that cannot be");
+}
+
+#[test]
+fn a_disk_with_faults_fails_the_run_and_says_where() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let args = ["blk", "--disk", "faulty:errors=0.05:ram=1M", "--rw", "randrw", "-n", "500"];
+    let ended = scratch.run(&args);
+    ended.assert_one_line("faults", 1, &["errors, the first: the ", "of 4096 bytes at byte"]);
+}
+
+#[test]
+fn a_lab_by_hand_outlives_its_backend() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let dir = scratch.text("lab");
+    let file = image(&scratch, "disk.img", 8 << 20);
+    let disk = format!("file={file}");
+    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
+    let pids = [host.pid()];
+    let socket = scratch.path("lab").join("host.sock");
+    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let back = ["blkback", "--dir", &dir, "--disk", &disk, "-A", "0,0"];
+    let mut blkback = scratch.start(&back);
+    let front = ["blkfront", "--dir", &dir, "--disk", &disk, "--rw", "randrw", "-A", "0,0"];
+    for guest in 0..3 {
+        let ended = scratch.run(&[&front[..], &["-n", "500"]].concat());
+        assert!(ended.status.success(), "guest {guest}: {ended:?}");
+        assert!(ended.stdout.contains("500 ops"), "guest {guest}: {ended:?}");
+    }
+    let mut long = scratch.start(&[&front[..], &["-t", "3"]].concat());
+    for _ in 0..3 {
+        within(Duration::from_millis(500), || long.has_ended());
+        blkback.signal(Signal::SIGKILL);
+        assert!(!blkback.end().status.success());
+        blkback = scratch.start(&back);
+    }
+    let ended = long.end();
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ended.stdout.contains("3 backends replaced"), "{ended:?}");
+    assert!(ended.stdout.contains(" 0 errors"), "{ended:?}");
+    blkback.signal(Signal::SIGINT);
+    assert!(blkback.end().status.success());
+    host.signal(Signal::SIGINT);
+    assert!(host.end().status.success());
+    scratch.assert_clean(&pids, "a lab by hand");
+}
