@@ -74,6 +74,8 @@ struct Kin {
     journal: Option<File>,
     threads: Vec<File>,
     ended: Ended,
+    /// It will hand over no more.
+    closed: bool,
 }
 
 impl Keeper {
@@ -156,12 +158,21 @@ impl Keeper {
         }
     }
 
-    /// Processes that record and have not ended, this one apart.
+    /// All that a process has handed over has come.
+    pub fn closed(&self, pid: u32) {
+        let mut kept = self.lock();
+        if let Some(&at) = kept.at.get(&pid) {
+            kept.processes[at].closed = true;
+        }
+    }
+
+    /// Processes that have not ended, or of which something may still come; this one apart.
     #[must_use]
     pub fn living(&self) -> usize {
         let kept = self.lock();
         let others = kept.at.iter().filter(|&(&pid, _)| pid != std::process::id());
-        others.filter(|&(_, &at)| kept.processes[at].ended == Ended::Unknown).count()
+        let lives = |kin: &Kin| kin.ended == Ended::Unknown || !kin.closed;
+        others.filter(|&(_, &at)| lives(&kept.processes[at])).count()
     }
 
     /// A request of process `pid` was slow: recording stops, if that is what it is for.
@@ -232,7 +243,8 @@ impl Kept {
     fn process(&mut self, pid: u32) -> &mut Kin {
         let at = *self.at.entry(pid).or_insert(self.processes.len());
         if at == self.processes.len() {
-            let kin = Kin { journal: None, threads: Vec::new(), ended: Ended::Unknown };
+            let (threads, ended) = (Vec::new(), Ended::Unknown);
+            let kin = Kin { journal: None, threads, ended, closed: false };
             self.processes.push(kin);
         }
         &mut self.processes[at]

@@ -27,7 +27,10 @@ pub(super) fn serve(keeper: &Keeper, pid: u32, socket: &OwnedFd) -> bool {
             true
         }
         Err(Errno::EAGAIN | Errno::EINTR) => true,
-        Ok(Received::Closed | Received::Malformed) | Err(_) => false,
+        Ok(Received::Closed | Received::Malformed) | Err(_) => {
+            keeper.closed(pid);
+            false
+        }
     }
 }
 
