@@ -291,7 +291,24 @@ impl<D: Domain> Session<D> {
 
     /// Before sleeping: unmasks the port, unless it has to stay masked. `true` if an event has come.
     pub fn arm(&mut self, now: Instant) -> bool {
-        self.listens(now) && (self.channel.unmask() || self.state.event)
+        if !self.listens(now) {
+            return false;
+        }
+        // Without a limit the ring was read without asking for events: those that told of what has
+        // been read meanwhile are no storm.
+        if !self.limit.is_on() {
+            self.channel.clear();
+            if self.has_news() {
+                return true;
+            }
+        }
+        self.channel.unmask() || self.state.event
+    }
+
+    /// Whether the guest has written, or read what was typed, since we last looked.
+    fn has_news(&mut self) -> bool {
+        let room = self.half.writer.look().unwrap_or(0);
+        self.half.reader.look().is_ok_and(|waits| waits > 0) || room != self.state.typing_room
     }
 
     /// After sleeping: masks the port. `true` if an event had come.
