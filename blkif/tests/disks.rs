@@ -195,7 +195,7 @@ proptest! {
         let mut disk = source.queue(2).expect("a queue");
         let mut model = vec![0_u8; 64 * 512];
         for (what, sector, count, value) in steps {
-            let (from, len) = (sector as usize * 512, count * 512);
+            let (from, len) = (usize::try_from(sector).unwrap() * 512, count * 512);
             match what {
                 0 | 1 => {
                     write(&mut *disk, sector, &vec![value; len]);

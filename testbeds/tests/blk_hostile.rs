@@ -329,8 +329,8 @@ fn pages_that_are_kept_are_mapped_once_and_never_stale() {
     wait_for(&mut blkback, XenbusState::InitWait);
     front.publish();
     let mut queue = connected(&mut blkback);
-    for n in 0..32_usize {
-        front.fill(n, n as u8 + 1);
+    for (n, value) in (0..32_usize).zip(1..) {
+        front.fill(n, value);
         let write = front.request(Op::Write, n as u64 * 8, &[n]);
         front.put(write);
         while queue.work() {}
@@ -340,13 +340,13 @@ fn pages_that_are_kept_are_mapped_once_and_never_stale() {
     let counters = queue.grants();
     assert_eq!((counters.maps, counters.unmaps), (32, 0), "mapped once");
     // Each is used again, and shows what is in it now.
-    for n in 0..32_usize {
+    for (n, value) in (0..32_usize).zip(1..) {
         front.fill(n, 0x80);
         let read = front.request(Op::Read, n as u64 * 8, &[n]);
         front.put(read);
         while queue.work() {}
         assert_eq!(front.statuses(), [RSP_OKAY]);
-        assert_eq!(front.page(n), vec![n as u8 + 1; PAGE_SIZE]);
+        assert_eq!(front.page(n), vec![value; PAGE_SIZE]);
     }
     assert_eq!(queue.grants().maps, 32);
     queue.close();

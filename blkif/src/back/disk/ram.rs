@@ -97,7 +97,7 @@ mod tests {
     fn what_is_written_is_read_across_the_edge_of_a_piece() {
         let disk = Memory::new(2 * (PIECE / SECTOR_SIZE) as u64);
         let edge = (PIECE / SECTOR_SIZE) as u64 - 1;
-        let wrote: Vec<u8> = (0..1024_usize).map(|n| (n % 251 + 1) as u8).collect();
+        let wrote: Vec<u8> = (1..=251).cycle().take(1024).collect();
         disk.write(edge, &wrote);
         let mut read = vec![9; 2048];
         disk.read(edge - 1, &mut read);
