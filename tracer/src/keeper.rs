@@ -71,6 +71,7 @@ struct Kept {
 /// One process's memory.
 #[derive(Debug)]
 struct Kin {
+    pid: u32,
     journal: Option<File>,
     threads: Vec<File>,
     ended: Ended,
@@ -128,8 +129,8 @@ impl Keeper {
     /// Keeps memory of process `pid`.
     ///
     /// # Errors
-    /// If it could be cut off under us or is too large, if the process has more than one journal or
-    /// more threads than are kept.
+    /// If it is not sealed against shrinking and growing or is too large, if the process has more than
+    /// one journal or more threads than are kept.
     pub fn keep(&self, pid: u32, what: Memory, fd: OwnedFd) -> io::Result<()> {
         let file = File::from(fd);
         let most = match what {
@@ -137,7 +138,7 @@ impl Keeper {
             Memory::Thread => buffer::RECORDS_AT as u64 + ((RECORD as u64) << self.capacity()),
         };
         if !memory::is_fixed(&file) || file.metadata()?.len() > most {
-            let why = "memory without a shrink seal, or too much of it";
+            let why = "memory whose size is not sealed, or too much of it";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let mut kept = self.lock();
@@ -161,8 +162,15 @@ impl Keeper {
     /// All that a process has handed over has come.
     pub fn closed(&self, pid: u32) {
         let mut kept = self.lock();
+        let unused = kept.times == 0;
         if let Some(&at) = kept.at.get(&pid) {
-            kept.processes[at].closed = true;
+            let kin = &mut kept.processes[at];
+            kin.closed = true;
+            if unused {
+                // Nothing was ever recorded: a lab that lives long need not keep what is empty.
+                kin.journal = None;
+                kin.threads.clear();
+            }
         }
     }
 
@@ -244,7 +252,7 @@ impl Kept {
         let at = *self.at.entry(pid).or_insert(self.processes.len());
         if at == self.processes.len() {
             let (threads, ended) = (Vec::new(), Ended::Unknown);
-            let kin = Kin { journal: None, threads, ended, closed: false };
+            let kin = Kin { pid, journal: None, threads, ended, closed: false };
             self.processes.push(kin);
         }
         &mut self.processes[at]
@@ -254,20 +262,24 @@ impl Kept {
 impl Kin {
     fn write(&self, to: &mut TraceWriter<impl Write>, written: &mut Written) -> io::Result<()> {
         let Some(journal) = &self.journal else { return Ok(()) };
-        let octets = read(journal, journal_octets)?;
-        // A journal that is none comes from a process that is none of ours.
+        // A journal that is none, or cannot be read, comes from a process that is none of ours; it must
+        // not cost the others their trace.
+        let Ok(octets) = read(journal, journal_octets) else { return Ok(()) };
         let Some(journal) = Journal::parse(&octets) else { return Ok(()) };
+        // Which process it is the kernel knows better.
+        let journal = Journal { pid: self.pid, ..journal };
         to.process(&journal, self.ended)?;
         written.processes += 1;
         for thread in &self.threads {
-            let octets = read(thread, buffer_octets)?;
+            let Ok(octets) = read(thread, buffer_octets) else { continue };
             let Ok(mut buffer) = Buffer::parse(&octets) else { continue };
             buffer.info.pid = journal.pid;
             let records =
                 buffer.records.iter().map(|part| part.len() / RECORD).sum::<usize>() as u64;
             written.records += records;
-            written.lost += buffer.info.lost;
-            written.overwritten += buffer.info.written.saturating_sub(records);
+            written.lost = written.lost.saturating_add(buffer.info.lost);
+            let older = buffer.info.written.saturating_sub(records);
+            written.overwritten = written.overwritten.saturating_add(older);
             to.thread(&buffer)?;
         }
         Ok(())
@@ -289,8 +301,7 @@ fn journal_octets(head: &[u8]) -> u64 {
     word(head, journal::at::CURSOR).saturating_add(journal::ENTRIES_AT as u64)
 }
 
-/// All slots are asked for, used or not: a buffer without them would be none. The unused ones of a
-/// memfd are holes and cost nothing but zeroes.
+/// All slots are asked for, used or not: a buffer without them would be none.
 fn buffer_octets(head: &[u8]) -> u64 {
     let records = word(head, buffer::at::CAPACITY);
     records.saturating_mul(RECORD as u64).saturating_add(buffer::RECORDS_AT as u64)

@@ -34,8 +34,8 @@
 //! A process that wants to be traced asks `TRACE`, once. The switch is a page that it can map for
 //! reading only: its first word says whether to record. The trace connection is of the same kind as the
 //! first one, but one-way: what the process records lies in memory of its own making, sealed against
-//! shrinking, which it hands over there and which the host keeps when the process is gone. Nothing is
-//! answered. What lies in that memory is said in `tracer::format`.
+//! shrinking and growing, which it hands over there and which the host keeps when the process is
+//! gone. Nothing is answered. What lies in that memory is said in `tracer::format`.
 //!
 //! | [`TraceKind`] | message | descriptors |
 //! |---|---|---|

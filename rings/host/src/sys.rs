@@ -8,7 +8,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::proto::{MAX_FDS, Message};
+use crate::proto::Message;
 
 /// Sends one message with descriptors beside it.
 ///
@@ -76,13 +76,17 @@ pub(crate) fn receive_request(socket: BorrowedFd<'_>) -> nix::Result<Received> {
     Ok(parse(&bytes[..len], Vec::new()))
 }
 
+/// Descriptors that a message can carry at all.
+const SCM_MAX_FD: usize = 253;
+
 /// Receives one answer. Descriptors are closed on exec.
 ///
 /// # Errors
 /// As recvmsg(2).
 pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Received> {
     let mut bytes = [0_u8; size_of::<Message>() + 1];
-    let mut control = nix::cmsg_space!([RawFd; MAX_FDS]);
+    // Room for all that can come: what does not fit would be installed in part, and owned by nobody.
+    let mut control = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
     let (len, fds) = {
         let mut data = [IoSliceMut::new(&mut bytes)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;

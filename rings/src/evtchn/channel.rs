@@ -74,11 +74,12 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
     pub fn send(&mut self) {
         self.cost.charge(Charge::Send);
         let to = self.end.other();
+        let stamp = self.trace.stamp();
         // SYNC merged sends: an event that is pending already tells its owner of our work too, since
         // the owner's swap in `clear` reads this one.
         if self.words.swap(to, Word::Pending, 1, Ordering::AcqRel) != 0 {
             self.counters.merged += 1;
-            self.trace.sent(Sent::Pending);
+            self.trace.sent(stamp, Sent::Pending);
             return;
         }
         // SYNC event is seen: with the fence in `unmask`. Either we see the port unmasked, or its
@@ -86,11 +87,11 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
         fence(Ordering::SeqCst);
         if self.words.load(to, Word::Mask, Ordering::Relaxed) != 0 {
             self.counters.merged += 1;
-            self.trace.sent(Sent::Masked);
+            self.trace.sent(stamp, Sent::Masked);
             return;
         }
         self.counters.rung += 1;
-        self.trace.sent(Sent::Rung);
+        self.trace.sent(stamp, Sent::Rung);
         self.doorbell.ring();
     }
 

@@ -145,7 +145,7 @@ fn in_order(all: &[u8], capacity: u64, written: u64, full: Full) -> [&[u8]; 2] {
     if written <= capacity || full == Full::Stop {
         return [&all[..octets(written.min(capacity))], &[]];
     }
-    let oldest = (written + SPOILT.min(capacity)) & (capacity - 1);
+    let oldest = written.wrapping_add(SPOILT.min(capacity)) & (capacity - 1);
     let next = written & (capacity - 1);
     if SPOILT >= capacity {
         [&[], &[]]

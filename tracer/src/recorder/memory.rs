@@ -16,10 +16,12 @@ pub(crate) fn create(name: &str, bytes: usize) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Whether nobody can cut this memory off under whoever reads it.
+/// Whether nobody can cut this memory off under whoever reads it, or make it larger than it was when
+/// its size was looked at.
 pub(crate) fn is_fixed(fd: impl AsFd) -> bool {
+    let both = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
     fcntl(fd, FcntlArg::F_GET_SEALS)
-        .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK))
+        .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(both))
 }
 
 /// From now on nobody can map this memory for writing; mappings that exist stay as they are.

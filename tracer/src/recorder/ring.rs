@@ -252,12 +252,22 @@ impl Port {
         }
     }
 
-    /// An event was sent.
+    /// When an event is about to be sent: before the other end can see it.
     #[inline(always)]
-    pub fn sent(&self, sent: Sent) {
-        if switch::on() && self.id != 0 {
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp((switch::on() && self.id != 0).then(|| {
             std::hint::cold_path();
-            record(tag(kind::SEND, self.id) | flags(sent as u32), 0);
+            cycles()
+        }))
+    }
+
+    /// An event was sent at `stamp`.
+    #[inline(always)]
+    pub fn sent(&self, stamp: Stamp, sent: Sent) {
+        if let Stamp(Some(ticks)) = stamp {
+            std::hint::cold_path();
+            record_at(ticks, tag(kind::SEND, self.id) | flags(sent as u32), 0);
         }
     }
 
