@@ -360,9 +360,12 @@ impl<D: Domain> Session<D> {
     }
 
     /// Before it ends: what is in the ring still is read, whatever the limit says. A guest that has
-    /// ended has said something last.
+    /// ended has said something last. What would only go to a terminal that ends with us is left in
+    /// the ring of a guest that lives: the next daemon has it.
     pub fn drain_all(&mut self, tap: &mut impl FnMut(&[u8])) {
-        self.drain(tap);
+        if self.outlet.fd().is_none() || self.channel.closed() {
+            self.drain(tap);
+        }
         self.outlet.changed();
         while self.outlet.show() {}
     }
