@@ -25,8 +25,11 @@ pub mod clock;
 pub mod format;
 pub mod keeper;
 mod recorder;
-#[cfg(all(feature = "sleds", target_arch = "x86_64"))]
+#[cfg(feature = "sleds")]
 pub mod sleds;
+
+#[cfg(all(feature = "sleds", not(target_arch = "x86_64")))]
+compile_error!("the feature sleds is there for x86-64 alone");
 
 pub use recorder::*;
 pub use tracer_macros::traced;

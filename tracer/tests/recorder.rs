@@ -175,7 +175,12 @@ fn looks_that_find_nothing_leave_nothing() {
 fn a_full_buffer_keeps_the_beginning_or_the_end() {
     let work = || (0..1000).for_each(|_| outer(1));
     let lab = Lab::new(Mode::Stop, records(256));
-    lab.traced(work);
+    lab.traced(|| {
+        work();
+        // Looks in vain would not have been recorded anyway.
+        (0..1000).for_each(|_| look(false));
+        tracer::spinning!("idle");
+    });
     lab.file(|trace| {
         let thread = trace.threads().next().expect("one");
         assert_eq!((thread.records().len(), thread.info.lost), (256, 4001 - 256));

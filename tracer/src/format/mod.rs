@@ -46,10 +46,11 @@ pub mod category {
     pub const FUNCTION: &str = "function";
     /// The thread does nothing: `sleep`, or the site of a [`Spin`](super::Event::Spin).
     pub const WAIT: &str = "wait";
-    /// Work on granted pages: `grant.copy`, `grant.map`, `grant.unmap`; the argument is the number of
-    /// operations, the result the number of bytes.
+    /// Work on granted pages: `copy_from`, `copy_to`, `map`, `unmap`; the argument is the number of
+    /// operations, the result of copies the number of bytes.
     pub const GRANT: &str = "grant";
-    /// Time that the cost model charges; the argument is what it charges, in nanoseconds.
+    /// Time that the cost model charges: `cost.send`, `cost.copy`, `cost.map`, `cost.block`; the
+    /// argument is what it charges, in nanoseconds.
     pub const COST: &str = "cost";
     /// What the guest itself does: workload, `think`.
     pub const GUEST: &str = "guest";

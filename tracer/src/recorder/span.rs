@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::thread::{NOT_RECORDED, record, record_spin, take_back};
+use super::thread::{NOT_RECORDED, record, record_quietly, record_spin, take_back};
 use super::{Site, switch};
 use crate::format::record::{kind, tag};
 
@@ -72,7 +72,7 @@ impl QuietSpan {
         if switch::on() {
             std::hint::cold_path();
             id = site.id();
-            mine = record(tag(kind::ENTER, id), arg);
+            mine = record_quietly(tag(kind::ENTER, id), arg);
         }
         Self { id, mine, _thread: PhantomData }
     }

@@ -107,20 +107,21 @@ fn with_local<R>(work: impl FnOnce(&Local) -> R) -> R {
     work(unsafe { &*local })
 }
 
-/// Records that this thread spins, unless that is what it recorded last.
+/// Records something that may be taken back: where there is no room it is not worth counting as lost.
+#[inline(never)]
+pub(super) fn record_quietly(what: u32, arg: u32) -> u64 {
+    with_local(|local| match local.cursor() {
+        Some(cursor) if cursor >= local.limit.get() => NOT_RECORDED,
+        _ => local.record(When::Now, what, arg),
+    })
+}
+
+/// Records that this thread spins, unless that is what it recorded last, or there is no room.
 #[inline(never)]
 pub(super) fn record_spin(what: u32) {
-    with_local(|local| {
-        let base = local.base.load(Ordering::Relaxed);
-        if !base.is_null() {
-            // SAFETY: a base that is not null is a live buffer of this thread, see `Local::attach`.
-            let cursor = unsafe { word(base, at::CURSOR) }.load(Ordering::Relaxed);
-            // Nor is a look in vain worth counting as lost.
-            if cursor == local.spun.get() || cursor >= local.limit.get() {
-                return;
-            }
-        }
-        local.spun.set(local.record(When::Now, what, 0));
+    with_local(|local| match local.cursor() {
+        Some(cursor) if cursor == local.spun.get() || cursor >= local.limit.get() => {}
+        _ => local.spun.set(local.record(When::Now, what, 0)),
     });
 }
 
@@ -181,6 +182,14 @@ pub(super) fn renew() {
 }
 
 impl Local {
+    /// The buffer's cursor, if there is a buffer.
+    #[inline(always)]
+    fn cursor(&self) -> Option<u64> {
+        let base = self.base.load(Ordering::Relaxed);
+        // SAFETY: a base that is not null is a live buffer of this thread, see `attach`.
+        (!base.is_null()).then(|| unsafe { word(base, at::CURSOR) }.load(Ordering::Relaxed))
+    }
+
     #[inline(always)]
     fn record(&self, when: When, what: u32, arg: u32) -> u64 {
         let base = self.base.load(Ordering::Relaxed);

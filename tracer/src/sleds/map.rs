@@ -41,8 +41,8 @@ unsafe extern "C" {
 /// An entry of the section, version 2: addresses are relative to where they stand.
 #[repr(C)]
 struct Entry {
-    sled: i64,
-    function: i64,
+    sled: isize,
+    function: isize,
     kind: u8,
     _always: u8,
     version: u8,
@@ -96,10 +96,9 @@ impl Sleds {
         };
         let mut all = Self::default();
         for entry in entries.iter().filter(|entry| entry.version == 2) {
-            let at =
-                std::ptr::from_ref(&entry.sled).addr().wrapping_add_signed(entry.sled as isize);
+            let at = std::ptr::from_ref(&entry.sled).addr().wrapping_add_signed(entry.sled);
             let function = std::ptr::from_ref(&entry.function).addr();
-            let function = function.wrapping_add_signed(entry.function as isize);
+            let function = function.wrapping_add_signed(entry.function);
             let kind = match entry.kind {
                 0 | 3 => Kind::Entry,
                 1 => Kind::Exit,
@@ -159,7 +158,7 @@ impl Sled {
         let sled: *mut u8 = std::ptr::with_exposed_provenance_mut(self.at);
         // SAFETY: the octets behind the first two of a sled, made writable by the caller; until the
         // first two are changed, nobody executes them.
-        unsafe { std::ptr::copy_nonoverlapping(tail.as_ptr(), sled.add(2), tail.len()) };
+        unsafe { std::ptr::copy_nonoverlapping(tail.as_ptr(), sled.wrapping_add(2), tail.len()) };
         // SAFETY: a sled is aligned to two octets, and its first two are only ever changed whole.
         let first = unsafe { AtomicU16::from_ptr(sled.cast()) };
         // Whoever executes the new first two executes the new rest: x86 keeps stores in order.
