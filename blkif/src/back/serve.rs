@@ -129,6 +129,9 @@ impl<F: Foreign> Server<F> {
             // What the disk has done at once (or while it was told) is answered with the rest.
             self.reap();
         }
+        // That may have begun another step or set an answer aside, and the kernel may have taken less
+        // than it was given before: nobody else would send it on. Free where there is nothing.
+        self.disk.submit();
         Ok((worked, self.push()))
     }
 
