@@ -12,7 +12,6 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     // What does not exist, later work included.
     ("--batches", &["--batches", "see pvlab --help"]),
     ("nett", &["nett", "did you mean net?"]),
-    ("blk", &["blk", "see pvlab --help"]),
     ("sweep --vary batch=1", &["sweep", "see pvlab --help"]),
     ("net --btach 1", &["--btach", "did you mean --batch?"]),
     ("net --rate 1,1", &["--rate", "no such option"]),
