@@ -63,6 +63,8 @@ pub struct Queue<D: Domain> {
     ops: Ops,
     /// Operations with requests to be put.
     todo: VecDeque<u32>,
+    /// Requests that were on the ring of a backend that has died, to be put before anything new.
+    again: VecDeque<u32>,
     /// Requests put since the last push.
     pub(super) put: u32,
     notify_due: bool,
@@ -92,6 +94,7 @@ impl<D: Domain> Queue<D> {
             shadow: Shadow::new(size),
             ops: Ops::new(limits.depth),
             todo: VecDeque::with_capacity(limits.depth as usize),
+            again: VecDeque::new(),
             put: 0,
             notify_due: false,
             eoi: Eoi::default(),
@@ -186,8 +189,9 @@ impl<D: Domain> Queue<D> {
         if self.broken.is_some() {
             return;
         }
+        self.put_again();
         while let Some(&number) = self.todo.front() {
-            if !self.put_some(number) {
+            if !self.again.is_empty() || !self.put_some(number) {
                 self.stats.ring_full += 1;
                 break;
             }
@@ -196,6 +200,19 @@ impl<D: Domain> Queue<D> {
         self.push();
         if std::mem::take(&mut self.notify_due) {
             self.link.port.send();
+        }
+    }
+
+    /// Puts again what a dead backend had, in the same order, as far as the ring has room.
+    #[inline]
+    fn put_again(&mut self) {
+        while self.link.ring.free_requests() > 0
+            && let Some(id) = self.again.pop_front()
+        {
+            let Some(found) = self.shadow.get(id) else { continue };
+            let Some(op) = self.ops.get(found.op).map(|running| running.op) else { continue };
+            self.put_request(id, &op, found.piece);
+            self.stats.requeued += 1;
         }
     }
 
@@ -314,11 +331,7 @@ impl<D: Domain> Queue<D> {
         let old = std::mem::replace(&mut self.link, link);
         self.disk = disk;
         self.put = 0;
-        for (id, found) in self.shadow.in_order() {
-            let Some(op) = self.ops.get(found.op).map(|running| running.op) else { continue };
-            self.put_request(id, &op, found.piece);
-            self.stats.requeued += 1;
-        }
+        self.again = self.shadow.in_order().into();
         self.stats.reconnects += 1;
         self.flush();
         self.kick();
