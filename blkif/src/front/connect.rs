@@ -10,6 +10,8 @@
 //!   gone                     ----->  Initialising: the same again, with new rings and ports
 //! ```
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rings::io::blkif::PROTO_X86_64;
@@ -180,6 +182,7 @@ impl<D: Domain> Blkfront<D> {
         let mut limits = self.config.limits;
         limits.handle = u16::try_from(self.config.handle).unwrap_or(u16::MAX);
         limits.segments = self.segments();
+        let written = Arc::new(AtomicBool::new(false));
         let mut queues = Vec::new();
         for mut link in links {
             let pages = self.config.pages;
@@ -191,7 +194,8 @@ impl<D: Domain> Blkfront<D> {
                 None
             };
             link.port.send();
-            queues.push(Queue::new(&self.domain, link, self.disk, limits, buffers, lists));
+            let written = Arc::clone(&written);
+            queues.push(Queue::new(&self.domain, link, self.disk, limits, buffers, lists, written));
         }
         Ok(queues)
     }

@@ -74,6 +74,15 @@ impl Shadow {
         all.into_iter().map(|(id, _)| id).collect()
     }
 
+    /// Forgets the requests of all operations but those that `keep` names.
+    pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        for (id, slot) in (0..).zip(&mut self.slots) {
+            if slot.take_if(|found| !keep(found.op)).is_some() {
+                self.free.push(id);
+            }
+        }
+    }
+
     /// A request in flight.
     pub(super) fn get(&self, id: u32) -> Option<InFlight> {
         *self.slots.get(id as usize)?
