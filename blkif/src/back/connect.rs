@@ -271,6 +271,8 @@ impl<D: Domain> Blkback<D> {
         }
         vbd.stale = None;
         let (live, back) = (Arc::clone(&vbd.live), vbd.back.clone());
+        // It may have changed while nobody was connected.
+        live.sectors.store(self.config.disk.geometry().sectors, Ordering::Relaxed);
         match self.connect(id, front, &live) {
             Ok(queues) => {
                 if let Some(vbd) = self.vbds.get_mut(&id) {
