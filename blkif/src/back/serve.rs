@@ -68,6 +68,8 @@ pub(crate) struct Server<F: Foreign> {
     barrier: Option<Barrier>,
     batch: usize,
     always_notify: bool,
+    /// Requests wait, and none has been taken since there was no room for them.
+    starved: bool,
     /// Answers put since the last push.
     put: u32,
 }
@@ -107,6 +109,7 @@ impl<F: Foreign> Server<F> {
             // Half a ring at a time: the guest takes answers while we make more.
             batch: batch.clamp(1, (ring_size / 2).max(1)),
             always_notify,
+            starved: false,
             put: 0,
         }
     }
@@ -141,11 +144,15 @@ impl<F: Foreign> Server<F> {
         let mut taken = 0;
         while taken < self.batch && self.barrier.is_none() {
             if !self.table.has_room() {
-                self.stats.oo_req += u64::from(self.ring.unconsumed_requests() > 0);
+                // Counted once, however often we look until there is room again.
+                let starved = self.ring.unconsumed_requests() > 0;
+                self.stats.oo_req += u64::from(starved && !self.starved);
+                self.starved = starved;
                 break;
             }
             let Some((_, request)) = self.ring.take_request() else { break };
             taken += 1;
+            self.starved = false;
             self.stats.in_flight(self.ring.unanswered());
             let bars = Op::from_raw(request.operation) == Some(Op::WriteBarrier);
             if bars && self.table.in_flight() > 0 && !skipped(Check::BlkDrain) {
