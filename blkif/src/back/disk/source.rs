@@ -87,7 +87,8 @@ impl Source {
                 let file = File::open(path, read_only)?;
                 let found = file.geometry();
                 // What the file cannot do directly cannot be offered.
-                let geometry = Geometry { sector_size: sector_size.max(found.sector_size), ..found };
+                let geometry =
+                    Geometry { sector_size: sector_size.max(found.sector_size), ..found };
                 (Opened::File(Arc::new(file)), geometry)
             }
             Spec::Model(bytes, model) => {
