@@ -130,6 +130,39 @@ fn what_was_answered_before_a_flush_survives_and_the_rest_may_not() {
     assert!((200..800).contains(&lost), "a coin decides: {lost} of 1000 are lost");
 }
 
+/// Two queues: what the second has written and flushed is not undone by the first one's older flush.
+#[test]
+fn a_flush_waits_for_that_of_another_queue() {
+    let faults = Faults { cache: true, seed: 1, ..Faults::default() };
+    let spec = Spec::Faulty(Box::new(Spec::Ram(1 << 20)), faults);
+    let source = Source::open(&spec, false, 512).expect("a disk");
+    let mut queues = [source.queue(4).expect("a queue"), source.queue(4).expect("a queue")];
+    let [first, second] = &mut queues;
+    let sectors = || (0..200).step_by(2);
+    sectors().for_each(|n| write(&mut **first, n, &[1; 512]));
+    let flush =
+        || Io { tag: 1, kind: Kind::Flush, sector: 0, sectors: 0, buffer: Buffer::default() };
+    assert!(matches!(first.start(flush()), Started::Later));
+    sectors().for_each(|n| write(&mut **second, n, &[2; 512]));
+    assert!(matches!(second.start(flush()), Started::Later));
+    assert!(second.poll().is_none(), "the first has not ended");
+    assert!(
+        second.syscalls() == 0 && {
+            second.submit();
+            second.syscalls() == 1
+        },
+        "a timer"
+    );
+    assert_eq!(wait(&mut **first).outcome, Ok(()));
+    assert_eq!(wait(&mut **second).outcome, Ok(()));
+    sectors().for_each(|n| assert_eq!(read(&mut **first, n, 512), [2; 512], "sector {n}"));
+    // One that goes in the middle of its flush holds nobody.
+    assert!(matches!(first.start(flush()), Started::Later));
+    drop(source.queue(4).map(|mut third| third.start(flush())));
+    drop(queues);
+    assert_eq!(run(&mut *source.queue(4).expect("a queue"), Kind::Flush, 0, &[]).0, Ok(()));
+}
+
 #[test]
 fn a_file_that_cannot_be_a_disk_says_so_in_one_line() {
     let (dir, odd) = file(1000);

@@ -271,10 +271,14 @@ impl<D: Domain> Blkback<D> {
         }
         vbd.stale = None;
         let (live, back) = (Arc::clone(&vbd.live), vbd.back.clone());
+        // It may have changed while nobody was connected.
+        live.sectors.store(self.config.disk.geometry().sectors, Ordering::Relaxed);
         match self.connect(id, front, &live) {
             Ok(queues) => {
                 if let Some(vbd) = self.vbds.get_mut(&id) {
                     vbd.connected = true;
+                    // All is offered anew below; what the disk lacks is taken back again.
+                    vbd.withdrawn = (false, false);
                 }
                 self.describe(&back)?;
                 events.push(VbdEvent::Connected(id, queues));
@@ -363,12 +367,16 @@ impl<D: Domain> Blkback<D> {
                 let state = vbd.state.number().to_string();
                 self.store.write(&format!("{}/{}", vbd.back, keys::STATE), state)?;
             }
-            for (key, lacks, told) in [
-                (keys::FEATURE_FLUSH_CACHE, &vbd.live.no_flush, &mut vbd.withdrawn.0),
-                (keys::FEATURE_DISCARD, &vbd.live.no_discard, &mut vbd.withdrawn.1),
+            // A barrier is a flush too.
+            let flushes = [keys::FEATURE_FLUSH_CACHE, keys::FEATURE_BARRIER];
+            for (names, lacks, told) in [
+                (&flushes[..], &vbd.live.no_flush, &mut vbd.withdrawn.0),
+                (&[keys::FEATURE_DISCARD], &vbd.live.no_discard, &mut vbd.withdrawn.1),
             ] {
                 if lacks.load(Ordering::Relaxed) && !std::mem::replace(told, true) {
-                    self.store.write(&format!("{}/{key}", vbd.back), "0")?;
+                    for key in names {
+                        self.store.write(&format!("{}/{key}", vbd.back), "0")?;
+                    }
                 }
             }
         }

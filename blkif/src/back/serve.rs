@@ -68,6 +68,8 @@ pub(crate) struct Server<F: Foreign> {
     barrier: Option<Barrier>,
     batch: usize,
     always_notify: bool,
+    /// Requests wait, and none has been taken since there was no room for them.
+    starved: bool,
     /// Answers put since the last push.
     put: u32,
 }
@@ -107,6 +109,7 @@ impl<F: Foreign> Server<F> {
             // Half a ring at a time: the guest takes answers while we make more.
             batch: batch.clamp(1, (ring_size / 2).max(1)),
             always_notify,
+            starved: false,
             put: 0,
         }
     }
@@ -141,11 +144,15 @@ impl<F: Foreign> Server<F> {
         let mut taken = 0;
         while taken < self.batch && self.barrier.is_none() {
             if !self.table.has_room() {
-                self.stats.oo_req += u64::from(self.ring.unconsumed_requests() > 0);
+                // Counted once, however often we look until there is room again.
+                let starved = self.ring.unconsumed_requests() > 0;
+                self.stats.oo_req += u64::from(starved && !self.starved);
+                self.starved = starved;
                 break;
             }
             let Some((_, request)) = self.ring.take_request() else { break };
             taken += 1;
+            self.starved = false;
             self.stats.in_flight(self.ring.unanswered());
             let bars = Op::from_raw(request.operation) == Some(Op::WriteBarrier);
             if bars && self.table.in_flight() > 0 && !skipped(Check::BlkDrain) {
@@ -399,5 +406,138 @@ fn echo(request: &Request) -> u8 {
     match Op::from_raw(request.operation) {
         Some(Op::Indirect) => request.as_indirect().indirect_op,
         _ => request.operation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use rings::grant::{CopyOp, GntStatus};
+    use rings::ring::FrontRing;
+    use rings::{ForeignCounters, GrantMode, PAGE_SIZE};
+
+    use super::super::disk::{Faults, Source, Spec};
+    use super::*;
+    use crate::dialect::Dialect;
+
+    type Front = FrontRing<Sring<SLOT>, Request, Response>;
+
+    /// A guest whose pages hold whatever they hold.
+    #[derive(Debug)]
+    struct Pages;
+
+    impl Foreign for Pages {
+        type Mapping = Region;
+        fn copy_from(&mut self, _: &mut [CopyOp], _: &mut [u8]) -> u64 {
+            0
+        }
+        fn copy_to(&mut self, _: &mut [CopyOp], _: &[u8]) -> u64 {
+            0
+        }
+        fn map(&mut self, _: Gref) -> Result<Region, GntStatus> {
+            Err(GntStatus::GeneralError)
+        }
+        fn map_ring(&mut self, _: &[Gref]) -> Result<Region, GntStatus> {
+            Err(GntStatus::GeneralError)
+        }
+        fn map_data(&mut self, _: &[Gref], _: bool, _: &mut Vec<Result<Region, GntStatus>>) {}
+        fn unmap_data(&mut self, _: &mut Vec<Result<Region, GntStatus>>) {}
+        fn region<'a>(&self, mapping: &'a Region) -> &'a Region {
+            mapping
+        }
+        fn counters(&self) -> ForeignCounters {
+            ForeignCounters::default()
+        }
+    }
+
+    /// Done with everything as soon as it is handed over, as the kernel is with writes to memory; or
+    /// never.
+    #[derive(Debug, Default)]
+    struct Inline {
+        put: VecDeque<Done>,
+        done: VecDeque<Done>,
+        stuck: bool,
+    }
+
+    impl Disk for Inline {
+        fn start(&mut self, io: Io) -> Started {
+            self.put.push_back(Done { tag: io.tag, buffer: io.buffer, outcome: Ok(()) });
+            Started::Later
+        }
+        fn submit(&mut self) {
+            if !self.stuck {
+                self.done.append(&mut self.put);
+            }
+        }
+        fn poll(&mut self) -> Option<Done> {
+            self.done.pop_front()
+        }
+    }
+
+    fn serve(disk: Box<dyn Disk>, limit: u32) -> (Front, Server<Pages>) {
+        let rules = Rules {
+            sectors: 1000,
+            sector_size: 512,
+            read_only: false,
+            max_indirect: 0,
+            flush: true,
+            barrier: true,
+            discard: None,
+            secure: false,
+            units: Dialect::Xen.units(512),
+        };
+        let pages = Region::anonymous(PAGE_SIZE);
+        let sring = Sring::new(pages.clone());
+        sring.init(0);
+        let ring = attach(pages).expect("a new ring");
+        let access = Access::new(Pages, GrantMode::Copy, 0);
+        let server = Server::new(ring, access, disk, rules, limit, 16, false);
+        (Front::attach(sring, 0), server)
+    }
+
+    fn ask(front: &mut Front, id: u64, op: Op) {
+        let mut request = Request { operation: op as u8, id, ..Request::default() };
+        request.nr_segments = u8::from(op == Op::WriteBarrier);
+        front.put_request(request);
+        let _ = front.push_requests();
+    }
+
+    /// As a worker does, which sleeps when a turn brings nothing.
+    fn work(server: &mut Server<Pages>) {
+        while server.turn().expect("no lie").0 {}
+    }
+
+    #[test]
+    fn a_barrier_that_waited_is_handed_to_the_disk_before_the_worker_sleeps() {
+        let (mut front, mut server) = serve(Box::new(Inline::default()), 32);
+        ask(&mut front, 1, Op::FlushDiskcache);
+        ask(&mut front, 2, Op::WriteBarrier);
+        work(&mut server);
+        assert_eq!(server.in_flight(), 0);
+        assert_eq!(front.poll_responses(), Ok(2));
+    }
+
+    #[test]
+    fn an_answer_set_aside_has_its_timer_set_before_the_worker_sleeps() {
+        let faults = Faults { delays: 1.0, delay: Duration::from_secs(60), ..Faults::default() };
+        let spec = Spec::Faulty(Box::new(Spec::Ram(1 << 20)), faults);
+        let disk = Source::open(&spec, false, 512).and_then(|disk| disk.queue(4)).expect("a disk");
+        let (mut front, mut server) = serve(disk, 32);
+        ask(&mut front, 1, Op::FlushDiskcache);
+        assert!(server.turn().expect("no lie").0);
+        assert_eq!((server.in_flight(), server.disk.syscalls()), (1, 1));
+    }
+
+    #[test]
+    fn a_full_table_is_counted_once_for_each_time_it_stops_a_request() {
+        let disk = Inline { stuck: true, ..Inline::default() };
+        let (mut front, mut server) = serve(Box::new(disk), 1);
+        ask(&mut front, 1, Op::FlushDiskcache);
+        ask(&mut front, 2, Op::FlushDiskcache);
+        for _ in 0..5 {
+            let _ = server.turn().expect("no lie");
+        }
+        assert_eq!((server.in_flight(), server.stats.oo_req), (1, 1));
     }
 }

@@ -10,6 +10,8 @@
 //!   gone                     ----->  Initialising: the same again, with new rings and ports
 //! ```
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rings::io::blkif::PROTO_X86_64;
@@ -58,9 +60,11 @@ pub struct Blkfront<D: Domain> {
     front: String,
     back: String,
     disk: DiskInfo,
-    /// What was agreed on: rings, and pages of each.
+    /// What was agreed on: rings, and pages of each. Before that, what is wanted.
     queues: u32,
     ring_order: u32,
+    /// There are queues already, made for what was agreed on: another backend must not offer less.
+    connected: bool,
 }
 
 impl<D: Domain> Blkfront<D> {
@@ -86,6 +90,7 @@ impl<D: Domain> Blkfront<D> {
             disk: DiskInfo::none(),
             queues: config.queues,
             ring_order: config.ring_order,
+            connected: false,
         };
         me.wait("waiting for the backend's limits", &[XenbusState::InitWait], config.timeout)?;
         let links = me.bring_up(config.timeout)?;
@@ -98,24 +103,18 @@ impl<D: Domain> Blkfront<D> {
     /// may take `timeout`. May be called again when it fails.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect); and if the new backend's disk is shorter, or takes shorter
-    /// requests, than what is in flight was made for.
+    /// As [`connect`](Self::connect); and if the new backend takes fewer or smaller rings, or its disk is
+    /// shorter, has other sectors or takes shorter requests, than what is in flight was made for.
     pub fn reconnect(
         &mut self,
         patience: Duration,
         timeout: Duration,
     ) -> Result<Vec<Link<D>>, ConnectError> {
         let handle = self.config.handle;
-        let before = self.disk;
         self.switch(XenbusState::Initialising)
             .map_err(|why| ConnectError::Store { handle, why })?;
         self.wait("waiting for another backend", &[XenbusState::InitWait], patience)?;
-        let links = self.bring_up(timeout)?;
-        if self.disk.max_indirect < before.max_indirect || self.disk.sectors < before.sectors {
-            let what = format!("{} sectors, less than before", self.disk.sectors);
-            return Err(ConnectError::Disk { handle, what });
-        }
-        Ok(links)
+        self.bring_up(timeout)
     }
 
     /// Publishes rings, waits for the backend to take them, reads what it says of the disk.
@@ -128,14 +127,23 @@ impl<D: Domain> Blkfront<D> {
         };
         let queues = most(&mut self.store, keys::MULTI_QUEUE_MAX_QUEUES, 1).map_err(bad)?;
         let order = most(&mut self.store, keys::MAX_RING_PAGE_ORDER, 0).map_err(bad)?;
-        self.queues = self.config.queues.min(queues).max(1);
-        self.ring_order = self.config.ring_order.min(order);
-        let (order, base) = (self.ring_order, self.config.index_base);
-        let links = (0..self.queues)
+        let (queues, order) = (self.queues.min(queues).max(1), self.ring_order.min(order));
+        // Every queue there is needs a ring, with room for what it has in flight.
+        if self.connected && (queues, order) != (self.queues, self.ring_order) {
+            let before = format!("{} of order {} before", self.queues, self.ring_order);
+            let what = format!("{queues} rings of order {order}, {before}");
+            return Err(ConnectError::Disk { handle, what });
+        }
+        let base = self.config.index_base;
+        let links = (0..queues)
             .map(|_| Link::new(&self.domain, self.backend, order, base))
             .collect::<Result<Vec<_>, _>>()?;
-        match self.publish_and_read(&links, timeout) {
-            Ok(()) => Ok(links),
+        match self.publish_and_read(&links, order, timeout) {
+            Ok(disk) => {
+                (self.disk, self.queues, self.ring_order) = (disk, queues, order);
+                self.connected = true;
+                Ok(links)
+            }
             Err(why) => {
                 // A backend that never connects must not cost pages, grants and ports each time.
                 for link in links {
@@ -149,22 +157,24 @@ impl<D: Domain> Blkfront<D> {
     fn publish_and_read(
         &mut self,
         links: &[Link<D>],
+        order: u32,
         timeout: Duration,
-    ) -> Result<(), ConnectError> {
+    ) -> Result<DiskInfo, ConnectError> {
         let handle = self.config.handle;
         let bad = |why| ConnectError::Store { handle, why };
-        self.publish(links).map_err(bad)?;
+        self.publish(links, order).map_err(bad)?;
         self.switch(XenbusState::Initialised).map_err(bad)?;
         self.wait("waiting for the backend to connect", &[XenbusState::Connected], timeout)?;
         let dialect = self.config.limits.dialect;
-        self.disk = DiskInfo::read(&mut self.store, &self.back, dialect).map_err(bad)?;
-        if let Some(what) = self.disk.fault() {
+        let disk = DiskInfo::read(&mut self.store, &self.back, dialect).map_err(bad)?;
+        let less = self.connected.then(|| disk.less_than(&self.disk)).flatten();
+        if let Some(what) = disk.fault().or(less) {
             let _ = self.fatal(&what);
             return Err(ConnectError::Disk { handle, what });
         }
         self.switch(XenbusState::Connected).map_err(bad)?;
-        tracing::info!(vbd = handle, disk = ?self.disk, "connected");
-        Ok(())
+        tracing::info!(vbd = handle, ?disk, "connected");
+        Ok(disk)
     }
 
     /// A queue for each link.
@@ -172,6 +182,7 @@ impl<D: Domain> Blkfront<D> {
         let mut limits = self.config.limits;
         limits.handle = u16::try_from(self.config.handle).unwrap_or(u16::MAX);
         limits.segments = self.segments();
+        let written = Arc::new(AtomicBool::new(false));
         let mut queues = Vec::new();
         for mut link in links {
             let pages = self.config.pages;
@@ -183,7 +194,8 @@ impl<D: Domain> Blkfront<D> {
                 None
             };
             link.port.send();
-            queues.push(Queue::new(&self.domain, link, self.disk, limits, buffers, lists));
+            let written = Arc::clone(&written);
+            queues.push(Queue::new(&self.domain, link, self.disk, limits, buffers, lists, written));
         }
         Ok(queues)
     }
@@ -308,8 +320,8 @@ impl<D: Domain> Blkfront<D> {
     }
 
     /// Writes our keys in one transaction, in the order in which Linux' blkfront does.
-    fn publish(&mut self, links: &[Link<D>]) -> Result<(), StoreError> {
-        let (front, order, count) = (self.front.clone(), self.ring_order, links.len());
+    fn publish(&mut self, links: &[Link<D>], order: u32) -> Result<(), StoreError> {
+        let (front, count) = (self.front.clone(), links.len());
         let persistent = if self.config.persistent { "1" } else { "0" };
         self.store.transaction(|t| {
             if count > 1 {

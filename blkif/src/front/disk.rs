@@ -75,6 +75,20 @@ impl DiskInfo {
         }
         None
     }
+
+    /// What makes it impossible to go on with this disk after `before`, if anything: what is in flight
+    /// was made for that.
+    pub(super) fn less_than(&self, before: &Self) -> Option<String> {
+        let (own, was) = (self.sector_size, before.sector_size);
+        if own != was {
+            return Some(format!("sectors of {own} bytes, {was} before"));
+        }
+        if self.sectors < before.sectors {
+            return Some(format!("{} sectors, {} before", self.sectors, before.sectors));
+        }
+        let (most, was) = (self.max_indirect, before.max_indirect);
+        (most < was).then(|| format!("{most} segments in a request, {was} before"))
+    }
 }
 
 /// The `sectors` node, whatever its units.
@@ -85,4 +99,35 @@ fn sectors<N: Nodes>(store: &mut N, back: &str) -> Result<u64, StoreError> {
     let value = text.parse().ok().filter(|_| digits);
     let expected = "a decimal number below 2^64";
     value.ok_or(StoreError::Value { path, value: text, expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_backend_may_offer_more_and_not_less() {
+        let before = DiskInfo {
+            sectors: 1000,
+            sector_size: 512,
+            physical_sector_size: 512,
+            read_only: false,
+            flush: true,
+            barrier: true,
+            discard: None,
+            secure: false,
+            max_indirect: 32,
+            persistent: false,
+        };
+        assert_eq!(before.less_than(&before), None);
+        let more = DiskInfo { sectors: 2000, max_indirect: 256, ..before };
+        assert_eq!(more.less_than(&before), None);
+        for (less, why) in [
+            (DiskInfo { sectors: 999, ..before }, "999 sectors, 1000 before"),
+            (DiskInfo { sector_size: 4096, ..before }, "sectors of 4096 bytes, 512 before"),
+            (DiskInfo { max_indirect: 0, ..before }, "0 segments in a request, 32 before"),
+        ] {
+            assert_eq!(less.less_than(&before).as_deref(), Some(why));
+        }
+    }
 }

@@ -152,6 +152,17 @@ impl Ops {
         self.get(number).is_none_or(|r| r.bare || r.put >= r.op.sectors && r.op.sectors > 0)
     }
 
+    /// Ends all flushes and barriers: appends them to `ended`.
+    pub(super) fn end_flushes(&mut self, ended: &mut Vec<Op>) {
+        for (number, slot) in (0..).zip(&mut self.slots) {
+            let flushes = |r: &mut Running| matches!(r.op.kind, OpKind::Flush | OpKind::Barrier);
+            if let Some(running) = slot.take_if(flushes) {
+                ended.push(running.op);
+                self.free.push(number);
+            }
+        }
+    }
+
     /// One of its requests was answered. Says how the operation ended, if that was the last.
     #[inline]
     pub(super) fn answered(&mut self, number: u32, status: i16) -> Option<(Op, Outcome)> {
@@ -167,5 +178,35 @@ impl Ops {
         *slot = None;
         self.free.push(number);
         Some(ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shadow::Shadow;
+    use super::*;
+
+    /// What a backend's death leaves of operations: reads and writes are put again, flushes end.
+    #[test]
+    fn flushes_and_barriers_end_and_the_rest_is_put_again() {
+        let (mut ops, mut shadow) = (Ops::new(4), Shadow::new(8));
+        let kinds = [OpKind::Write, OpKind::Flush, OpKind::Barrier, OpKind::Read];
+        for (tag, kind) in (0..).zip(kinds) {
+            let sectors = if kind == OpKind::Flush { 0 } else { 8 };
+            let op = Op { kind, sector: 0, sectors, page: 0, tag };
+            let number = ops.begin(op).expect("room");
+            let piece = ops.next_piece(number, 11).expect("a request");
+            shadow.start(number, piece, kind.wire() as u8);
+        }
+        let mut ended = Vec::new();
+        ops.end_flushes(&mut ended);
+        shadow.retain(|op| ops.get(op).is_some());
+        assert_eq!(ended.iter().map(|op| op.tag).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((ops.count(), shadow.in_order().len()), (2, 2));
+        let left = shadow.in_order().into_iter().filter_map(|id| ops.get(shadow.get(id)?.op));
+        assert_eq!(left.map(|r| r.op.tag).collect::<Vec<_>>(), [0, 3]);
+        // Their places are free again, once.
+        let op = Op { kind: OpKind::Flush, sector: 0, sectors: 0, page: 0, tag: 9 };
+        assert!(ops.begin(op).is_some() && ops.begin(op).is_some() && ops.begin(op).is_none());
     }
 }

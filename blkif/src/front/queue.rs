@@ -1,6 +1,8 @@
 //! One queue of a vbd: operations on a ring; the unit of work of a worker.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rings::evtchn::{Eoi, EventCounters};
@@ -63,6 +65,12 @@ pub struct Queue<D: Domain> {
     ops: Ops,
     /// Operations with requests to be put.
     todo: VecDeque<u32>,
+    /// Requests that were on the ring of a backend that has died, to be put before anything new.
+    again: VecDeque<u32>,
+    /// A write was answered, on any queue of the vbd: a backend that dies may take it with it.
+    written: Arc<AtomicBool>,
+    /// Flushes that a dead backend owed; over with an error, and nobody has heard of it.
+    failed: Vec<Op>,
     /// Requests put since the last push.
     pub(super) put: u32,
     notify_due: bool,
@@ -79,6 +87,7 @@ impl<D: Domain> Queue<D> {
         limits: Limits,
         buffers: Buffers,
         lists: Option<Buffers>,
+        written: Arc<AtomicBool>,
     ) -> Self {
         let size = link.ring.size();
         Self {
@@ -92,6 +101,9 @@ impl<D: Domain> Queue<D> {
             shadow: Shadow::new(size),
             ops: Ops::new(limits.depth),
             todo: VecDeque::with_capacity(limits.depth as usize),
+            again: VecDeque::new(),
+            written,
+            failed: Vec::new(),
             put: 0,
             notify_due: false,
             eoi: Eoi::default(),
@@ -186,8 +198,9 @@ impl<D: Domain> Queue<D> {
         if self.broken.is_some() {
             return;
         }
+        self.put_again();
         while let Some(&number) = self.todo.front() {
-            if !self.put_some(number) {
+            if !self.again.is_empty() || !self.put_some(number) {
                 self.stats.ring_full += 1;
                 break;
             }
@@ -196,6 +209,19 @@ impl<D: Domain> Queue<D> {
         self.push();
         if std::mem::take(&mut self.notify_due) {
             self.link.port.send();
+        }
+    }
+
+    /// Puts again what a dead backend had, in the same order, as far as the ring has room.
+    #[inline]
+    fn put_again(&mut self) {
+        while self.link.ring.free_requests() > 0
+            && let Some(id) = self.again.pop_front()
+        {
+            let Some(found) = self.shadow.get(id) else { continue };
+            let Some(op) = self.ops.get(found.op).map(|running| running.op) else { continue };
+            self.put_request(id, &op, found.piece);
+            self.stats.requeued += 1;
         }
     }
 
@@ -252,6 +278,11 @@ impl<D: Domain> Queue<D> {
         if self.broken.is_some() {
             return 0;
         }
+        let failed = u32::try_from(self.failed.len()).unwrap_or(u32::MAX);
+        for op in std::mem::take(&mut self.failed) {
+            self.note(op, Outcome::Error);
+            over(&mut self.buffers, op, Outcome::Error);
+        }
         let waiting = match self.link.ring.poll_responses() {
             Ok(waiting) => waiting,
             Err(lie) => return self.lie(lie.into()),
@@ -267,7 +298,7 @@ impl<D: Domain> Queue<D> {
                 Err(lie) => return self.lie(lie),
             }
         }
-        waiting
+        waiting + failed
     }
 
     #[inline]
@@ -285,6 +316,12 @@ impl<D: Domain> Queue<D> {
     fn note(&mut self, op: Op, outcome: Outcome) {
         self.stats.ops += 1;
         self.stats.errors += u64::from(outcome == Outcome::Error);
+        // Looked at first: the queues share it, and it is seldom told anything new. Only a hint for
+        // one that hears of the backend's death, long after.
+        let writes = (op.kind, outcome) == (OpKind::Write, Outcome::Okay);
+        if writes && !self.written.load(Ordering::Relaxed) {
+            self.written.store(true, Ordering::Relaxed);
+        }
         if outcome == Outcome::Unsupported {
             self.stats.downgrades += 1;
             match op.kind {
@@ -309,21 +346,30 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Goes on with another backend: over another ring, on which everything that was in flight is put
-    /// again in the same order.
+    /// again in the same order. But where a write was answered, flushes and barriers that were not end
+    /// as [`Outcome::Error`], with the next [`reap`](Self::reap): what they were to save may have died
+    /// in the backend's cache, and no other backend can save it.
     pub fn relink(&mut self, link: Link<D>, disk: DiskInfo) {
         let old = std::mem::replace(&mut self.link, link);
         self.disk = disk;
         self.put = 0;
-        for (id, found) in self.shadow.in_order() {
-            let Some(op) = self.ops.get(found.op).map(|running| running.op) else { continue };
-            self.put_request(id, &op, found.piece);
-            self.stats.requeued += 1;
+        if self.written.load(Ordering::Relaxed) {
+            self.fail_flushes();
         }
+        self.again = self.shadow.in_order().into();
         self.stats.reconnects += 1;
         self.flush();
         self.kick();
         // Its backend is dead, and the host has unmapped what it had: the pages come back.
         old.close(&self.domain);
+    }
+
+    /// Ends the flushes and barriers that are not over.
+    fn fail_flushes(&mut self) {
+        self.ops.end_flushes(&mut self.failed);
+        let ops = &self.ops;
+        self.shadow.retain(|op| ops.get(op).is_some());
+        self.todo.retain(|&op| ops.get(op).is_some());
     }
 
     /// The disk has another length.
@@ -334,6 +380,9 @@ impl<D: Domain> Queue<D> {
     /// Before sleeping: unmasks the port, asks the ring to wake us, looks once more. `true` if there is
     /// work after all.
     pub fn arm(&mut self, now: Instant) -> bool {
+        if self.broken.is_none() && !self.failed.is_empty() {
+            return true;
+        }
         if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
             return false;
         }

@@ -67,10 +67,24 @@ impl Shadow {
     }
 
     /// Ids of all requests in flight, in the order in which they were put.
-    pub(super) fn in_order(&self) -> Vec<(u32, InFlight)> {
+    pub(super) fn in_order(&self) -> Vec<u32> {
         let numbered = (0..).zip(&self.slots);
         let mut all: Vec<_> = numbered.filter_map(|(id, slot)| Some((id, (*slot)?))).collect();
-        all.sort_unstable_by_key(|(_, found)| found.order);
-        all
+        all.sort_unstable_by_key(|(_, found): &(u32, InFlight)| found.order);
+        all.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Forgets the requests of all operations but those that `keep` names.
+    pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        for (id, slot) in (0..).zip(&mut self.slots) {
+            if slot.take_if(|found| !keep(found.op)).is_some() {
+                self.free.push(id);
+            }
+        }
+    }
+
+    /// A request in flight.
+    pub(super) fn get(&self, id: u32) -> Option<InFlight> {
+        *self.slots.get(id as usize)?
     }
 }

@@ -33,6 +33,9 @@ pub struct Faults {
     pub seed: u64,
 }
 
+/// How soon a flush that waits for another queue's looks again.
+const AGAIN: Duration = Duration::from_micros(200);
+
 /// What all queues of a disk share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -47,7 +50,7 @@ struct State {
     cache: BTreeMap<u64, (u64, [u8; SECTOR_SIZE])>,
     /// Writes so far.
     writes: u64,
-    /// Flushes that are writing just now: nothing may overtake them.
+    /// Flushes that are writing just now, at most one: nothing may overtake it.
     flushing: u32,
 }
 
@@ -118,8 +121,10 @@ pub(super) struct Faulty {
     late: Due,
     /// By tag: the sectors of a read that is below.
     reads: BTreeMap<u32, u64>,
-    /// The first is under way with its first run; the others wait.
+    /// The first is under way with its first run, unless it is held; the others wait.
     flushes: VecDeque<Flush>,
+    /// The first waits for another queue's: when to look again.
+    held: Option<Instant>,
     /// What the disk below was done with at once.
     back: VecDeque<Done>,
     done: VecDeque<Done>,
@@ -128,8 +133,8 @@ pub(super) struct Faulty {
 impl Faulty {
     pub(super) fn new(inner: Box<dyn Disk>, shared: Arc<Shared>) -> nix::Result<Self> {
         let late = Due::new()?;
-        let (reads, flushes, back, done) = Default::default();
-        Ok(Self { inner, shared, late, reads, flushes, back, done })
+        let (reads, flushes, held, back, done) = Default::default();
+        Ok(Self { inner, shared, late, reads, flushes, held, back, done })
     }
 
     /// An operation is over, unless it is to be late.
@@ -174,10 +179,16 @@ impl Faulty {
         }
     }
 
-    /// Begins with the first of the flushes.
+    /// Begins with the first of the flushes; later, if another queue's is writing: it has older sectors
+    /// in its hands, and must not write them after ours.
     fn begin_flush(&mut self) {
+        self.held = None;
         let Some(flush) = self.flushes.front_mut() else { return };
         let mut state = self.shared.lock();
+        if state.flushing > 0 {
+            self.held = Some(Instant::now() + AGAIN);
+            return;
+        }
         state.flushing += 1;
         flush.until = state.writes;
         for (&sector, (_, bytes)) in &state.cache {
@@ -246,6 +257,15 @@ impl Faulty {
     }
 }
 
+impl Drop for Faulty {
+    /// A flush that nobody waits for any more must not hold those of other queues.
+    fn drop(&mut self) {
+        if self.held.is_none() && !self.flushes.is_empty() {
+            self.shared.lock().flushing -= 1;
+        }
+    }
+}
+
 impl Disk for Faulty {
     fn start(&mut self, io: Io) -> Started {
         let errors = self.shared.faults.errors;
@@ -270,12 +290,15 @@ impl Disk for Faulty {
 
     fn submit(&mut self) {
         self.inner.submit();
-        if !self.late.is_empty() {
-            self.late.submit(Instant::now());
+        if self.held.is_some() || !self.late.is_empty() {
+            self.late.submit(Instant::now(), self.held);
         }
     }
 
     fn poll(&mut self) -> Option<Done> {
+        if self.held.is_some_and(|again| again <= Instant::now()) {
+            self.begin_flush();
+        }
         while let Some(done) = self.back.pop_front().or_else(|| self.inner.poll()) {
             self.came(done);
         }

@@ -96,7 +96,7 @@ impl Disk for Modelled {
 
     fn submit(&mut self) {
         if !self.due.is_empty() {
-            self.due.submit(Instant::now());
+            self.due.submit(Instant::now(), None);
         }
     }
 

@@ -85,7 +85,10 @@ impl Source {
             }
             Spec::File(path) => {
                 let file = File::open(path, read_only)?;
-                let geometry = Geometry { sector_size, ..file.geometry() };
+                let found = file.geometry();
+                // What the file cannot do directly cannot be offered.
+                let geometry =
+                    Geometry { sector_size: sector_size.max(found.sector_size), ..found };
                 (Opened::File(Arc::new(file)), geometry)
             }
             Spec::Model(bytes, model) => {

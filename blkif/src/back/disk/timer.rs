@@ -32,13 +32,14 @@ impl Due {
         self.waiting.insert(at, (due, done));
     }
 
-    /// Sets the timer for the first of them.
-    pub(super) fn submit(&mut self, now: Instant) {
-        let Some((first, _)) = self.waiting.front() else { return };
-        if self.set == Some(*first) {
+    /// Sets the timer for the first of them, or for `sooner` if that is before it.
+    pub(super) fn submit(&mut self, now: Instant, sooner: Option<Instant>) {
+        let due = self.waiting.front().map(|(due, _)| *due);
+        let Some(first) = due.into_iter().chain(sooner).min() else { return };
+        if self.set == Some(first) {
             return;
         }
-        self.set = Some(*first);
+        self.set = Some(first);
         // A time that is over already must still make the descriptor readable: zero would not.
         let left = first.saturating_duration_since(now).max(Duration::from_nanos(1));
         let expires = Expiration::OneShot(TimeSpec::from_duration(left));
