@@ -209,7 +209,7 @@ impl<F: Foreign> Server<F> {
 
     #[inline]
     fn begin(&mut self, request: &Request, head: &Head, sectors: u64) {
-        self.count(head.action, sectors);
+        self.stats.count(head.action, sectors);
         let (id, echo) = (request.id, echo(request));
         match (head.action, self.content) {
             (Action::Read | Action::Write, Content::Nothing) => {
@@ -357,22 +357,6 @@ impl<F: Foreign> Server<F> {
             Notify::No => self.stats.suppressed += 1,
         }
         notify
-    }
-
-    #[inline(always)]
-    fn count(&mut self, action: Action, sectors: u64) {
-        match action {
-            Action::Read => {
-                self.stats.rd_req += 1;
-                self.stats.rd_sect += sectors;
-            }
-            Action::Write | Action::Barrier => {
-                self.stats.wr_req += 1;
-                self.stats.wr_sect += sectors;
-            }
-            Action::Flush => self.stats.f_req += 1,
-            Action::Discard { .. } => self.stats.ds_req += 1,
-        }
     }
 
     /// Whether requests wait to be taken.
