@@ -45,6 +45,23 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Counts a request that is begun.
+    #[inline(always)]
+    pub(super) fn count(&mut self, action: Action, sectors: u64) {
+        match action {
+            Action::Read => {
+                self.rd_req += 1;
+                self.rd_sect += sectors;
+            }
+            Action::Write | Action::Barrier => {
+                self.wr_req += 1;
+                self.wr_sect += sectors;
+            }
+            Action::Flush => self.f_req += 1,
+            Action::Discard { .. } => self.ds_req += 1,
+        }
+    }
+
     /// A request was taken, and now so many are in flight.
     #[inline(always)]
     pub(crate) fn in_flight(&mut self, count: u32) {

@@ -5,6 +5,7 @@
 //! | `connect` | the guest's half of the handshake, and again after a backend has died |
 //! | `link` | a ring and its port: what a connection consists of |
 //! | [`Queue`] | operations on a ring: the unit of work of a worker |
+//! | `again` | what was in flight, on the ring of the backend that comes after one that died |
 //! | `put` | a request in a slot, and its segments in a page of their own |
 //! | `split` | pure: an operation of any length as requests |
 //! | `ops` | operations that are not over |
@@ -16,6 +17,7 @@
 //! the device *broken* ([`Misbehaviour`]). A backend that dies is no lie: what was in flight is put on
 //! the next one's ring, in the same order.
 
+mod again;
 mod buffers;
 mod connect;
 mod disk;

@@ -52,25 +52,25 @@ pub struct Limits {
 /// One queue.
 #[derive(Debug)]
 pub struct Queue<D: Domain> {
-    domain: D,
+    pub(super) domain: D,
     pub(super) link: Link<D>,
     /// What the backend said of the disk, and has not taken back.
-    disk: DiskInfo,
+    pub(super) disk: DiskInfo,
     pub(super) limits: Limits,
     pub(super) units: Units,
     pub(super) buffers: Buffers,
     /// A page of segments for each request in flight, where there are indirect ones.
     pub(super) lists: Option<Buffers>,
-    shadow: Shadow,
-    ops: Ops,
+    pub(super) shadow: Shadow,
+    pub(super) ops: Ops,
     /// Operations with requests to be put.
-    todo: VecDeque<u32>,
+    pub(super) todo: VecDeque<u32>,
     /// Requests that were on the ring of a backend that has died, to be put before anything new.
-    again: VecDeque<u32>,
+    pub(super) again: VecDeque<u32>,
     /// A write was answered, on any queue of the vbd: a backend that dies may take it with it.
-    written: Arc<AtomicBool>,
+    pub(super) written: Arc<AtomicBool>,
     /// Flushes that a dead backend owed; over with an error, and nobody has heard of it.
-    failed: Vec<Op>,
+    pub(super) failed: Vec<Op>,
     /// Requests put since the last push.
     pub(super) put: u32,
     notify_due: bool,
@@ -212,19 +212,6 @@ impl<D: Domain> Queue<D> {
         }
     }
 
-    /// Puts again what a dead backend had, in the same order, as far as the ring has room.
-    #[inline]
-    fn put_again(&mut self) {
-        while self.link.ring.free_requests() > 0
-            && let Some(id) = self.again.pop_front()
-        {
-            let Some(found) = self.shadow.get(id) else { continue };
-            let Some(op) = self.ops.get(found.op).map(|running| running.op) else { continue };
-            self.put_request(id, &op, found.piece);
-            self.stats.requeued += 1;
-        }
-    }
-
     /// Puts the requests of one operation that can be put now. `false` if the ring is full.
     #[inline]
     fn put_some(&mut self, number: u32) -> bool {
@@ -338,43 +325,6 @@ impl<D: Domain> Queue<D> {
     fn lie(&mut self, lie: Misbehaviour) -> u32 {
         self.broken.get_or_insert(lie);
         0
-    }
-
-    /// Wakes the backend once, as a frontend does when it has connected.
-    pub fn kick(&mut self) {
-        self.link.port.send();
-    }
-
-    /// Goes on with another backend: over another ring, on which everything that was in flight is put
-    /// again in the same order. But where a write was answered, flushes and barriers that were not end
-    /// as [`Outcome::Error`], with the next [`reap`](Self::reap): what they were to save may have died
-    /// in the backend's cache, and no other backend can save it.
-    pub fn relink(&mut self, link: Link<D>, disk: DiskInfo) {
-        let old = std::mem::replace(&mut self.link, link);
-        self.disk = disk;
-        self.put = 0;
-        if self.written.load(Ordering::Relaxed) {
-            self.fail_flushes();
-        }
-        self.again = self.shadow.in_order().into();
-        self.stats.reconnects += 1;
-        self.flush();
-        self.kick();
-        // Its backend is dead, and the host has unmapped what it had: the pages come back.
-        old.close(&self.domain);
-    }
-
-    /// Ends the flushes and barriers that are not over.
-    fn fail_flushes(&mut self) {
-        self.ops.end_flushes(&mut self.failed);
-        let ops = &self.ops;
-        self.shadow.retain(|op| ops.get(op).is_some());
-        self.todo.retain(|&op| ops.get(op).is_some());
-    }
-
-    /// The disk has another length.
-    pub fn resize(&mut self, sectors: u64) {
-        self.disk.sectors = sectors;
     }
 
     /// Before sleeping: unmasks the port, asks the ring to wake us, looks once more. `true` if there is
