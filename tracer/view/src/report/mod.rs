@@ -1,0 +1,3 @@
+//! What a trace tells people.
+
+pub(crate) mod numbers;
