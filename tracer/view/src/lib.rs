@@ -21,5 +21,6 @@ pub use error::Error;
 pub use export::{Arrows, Exported, Trouble, export, json};
 pub use file::{EXPORTS, File, lossless};
 pub use pattern::Pattern;
+pub use report::{Paint, Row, Top, tree};
 pub use selection::{Filter, Thinned};
 pub use view::View;

@@ -175,6 +175,27 @@ impl<'a> View<'a> {
         self.scale.ns(ticks.saturating_add_signed(process.clock_offset))
     }
 
+    /// A short name for each thread, of its own where there are others like it.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let process = |at: usize| {
+            let mine = &self.processes[at];
+            let alike = self.processes.iter().filter(|other| other.name == mine.name).count();
+            match (mine.domid, alike) {
+                (HOST, _) => "host".to_owned(),
+                (_, 1) => mine.name.clone(),
+                (domid, _) => format!("{} {domid}", mine.name),
+            }
+        };
+        let label = |thread: &Thread<'_>| {
+            let others = self.threads.iter().filter(|other| other.process == thread.process);
+            match others.count() {
+                1 => process(thread.process),
+                _ => format!("{}/{}", process(thread.process), thread.name),
+            }
+        };
+        self.threads.iter().map(label).collect()
+    }
+
     /// What was run, as typed.
     pub(crate) fn command(&self) -> Option<&str> {
         self.run.iter().find(|(name, _)| name == "command").map(|(_, value)| value.as_str())
