@@ -5,6 +5,7 @@
 
 mod crossing;
 mod error;
+mod explain;
 mod export;
 mod file;
 pub mod fixture;
@@ -18,6 +19,7 @@ mod timeline;
 mod view;
 
 pub use error::Error;
+pub use explain::{Busy, Cause, Explained, Part, Phase, Verdict, Way, explain};
 pub use export::{Arrows, Exported, Trouble, export, json};
 pub use file::{EXPORTS, File, lossless};
 pub use pattern::Pattern;

@@ -5,6 +5,8 @@ mod paint;
 mod top;
 mod tree;
 
+pub(crate) use paint::Ink;
 pub use paint::Paint;
+pub(crate) use top::side;
 pub use top::{Row, Top};
 pub use tree::tree;

@@ -198,7 +198,7 @@ impl Change<'_> {
 }
 
 /// The colour of a process.
-pub(super) fn side(title: &str) -> Ink {
+pub(crate) fn side(title: &str) -> Ink {
     match title.strip_prefix("domain ") {
         Some(domain) if domain.starts_with("0 ") => Ink::Back,
         Some(_) => Ink::Front,
