@@ -20,9 +20,9 @@ mod view;
 
 pub use error::Error;
 pub use explain::{Busy, Cause, Explained, Part, Phase, Verdict, Way, explain};
-pub use export::{Arrows, Exported, Trouble, export, json};
+pub use export::{Arrows, Exported, Format, Trouble, export, write};
 pub use file::{EXPORTS, File, lossless};
 pub use pattern::Pattern;
-pub use report::{Paint, Row, Top, tree};
+pub use report::{Iteration, Iterations, Paint, Row, Top, iterations, tree};
 pub use selection::{Filter, Thinned};
 pub use view::View;

@@ -348,9 +348,9 @@ impl<L: Listener> Listener for Selected<'_, L> {
         }
     }
 
-    fn send(&mut self, at: At, channel: Option<usize>, sent: tracer::format::Sent) {
+    fn send(&mut self, at: At, channel: Option<usize>, sent: tracer::format::Sent, number: u64) {
         if self.selection.shows_at(at.ns) {
-            self.to.send(at, channel, sent);
+            self.to.send(at, channel, sent, number);
         }
     }
 

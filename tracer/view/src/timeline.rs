@@ -23,7 +23,7 @@ pub(crate) struct At {
 pub(crate) struct Wake {
     pub(crate) rung: At,
     pub(crate) received: At,
-    /// Which of all, counted from 0.
+    /// The number of what was sent.
     pub(crate) number: u64,
 }
 
@@ -41,8 +41,8 @@ pub(crate) trait Listener {
     fn mark(&mut self, _at: At, _name: NameId, _arg: u32, _counter: bool) {}
     /// A sender had no room in a ring, since `since`.
     fn full(&mut self, _at: At, _ring: usize, _since: i64) {}
-    /// An event was sent.
-    fn send(&mut self, _at: At, _channel: Option<usize>, _sent: Sent) {}
+    /// An event was sent; `number` is its number among all.
+    fn send(&mut self, _at: At, _channel: Option<usize>, _sent: Sent, _number: u64) {}
     /// An event was received.
     fn receive(&mut self, _at: At, _channel: Option<usize>) {}
     /// A doorbell was heard.
@@ -97,8 +97,8 @@ struct Player<'p, 'a, L> {
     traffic: Traffic,
     came: Came,
     /// The last doorbell of each channel that nobody has heard yet.
-    rung: Vec<Option<At>>,
-    wakes: u64,
+    rung: Vec<Option<(At, u64)>>,
+    sends: u64,
     defects: Defects,
 }
 
@@ -111,7 +111,7 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
             traffic: Traffic::new(view),
             came: Came::default(),
             rung: vec![None; view.channels],
-            wakes: 0,
+            sends: 0,
             defects: Defects::default(),
         }
     }
@@ -214,10 +214,11 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
             }
             Event::Send { port, sent } => {
                 let channel = process.channel(port);
-                self.listener.send(at, channel, sent);
+                self.listener.send(at, channel, sent, self.sends);
                 if let (Some(channel), Sent::Rung) = (channel, sent) {
-                    self.rung[channel] = Some(at);
+                    self.rung[channel] = Some((at, self.sends));
                 }
+                self.sends += 1;
             }
             Event::Receive { port } => self.receive(at, process.channel(port)),
             Event::Resume { lost } => self.listener.resume(at, lost),
@@ -227,12 +228,11 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
 
     fn receive(&mut self, at: At, channel: Option<usize>) {
         self.listener.receive(at, channel);
-        let Some(rung) = channel.and_then(|channel| self.rung[channel].take()) else { return };
+        let rung = channel.and_then(|channel| self.rung[channel].take());
+        let Some((rung, number)) = rung else { return };
         let process = |at: At| self.view.threads[at.thread].process;
         if process(rung) != process(at) {
-            let wake = Wake { rung, received: at, number: self.wakes };
-            self.wakes += 1;
-            self.listener.wake(&wake);
+            self.listener.wake(&Wake { rung, received: at, number });
         }
     }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use hdrhistogram::Histogram;
-use tracer::format::{Sent, Slot};
+use tracer::format::Sent;
 
 use super::ledger::{Ledger, Snapshot, Spent};
 use crate::crossing::{Batch, Requests};
@@ -100,6 +100,10 @@ pub(super) fn classes(view: &View<'_>) -> Vec<Class> {
 /// Time by who did what in which phase: process and name.
 pub(super) type Blame = HashMap<(usize, NameId, Phase), i64>;
 
+/// The same for requests that took about equally long: at least 2 to the power of the index, and less
+/// than twice that. So that a few odd ones can be told from the rest.
+pub(super) type Blames = [Blame; 64];
+
 /// All requests of rings of one kind.
 #[derive(Debug)]
 pub(super) struct Kind {
@@ -108,7 +112,9 @@ pub(super) struct Kind {
     /// Nanoseconds of all requests.
     pub(super) whole: Sum,
     pub(super) phases: BTreeMap<Phase, Sum>,
-    pub(super) blame: Blame,
+    pub(super) blames: Box<Blames>,
+    /// Nanoseconds, and requests, of each of the same.
+    pub(super) by_length: [(i64, u64); 64],
 }
 
 /// A sum and how it is spread.
@@ -133,7 +139,18 @@ impl Sum {
 impl Kind {
     fn new() -> Self {
         let phases = Phase::ALL.map(|phase| (phase, Sum::new())).into();
-        Self { requests: 0, batches: 0, whole: Sum::new(), phases, blame: Blame::new() }
+        let blames = Box::new(std::array::from_fn(|_| Blame::new()));
+        let (whole, by_length) = (Sum::new(), [(0, 0); 64]);
+        Self { requests: 0, batches: 0, whole, phases, blames, by_length }
+    }
+
+    /// Who did what, in all requests.
+    pub(super) fn blame(&self) -> Blame {
+        let mut all = Blame::new();
+        for (key, ns) in self.blames.iter().flatten() {
+            *all.entry(*key).or_default() += ns;
+        }
+        all
     }
 }
 
@@ -158,8 +175,8 @@ struct Mark {
     batch: u64,
     accounts: Snapshot,
     /// What was done for it before it was pushed, and how long.
-    submit: Spent,
-    submit_ns: i64,
+    before: Spent,
+    before_ns: i64,
 }
 
 /// Requests whose responses have come and are being taken.
@@ -264,19 +281,23 @@ impl<'v, 'a> Phases<'v, 'a> {
     fn cut(&self, requests: &Requests) -> Option<Completing> {
         let [s0, s1, s2, s3] = requests.stamps;
         let buffers = self.view.rings[requests.ring].posts_buffers();
-        let (m0, m1, m2, m3) = (
-            self.mark(requests, 0),
-            self.mark(requests, 1)?,
-            self.mark(requests, 2)?,
-            self.mark(requests, 3)?,
-        );
+        let (m2, m3) = (self.mark(requests, 2)?, self.mark(requests, 3)?);
         let mut parts = Vec::new();
-        let mut begin = s1.at;
-        // An empty buffer that waits for something to come is nobody's loss.
-        if !buffers {
-            let m0 = m0?;
-            begin = s0.at - m0.submit_ns;
-            self.add(&mut parts, s0.thread, &m0.submit, m0.submit_ns, |class| match class {
+        let backend = |class| match class {
+            Class::Grant => Phase::Grant,
+            Class::Cost => Phase::Cost,
+            Class::Spin | Class::Sleep => Phase::BackendWait,
+            Class::Work => Phase::BackendWork,
+        };
+        let mut begin = s2.at - m2.before_ns;
+        if buffers {
+            // An empty buffer that waits for something to come is nobody's loss: its time begins when
+            // the backend turns to filling it.
+            self.add(&mut parts, s2.thread, &m2.before, m2.before_ns, backend);
+        } else {
+            let (m0, m1) = (self.mark(requests, 0)?, self.mark(requests, 1)?);
+            begin = s0.at - m0.before_ns;
+            self.add(&mut parts, s0.thread, &m0.before, m0.before_ns, |class| match class {
                 Class::Cost => Phase::Cost,
                 _ => Phase::Submit,
             });
@@ -285,14 +306,9 @@ impl<'v, 'a> Phases<'v, 'a> {
                 Class::Sleep => Phase::WakeUp,
                 _ => Phase::RingWait,
             });
+            let spent = self.ledger.between(s2.thread, &m1.accounts, &m2.accounts);
+            self.add(&mut parts, s2.thread, &spent, s2.at - s1.at, backend);
         }
-        let spent = self.ledger.between(s2.thread, &m1.accounts, &m2.accounts);
-        self.add(&mut parts, s2.thread, &spent, s2.at - s1.at, |class| match class {
-            Class::Grant => Phase::Grant,
-            Class::Cost => Phase::Cost,
-            Class::Spin | Class::Sleep => Phase::BackendWait,
-            Class::Work => Phase::BackendWork,
-        });
         let spent = self.ledger.between(s3.thread, &m2.accounts, &m3.accounts);
         self.add(&mut parts, s3.thread, &spent, s3.at - s2.at, |class| match class {
             Class::Sleep => Phase::WakeUp,
@@ -331,14 +347,19 @@ impl<'v, 'a> Phases<'v, 'a> {
         let kind = &mut self.kinds[done.kind].1;
         kind.requests += u64::from(done.count);
         kind.batches += 1;
-        kind.whole.add(done.ns + completion, done.count);
+        let whole = done.ns + completion;
+        kind.whole.add(whole, done.count);
+        let length = whole.max(1).ilog2() as usize;
+        kind.by_length[length].0 += whole * i64::from(done.count);
+        kind.by_length[length].1 += u64::from(done.count);
         for (phase, sum) in &mut kind.phases {
             let mine = parts.iter().filter(|(of, ..)| of == phase);
             sum.add(mine.map(|(.., ns)| ns).sum(), done.count);
         }
         for &(phase, who, ns) in parts {
             if let Some((process, name)) = who {
-                *kind.blame.entry((process, name, phase)).or_default() += ns * i64::from(done.count);
+                let blame = kind.blames[length].entry((process, name, phase)).or_default();
+                *blame += ns * i64::from(done.count);
             }
         }
     }
@@ -366,7 +387,7 @@ impl Listener for Phases<'_, '_> {
         }
     }
 
-    fn send(&mut self, at: At, _: Option<usize>, sent: Sent) {
+    fn send(&mut self, at: At, _: Option<usize>, sent: Sent, _: u64) {
         if sent == Sent::Rung {
             self.bells.rung += 1;
             self.bells.ringing += self.pushed[at.thread].take().map_or(0, |since| at.ns - since);
@@ -385,13 +406,10 @@ impl Listener for Phases<'_, '_> {
     fn batch(&mut self, at: At, batch: &Batch, stack: &Stack) {
         self.ledger.now(at);
         self.complete(at, 0);
-        let pushes_requests = batch.push && batch.slot == Slot::Request;
-        let (mut submit, mut submit_ns) = (Spent::new(), 0);
-        if pushes_requests {
-            let (from, spent) = self.ledger.since(at, stack);
-            (submit, submit_ns) = (spent, at.ns - from);
-        }
+        let (mut before, mut before_ns) = (Spent::new(), 0);
         if batch.push {
+            let (from, spent) = self.ledger.since(at, stack);
+            (before, before_ns) = (spent, at.ns - from);
             self.bells.pushes += 1;
             self.bells.suppressed += u64::from(!batch.notify);
             self.pushed[at.thread] = Some(at.ns);
@@ -399,7 +417,7 @@ impl Listener for Phases<'_, '_> {
         self.ledger.touched(at);
         let accounts = self.ledger.snapshot(&self.threads[batch.ring], at.ns);
         let marks = &mut self.marks[batch.ring];
-        marks.push_back(Mark { batch: batch.stamp.batch, accounts, submit, submit_ns });
+        marks.push_back(Mark { batch: batch.stamp.batch, accounts, before, before_ns });
         let most = 8 * self.view.rings[batch.ring].size.clamp(32, 4096) as usize;
         if marks.len() > most {
             marks.pop_front();

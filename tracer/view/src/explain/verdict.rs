@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::Explained;
-use super::phases::{Bells, Blame, Class, Phase};
+use super::phases::{Bells, Class, Phase};
+use super::{Explained, Typical};
 use crate::name::NameId;
-use crate::report::numbers::duration;
+use crate::report::numbers::{duration, share};
 use crate::view::View;
 
 /// What is to blame, and what is said of it.
@@ -49,11 +49,8 @@ const SEES: i64 = 3_000;
 pub(super) struct Evidence<'e, 'a> {
     pub(super) view: &'e View<'a>,
     pub(super) classes: &'e [Class],
-    pub(super) blame: &'e Blame,
+    pub(super) typical: &'e Typical,
     pub(super) bells: Bells,
-    pub(super) requests: u64,
-    /// Of all requests. Nanoseconds.
-    pub(super) whole: i64,
     /// How long frontends' threads that touch rings were recorded. Nanoseconds.
     pub(super) fronts: i64,
 }
@@ -67,13 +64,13 @@ struct Candidate {
 
 impl Candidate {
     fn share(&self) -> f64 {
-        if self.whole == 0 { 0.0 } else { self.ns as f64 / self.whole as f64 }
+        if self.typical.whole == 0 { 0.0 } else { self.ns as f64 / self.typical.whole as f64 }
     }
 }
 
 /// Names the greatest of all causes.
 pub(super) fn judge(evidence: &Evidence<'_, '_>) -> Verdict {
-    if evidence.requests == 0 {
+    if evidence.typical.requests == 0 {
         let sentence = "no request of this trace went all the way, so there is nothing to explain";
         return Verdict { cause: Cause::Nothing, share: 0.0, sentence: sentence.into() };
     }
@@ -88,12 +85,28 @@ pub(super) fn judge(evidence: &Evidence<'_, '_>) -> Verdict {
         return Verdict { cause: Cause::Nothing, share: 0.0, sentence: sentence.into() };
     };
     let share = 100.0 * first.share();
-    Verdict { cause: first.cause, share, sentence: format!("{share:.0} % {}", first.sentence) }
+    let odd = evidence.odd();
+    Verdict { cause: first.cause, share, sentence: format!("{share:.0} % {}{odd}", first.sentence) }
 }
 
 impl Evidence<'_, '_> {
     fn each(&self, ns: i64) -> i64 {
-        ns / i64::try_from(self.requests).unwrap_or(i64::MAX).max(1)
+        ns / i64::try_from(self.typical.requests).unwrap_or(i64::MAX).max(1)
+    }
+
+    /// What is left aside, if it is much.
+    fn odd(&self) -> String {
+        let (requests, ns) = self.typical.odd;
+        let all = self.typical.whole + ns;
+        if ns * 5 < all {
+            return String::new();
+        }
+        format!(
+            " (the slowest {requests} of {} requests, which took {:.0} % of all time, are left aside: see \
+             pvlab trace iterations)",
+            requests + self.typical.requests,
+            share(ns, all)
+        )
     }
 
     fn process(&self, process: usize) -> &str {
@@ -107,7 +120,7 @@ impl Evidence<'_, '_> {
     /// Time in which somebody who should act waits, by process and whether it sleeps.
     fn waits(&self) -> Vec<Candidate> {
         let mut waits: HashMap<(usize, bool), i64> = HashMap::new();
-        for (&(process, name, phase), &ns) in self.blame {
+        for (&(process, name, phase), &ns) in &self.typical.blame {
             let class = self.class(name);
             let is_wait = matches!(class, Class::Spin | Class::Sleep);
             if is_wait && phase != Phase::Completion && phase != Phase::Submit {
@@ -132,7 +145,7 @@ impl Evidence<'_, '_> {
                      batches (--batch) would share it among more requests"
                 )),
             };
-            Candidate { cause, ns, whole: self.whole, sentence }
+            Candidate { cause, ns, whole: self.typical.whole, sentence }
         });
         made.collect()
     }
@@ -149,7 +162,7 @@ impl Evidence<'_, '_> {
 
     fn notifications(&self) -> Option<Candidate> {
         let Bells { rung, ringing, .. } = self.bells;
-        let often = rung as f64 / self.requests as f64;
+        let often = rung as f64 / self.typical.requests as f64;
         if often < 0.25 {
             return None;
         }
@@ -159,13 +172,7 @@ impl Evidence<'_, '_> {
              a request",
             duration(self.each(ringing))
         );
-        // Each doorbell delays all requests of its batch.
-        Some(Candidate { cause: Cause::Notifications, ns: ringing, whole: self.batches(), sentence })
-    }
-
-    /// Time as it goes for the sender: what frontends' threads were recorded for.
-    fn batches(&self) -> i64 {
-        self.fronts
+        Some(Candidate { cause: Cause::Notifications, ns: ringing, whole: self.fronts, sentence })
     }
 
     fn full(&self) -> Option<Candidate> {
@@ -200,7 +207,7 @@ impl Evidence<'_, '_> {
     /// Time by process and name, waits apart.
     fn by_name(&self) -> HashMap<(usize, NameId), i64> {
         let mut all = HashMap::new();
-        for (&(process, name, _), &ns) in self.blame {
+        for (&(process, name, _), &ns) in &self.typical.blame {
             if !matches!(self.class(name), Class::Spin | Class::Sleep) {
                 *all.entry((process, name)).or_default() += ns;
             }
@@ -234,7 +241,7 @@ impl Evidence<'_, '_> {
                     }
                 )),
             };
-            Candidate { cause, ns, whole: self.whole, sentence }
+            Candidate { cause, ns, whole: self.typical.whole, sentence }
         });
         made.collect()
     }

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 
 use tracer::format::{Event, Level, NoteKind, Sent, Slot};
 
+use super::Arrows;
 use super::text::{Text, json};
 use crate::crossing::{Batch, Crossing, Requests};
 use crate::name::NameId;
@@ -38,20 +39,6 @@ pub(crate) struct Json<'v, 'a, W> {
     lanes: u64,
     /// Arrows written.
     pub(crate) arrows: Arrows,
-}
-
-/// Arrows, by where they go.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Arrows {
-    /// Requests, each from its push to where it was seen.
-    pub requests: u64,
-    /// Responses.
-    pub responses: u64,
-    /// Doorbells.
-    pub wakes: u64,
-    /// Slots that were seen before they were pushed, which cannot be: the clocks differ, or the trace
-    /// is damaged. Their arrows are drawn as if no time had passed.
-    pub backwards: u64,
 }
 
 impl<'v, 'a, W: Write> Json<'v, 'a, W> {
@@ -167,13 +154,14 @@ impl<'v, 'a, W: Write> Json<'v, 'a, W> {
 
     /// How many requests of a ring are under way, as a track of its own.
     fn occupancy(&mut self, batch: &Batch) {
-        let (front, back) = (&mut self.in_flight[batch.ring], batch.first + u64::from(batch.count));
+        let end = batch.first + u64::from(batch.count);
+        let ends = &mut self.in_flight[batch.ring];
         match (batch.slot, batch.push) {
-            (Slot::Request, true) => front.0 = back,
-            (Slot::Response, false) => front.1 = back,
+            (Slot::Request, true) => ends.0 = end,
+            (Slot::Response, false) => ends.1 = end,
             _ => return,
         }
-        let (pushed, answered) = *front;
+        let (pushed, answered) = *ends;
         if answered == 0 || pushed < answered || batch.stamp.batch % self.values_every != 0 {
             return;
         }
@@ -234,7 +222,7 @@ impl<W: Write> Listener for Json<'_, '_, W> {
         }
     }
 
-    fn send(&mut self, at: At, channel: Option<usize>, sent: Sent) {
+    fn send(&mut self, at: At, channel: Option<usize>, sent: Sent, _: u64) {
         let what = match sent {
             Sent::Rung => "\"rung\"",
             Sent::Pending => "\"pending already\"",
@@ -288,10 +276,20 @@ impl<W: Write> Listener for Json<'_, '_, W> {
             self.arrows.backwards += count;
             from.ns = to.ns;
         }
+        let mut ends = [from, to].map(|at| {
+            let mut tail = Text::new(io::sink());
+            tail.raw(&self.threads[at.thread]).micros(at.ns).raw(b"},\n");
+            tail.into_octets()
+        });
+        let head = |phase: &str| {
+            let head = format!("{{\"ph\":\"{phase}\",\"cat\":\"{category}\",\"name\":").into_bytes();
+            [&head, name.as_slice(), b",\"id\":"].concat()
+        };
+        let heads = [head("s"), head("f\",\"bp\":\"e")];
         for id in crossing.first..crossing.first + count {
-            let arrow = Arrow { category: category.as_bytes(), name: &name, id };
-            self.arrow_end(b"s", &arrow, from);
-            self.arrow_end(b"f\",\"bp\":\"e", &arrow, to);
+            for (head, tail) in heads.iter().zip(&mut ends) {
+                self.out.raw(head).number(id).raw(tail);
+            }
             self.out.flush_if_full();
         }
         self.rings[crossing.ring] = name;
@@ -315,8 +313,7 @@ impl<W: Write> Listener for Json<'_, '_, W> {
                         ("at the backend", seen, answered),
                         ("response on the ring", answered, done),
                     ] {
-                        let text = duration(to.at - from.at);
-                        out.raw(b",\"").raw(what).raw(b"\":\"").raw(text).raw(b"\"");
+                        out.raw(b",\"").raw(what).raw(b" (us)\":").micros(to.at - from.at);
                     }
                     out.raw(b"}");
                 }
@@ -360,7 +357,7 @@ pub(super) fn names_of(slot: Slot, push: bool) -> (&'static str, &'static str) {
     }
 }
 
-fn level(level: Level) -> &'static str {
+pub(super) fn level(level: Level) -> &'static str {
     match level {
         Level::Error => "error",
         Level::Warn => "warn",

@@ -18,7 +18,7 @@ pub(crate) struct Text<W> {
 
 impl<W: Write> Text<W> {
     pub(crate) fn new(to: W) -> Self {
-        Self { to, octets: Vec::with_capacity(ROOM + 4096), failed: None, written: 0 }
+        Self { to, octets: Vec::new(), failed: None, written: 0 }
     }
 
     #[inline]
@@ -87,6 +87,11 @@ impl<W: Write> Text<W> {
         self.raw(b"\"")
     }
 
+    /// What has been collected, instead of writing it.
+    pub(crate) fn into_octets(self) -> Vec<u8> {
+        self.octets
+    }
+
     /// Writes what is left; gives the writer back, and how many octets there were.
     pub(crate) fn finish(mut self) -> io::Result<(W, u64)> {
         self.flush();
@@ -110,7 +115,7 @@ fn digit(value: u64) -> u8 {
 pub(crate) fn json(text: &str) -> Vec<u8> {
     let mut made = Text::new(io::sink());
     made.string(text);
-    made.octets
+    made.into_octets()
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl Listener for Ends {
         self.branches(at.thread);
     }
 
-    fn send(&mut self, at: At, _: Option<usize>, _: Sent) {
+    fn send(&mut self, at: At, _: Option<usize>, _: Sent, _: u64) {
         self.branches(at.thread);
     }
 
@@ -297,7 +297,7 @@ impl<W: Write> Listener for Tree<'_, '_, '_, W> {
         self.event(at, Ink::Hot, &text);
     }
 
-    fn send(&mut self, at: At, channel: Option<usize>, sent: Sent) {
+    fn send(&mut self, at: At, channel: Option<usize>, sent: Sent, _: u64) {
         let what = match sent {
             Sent::Rung => "rings the doorbell of",
             Sent::Pending => "finds pending:",
