@@ -48,7 +48,16 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("blkif", &["rings", "tracer"]),
     (
         "testbeds",
-        &["tracer", "tracer-view", "rings", "rings-host", "frontend", "backend", "console", "blkif"],
+        &[
+            "tracer",
+            "tracer-view",
+            "rings",
+            "rings-host",
+            "frontend",
+            "backend",
+            "console",
+            "blkif",
+        ],
     ),
 ];
 

@@ -33,9 +33,9 @@ pub use refusal::Refusal;
 use run_options::RunArgs;
 use tools::{HOST_EXAMPLES, HostArgs};
 pub use tools::{LsArgs, StoreArgs, StoreVerb};
+use trace_options::TraceArgs;
 use trace_verbs::TRACE_EXAMPLES;
 pub use trace_verbs::{FilterArgs, Most, TraceCommand, TraceVerb};
-use trace_options::TraceArgs;
 
 /// Where the results go as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]

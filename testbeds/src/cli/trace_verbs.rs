@@ -161,7 +161,8 @@ fn window(text: &str) -> Result<(i64, i64), String> {
 }
 
 fn request(text: &str) -> Result<(String, u64), String> {
-    let parts = text.rsplit_once(':').and_then(|(ring, n)| Some((ring.to_owned(), n.parse().ok()?)));
+    let parts =
+        text.rsplit_once(':').and_then(|(ring, n)| Some((ring.to_owned(), n.parse().ok()?)));
     parts.ok_or_else(|| "not a request; use RING:N as in vif1.0-q0-tx:17".to_owned())
 }
 

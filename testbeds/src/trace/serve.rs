@@ -24,8 +24,9 @@ const LONGEST_HEAD: u64 = 16 << 10;
 pub(super) fn open(file: &Path, port: Option<u16>) -> anyhow::Result<()> {
     let trace = content(file)?;
     let port = port.unwrap_or(PORT);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .with_context(|| format!("cannot listen on 127.0.0.1:{port}; another --port may be free"))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+        format!("cannot listen on 127.0.0.1:{port}; another --port may be free")
+    })?;
     let port = listener.local_addr()?.port();
     let served = Served { trace, pages: pages() };
     print(&served.invitation(port))?;
@@ -38,10 +39,7 @@ pub(super) fn open(file: &Path, port: Option<u16>) -> anyhow::Result<()> {
 
 /// An export as it lies there; anything else is made into one.
 fn content(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let ready = matches!(
-        Format::of(file),
-        Some(Format::Json | Format::JsonGz | Format::Perfetto)
-    );
+    let ready = matches!(Format::of(file), Some(Format::Json | Format::JsonGz | Format::Perfetto));
     if ready && file.exists() {
         return fs::read(file).with_context(|| format!("cannot read {}", file.display()));
     }
@@ -72,7 +70,8 @@ impl Served {
         let url = format!("http://127.0.0.1:{port}/trace");
         let mut text = format!("open {PERFETTO}/#!/?url={url}\n");
         if port != PORT {
-            text += &format!("note: that page loads from port {PORT} alone; without --port it works\n");
+            text +=
+                &format!("note: that page loads from port {PORT} alone; without --port it works\n");
         }
         text += &match &self.pages {
             Some(_) => format!("or, offline: http://127.0.0.1:{port}/#!/?url={url}\n"),

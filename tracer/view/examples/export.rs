@@ -10,6 +10,8 @@ fn main() {
     let e = export(&view, &Filter { most, ..Filter::default() }, args[2].as_ref()).expect("export");
     println!("{:?} {e:?}", t.elapsed());
     for line in std::fs::read_to_string("/proc/self/status").unwrap().lines() {
-        if line.starts_with("Rss") || line.starts_with("VmHWM") { println!("{line}"); }
+        if line.starts_with("Rss") || line.starts_with("VmHWM") {
+            println!("{line}");
+        }
     }
 }

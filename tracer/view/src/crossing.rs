@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use tracer::format::journal::Half;
 use tracer::format::{Slot, Slots};
 
 use crate::view::{Ring, View};
@@ -112,17 +111,13 @@ impl Traffic {
         match slot {
             Slot::Request => drop(ring.last_of_id.insert(id, index)),
             Slot::Response => {
-                if let Some(&request) = ring.last_of_id.get(&id).filter(|_| index >= ring.answered) {
+                if let Some(&request) = ring.last_of_id.get(&id).filter(|_| index >= ring.answered)
+                {
                     ring.answers.entry(index).or_insert(request);
                 }
             }
         }
     }
-}
-
-/// Which half pushes these.
-pub(crate) fn pusher(slot: Slot) -> Half {
-    if slot == Slot::Request { Half::Front } else { Half::Back }
 }
 
 /// Slots side by side with the same past: the stamps they have so far.
@@ -357,8 +352,7 @@ mod tests {
             front: None,
             back: None,
         };
-        let mut traffic =
-            Traffic { rings: vec![OnRing::new(&ring)], batches: 0, unsent: 0 };
+        let mut traffic = Traffic { rings: vec![OnRing::new(&ring)], batches: 0, unsent: 0 };
         let mut came = Came::default();
         let mut step = |traffic: &mut Traffic, slot, push, first, count, at| {
             let slots = Slots { ring: 0, slot, first, count };

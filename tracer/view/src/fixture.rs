@@ -138,13 +138,8 @@ impl Maker {
     pub fn finish(&self) -> Vec<u8> {
         let end = BEGIN + self.last + 1000;
         let anchor = |ticks| Anchor { ticks, monotonic_ns: ticks, realtime_ns: ticks, width: 1 };
-        let clock = Clock {
-            start: anchor(BEGIN),
-            end: anchor(end),
-            steady: true,
-            event_ps: 0,
-            read_ps: 0,
-        };
+        let clock =
+            Clock { start: anchor(BEGIN), end: anchor(end), steady: true, event_ps: 0, read_ps: 0 };
         let mut to = TraceWriter::new(Vec::new(), &clock, &self.run).expect("memory");
         for (number, process) in self.processes.iter().enumerate() {
             let journal = Journal { pid: process.pid, lost: 0, octets: &process.journal };

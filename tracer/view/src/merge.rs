@@ -25,7 +25,8 @@ pub(crate) fn in_order(view: &View<'_>, mut take: impl FnMut(Merged)) {
     }
     while let Some(first) = (0..heads.len()).min_by_key(|&at| heads[at].key()) {
         let others = heads.iter().enumerate().filter(|(at, _)| *at != first);
-        let until = others.map(|(_, head)| head.key()).min().unwrap_or((u64::MAX, true, usize::MAX));
+        let until =
+            others.map(|(_, head)| head.key()).min().unwrap_or((u64::MAX, true, usize::MAX));
         // Mostly a thread is alone for a while: no need to compare all after each record.
         let head = &mut heads[first];
         loop {

@@ -293,7 +293,8 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
     fn close(&mut self, at: At, opener: Opener, result: u32, how: How) {
         let stack = &mut self.threads[at.thread].stack;
         let Some(depth) = stack.up_to(opener) else { return };
-        while let Some(top) = self.threads[at.thread].stack.frames().get(depth..).and_then(<[_]>::last)
+        while let Some(top) =
+            self.threads[at.thread].stack.frames().get(depth..).and_then(<[_]>::last)
         {
             let how = match top.opener {
                 Opener::Called(_) => How::Inferred,

@@ -25,14 +25,7 @@ pub struct View<'a> {
     pub(crate) channel_names: Vec<String>,
     /// In the order of time.
     pub(crate) notes: Vec<Said>,
-    pub(crate) known: Known,
     pub(crate) cut_off: bool,
-}
-
-/// Names that come from no journal.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Known {
-    pub(crate) full: NameId,
 }
 
 /// One process.
@@ -114,8 +107,6 @@ pub(crate) struct Thread<'a> {
     pub(crate) lost: u64,
     /// Events missing before the first one.
     pub(crate) overwritten: u64,
-    /// Events missing anywhere.
-    pub(crate) lost_busy: u64,
     octets: &'a [u8],
 }
 
@@ -138,8 +129,6 @@ impl<'a> View<'a> {
     /// Reads the journals of a trace.
     #[must_use]
     pub fn new(trace: &Trace<'a>) -> Self {
-        let mut names = Names::default();
-        let known = Known { full: names.id(Name::plain("ring full", category::WAIT)) };
         let scale = trace.clock.scale();
         let mut view = Self {
             clock: trace.clock,
@@ -147,12 +136,11 @@ impl<'a> View<'a> {
             run: trace.run.clone(),
             processes: Vec::new(),
             threads: Vec::new(),
-            names,
+            names: Names::default(),
             rings: Vec::new(),
             channels: 0,
             channel_names: Vec::new(),
             notes: Vec::new(),
-            known,
             cut_off: trace.cut_off.is_some(),
         };
         let mut found = Found::default();
@@ -246,7 +234,6 @@ impl<'a> View<'a> {
             ended: thread.info.ended,
             lost: thread.info.lost,
             overwritten: thread.overwritten(),
-            lost_busy: thread.info.lost_busy,
             octets: thread.octets(),
         }));
         self.processes.push(made);

@@ -1,14 +1,16 @@
 //! `pvlab trace explain`: where the time of a request went, phase by phase and side by side, what is
 //! unattributed, and one sentence that names the bottleneck.
 
+mod kinds;
 mod ledger;
 mod phases;
 mod verdict;
 
-pub use phases::Phase;
+pub use kinds::Phase;
 pub use verdict::{Cause, Verdict};
 
-use phases::{Bells, Blame, Class, Kind, Phases, Touches, classes};
+use kinds::{Blame, Class, Kind, Sum, classes};
+use phases::{Bells, Phases, Touches};
 use verdict::{Evidence, judge};
 
 use crate::name::NameId;
@@ -169,10 +171,8 @@ impl Typical {
 fn way(view: &View<'_>, name: &str, kind: &Kind) -> Way {
     let blame = kind.blame();
     let requests = i64::try_from(kind.requests).unwrap_or(i64::MAX).max(1);
-    let quantile = |sum: &phases::Sum, q| {
-        i64::try_from(sum.times.value_at_quantile(q)).unwrap_or(i64::MAX)
-    };
-    let part = |(&phase, sum): (&Phase, &phases::Sum)| Part {
+    let quantile = |sum: &Sum, q| i64::try_from(sum.times.value_at_quantile(q)).unwrap_or(i64::MAX);
+    let part = |(&phase, sum): (&Phase, &Sum)| Part {
         phase,
         sum_ns: sum.ns,
         mean_ns: sum.ns / requests,
@@ -213,9 +213,9 @@ fn busy(view: &View<'_>, phases: &Phases<'_, '_>, classes: &[Class], at: usize) 
         return None;
     }
     let of = |wanted: &[Class]| {
-        let mine = spent.iter().filter(|(name, _)| {
-            name.is_some_and(|name| wanted.contains(&classes[name.index()]))
-        });
+        let mine = spent
+            .iter()
+            .filter(|(name, _)| name.is_some_and(|name| wanted.contains(&classes[name.index()])));
         mine.map(|(_, ns)| ns).sum::<i64>()
     };
     let work = of(&[Class::Work, Class::Grant, Class::Cost]);

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::phases::{Bells, Class, Phase};
+use super::kinds::{Class, Phase};
+use super::phases::Bells;
 use super::{Explained, Typical};
 use crate::name::NameId;
 use crate::report::numbers::{duration, share};
@@ -64,7 +65,7 @@ struct Candidate {
 
 impl Candidate {
     fn share(&self) -> f64 {
-        if self.typical.whole == 0 { 0.0 } else { self.ns as f64 / self.typical.whole as f64 }
+        if self.whole == 0 { 0.0 } else { self.ns as f64 / self.whole as f64 }
     }
 }
 

@@ -23,9 +23,10 @@ impl<'v, 'a, W: Write> Csv<'v, 'a, W> {
             let title = &view.processes[thread.process].title;
             format!("{},{}", quoted(title), quoted(&thread.name))
         });
-        let names = view.names.iter().map(|name| {
-            format!(",{},{},", quoted(&name.text), quoted(&name.category))
-        });
+        let names = view
+            .names
+            .iter()
+            .map(|name| format!(",{},{},", quoted(&name.text), quoted(&name.category)));
         Self { view, out, threads: threads.collect(), names: names.collect() }
     }
 

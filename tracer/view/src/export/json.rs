@@ -12,10 +12,11 @@
 
 use std::io::{self, Write};
 
-use tracer::format::{Event, Level, NoteKind, Sent, Slot};
+use tracer::format::{Event, NoteKind, Sent, Slot};
 
 use super::Arrows;
 use super::text::{Text, json};
+use super::words::{level, names_of};
 use crate::crossing::{Batch, Crossing, Requests};
 use crate::name::NameId;
 use crate::report::numbers::duration;
@@ -215,7 +216,9 @@ impl<W: Write> Listener for Json<'_, '_, W> {
         let pid = self.view.threads[at.thread].pid;
         for (phase, ns) in [(b"b", since), (b"e", at.ns)] {
             let out = &mut self.out;
-            out.raw(b"{\"ph\":\"").raw(phase).raw(b"\",\"cat\":\"ring.full\",\"name\":\"ring full\"");
+            out.raw(b"{\"ph\":\"")
+                .raw(phase)
+                .raw(b"\",\"cat\":\"ring.full\",\"name\":\"ring full\"");
             out.raw(b",\"id\":").number(self.lanes).raw(b",\"pid\":").number(pid.into());
             out.raw(b",\"ts\":").micros(ns).raw(b",\"args\":{\"ring\":").raw(&self.rings[ring]);
             out.raw(b"}},\n");
@@ -282,7 +285,8 @@ impl<W: Write> Listener for Json<'_, '_, W> {
             tail.into_octets()
         });
         let head = |phase: &str| {
-            let head = format!("{{\"ph\":\"{phase}\",\"cat\":\"{category}\",\"name\":").into_bytes();
+            let head =
+                format!("{{\"ph\":\"{phase}\",\"cat\":\"{category}\",\"name\":").into_bytes();
             [&head, name.as_slice(), b",\"id\":"].concat()
         };
         let heads = [head("s"), head("f\",\"bp\":\"e")];
@@ -344,26 +348,6 @@ impl<W: Write> Json<'_, '_, W> {
     /// Quoted.
     fn channel(&self, channel: Option<usize>) -> Vec<u8> {
         json(channel.map_or("", |channel| &self.view.channel_names[channel]))
-    }
-}
-
-/// Category and name of what a batch is shown as.
-pub(super) fn names_of(slot: Slot, push: bool) -> (&'static str, &'static str) {
-    match (slot, push) {
-        (Slot::Request, true) => ("ring.req", "push requests"),
-        (Slot::Request, false) => ("ring.req", "see requests"),
-        (Slot::Response, true) => ("ring.rsp", "push responses"),
-        (Slot::Response, false) => ("ring.rsp", "see responses"),
-    }
-}
-
-pub(super) fn level(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
     }
 }
 

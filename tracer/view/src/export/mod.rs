@@ -6,6 +6,7 @@ mod json;
 mod perfetto;
 mod proto;
 mod text;
+mod words;
 
 use std::fs;
 use std::io::{self, BufWriter, Write};

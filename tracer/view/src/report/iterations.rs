@@ -88,7 +88,8 @@ impl Listener for Found<'_, '_> {
 impl Found<'_, '_> {
     fn choose(mut self) -> (String, Vec<Iteration>) {
         self.marks.sort_unstable();
-        let pairs = self.marks.windows(2).filter(|two| two[0].0 == two[1].0 && two[0].1 == two[1].1);
+        let pairs =
+            self.marks.windows(2).filter(|two| two[0].0 == two[1].0 && two[0].1 == two[1].1);
         let all: Vec<Iteration> = pairs
             .map(|two| Iteration { start_ns: two[0].2, duration_ns: two[1].2 - two[0].2 })
             .collect();

@@ -113,7 +113,11 @@ impl Top {
             );
             text += &format!(
                 " {}{}\n",
-                if row.category == "wait" { paint.paint(Ink::Wait, &row.name) } else { row.name.clone() },
+                if row.category == "wait" {
+                    paint.paint(Ink::Wait, &row.name)
+                } else {
+                    row.name.clone()
+                },
                 if row.open > 0 { format!("  ({} never ended)", row.open) } else { String::new() },
             );
         }
@@ -170,7 +174,8 @@ impl Change<'_> {
 
     fn text(&self, paint: Paint) -> String {
         let calls = |row: Option<&Row>| row.map_or(0, |row| row.calls + row.open);
-        let mean = |row: Option<&Row>| row.map_or_else(|| "-".into(), |r| duration(r.mean_self_ns()));
+        let mean =
+            |row: Option<&Row>| row.map_or_else(|| "-".into(), |r| duration(r.mean_self_ns()));
         let own = |row: Option<&Row>| row.map_or_else(|| "-".into(), |row| duration(row.self_ns));
         let change = match (self.before, self.after) {
             (None, _) => "new".to_owned(),
@@ -286,7 +291,8 @@ impl<'v, 'a> Sums<'v, 'a> {
             for (name, sum) in self.view.names.iter().zip(sums) {
                 let Some(sum) = sum else { continue };
                 let self_ns = (sum.self_ns - cost.of(sum.own)).max(0);
-                let quantile = |q| i64::try_from(sum.times.value_at_quantile(q)).unwrap_or(i64::MAX);
+                let quantile =
+                    |q| i64::try_from(sum.times.value_at_quantile(q)).unwrap_or(i64::MAX);
                 rows.push(Row {
                     process: process.title.clone(),
                     name: name.text.clone(),

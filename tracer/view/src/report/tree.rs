@@ -149,7 +149,8 @@ impl<'v, 'a, 'w, W: Write> Tree<'v, 'a, 'w, W> {
 
     fn header(&mut self) {
         let width = self.width;
-        let head = format!("{:>15} {:>9}  {:<width$} | {}", "start (us)", "duration", "thread", "call");
+        let head =
+            format!("{:>15} {:>9}  {:<width$} | {}", "start (us)", "duration", "thread", "call");
         self.write(&self.paint.paint(Ink::Bold, &head));
     }
 
@@ -178,7 +179,12 @@ impl<'v, 'a, 'w, W: Write> Tree<'v, 'a, 'w, W> {
         let label = format!("{:<width$}", self.labels[at.thread]);
         let ink = side(&self.view.processes[thread.process].title);
         let label = self.paint.paint(ink, &label);
-        let start = format!("{}{}.{:03}", if at.ns < 0 { "-" } else { "" }, at.ns.abs() / 1000, at.ns.abs() % 1000);
+        let start = format!(
+            "{}{}.{:03}",
+            if at.ns < 0 { "-" } else { "" },
+            at.ns.abs() / 1000,
+            at.ns.abs() % 1000
+        );
         let line = format!("{start:>15} {took}  {label} | {}{text}", "  ".repeat(depth));
         self.write(&line);
     }
@@ -190,7 +196,9 @@ impl<'v, 'a, 'w, W: Write> Tree<'v, 'a, 'w, W> {
         let at = At { thread: line.thread, ns: line.at };
         let text = match line.times {
             1 => line.text,
-            times => format!("{}  {}", line.text, self.paint.paint(Ink::Dim, &format!("x {times}"))),
+            times => {
+                format!("{}  {}", line.text, self.paint.paint(Ink::Dim, &format!("x {times}")))
+            }
         };
         self.write_line(at, &duration(line.ns), Some(line.ns), line.depth, &text);
     }
@@ -281,7 +289,8 @@ impl<W: Write> Listener for Tree<'_, '_, '_, W> {
             _ if !name.result.is_empty() => format!(" = {} {}", slice.result, name.result),
             _ => String::new(),
         };
-        let text = format!("}}{how}  {}", self.paint.paint(Ink::Dim, &format!("/* {} */", name.text)));
+        let text =
+            format!("}}{how}  {}", self.paint.paint(Ink::Dim, &format!("/* {} */", name.text)));
         self.line(at, None, depth, &text);
     }
 

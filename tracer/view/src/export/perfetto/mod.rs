@@ -5,18 +5,21 @@
 //! slots ends them. Requests' lanes are on a sequence of their own with whole times, because they are
 //! known only when they end.
 
+mod events;
+mod field;
+
 use std::io::{self, Write};
 
-use tracer::format::{NoteKind, Sent, Slot};
+use tracer::format::{NoteKind, Slot};
 
-use super::json::names_of;
+use field::{event, packet};
+
 use super::proto::Message;
 use super::text::Text;
-use crate::crossing::{Batch, Crossing, Requests};
-use crate::name::NameId;
+use super::words::{level, names_of};
+use crate::crossing::Batch;
 use crate::selection::Selection;
-use crate::stack::{Slice, Stack};
-use crate::timeline::{At, Listener, Wake};
+use crate::timeline::At;
 use crate::view::View;
 
 /// The time that is called 0 everywhere else: what happened before is to be seen too. Nanoseconds.
@@ -24,35 +27,6 @@ const ORIGIN: u64 = 10_000_000_000;
 /// A clock of the sequence's own that counts in differences, and Perfetto's BOOTTIME.
 const DIFFERENCES: u64 = 64;
 const BOOTTIME: u64 = 6;
-
-/// Numbers of messages' fields, from `perfetto/trace/*.proto`.
-mod field {
-    pub(super) const PACKET: u64 = 1;
-    pub(super) mod packet {
-        pub(in super::super) const CLOCK_SNAPSHOT: u64 = 6;
-        pub(in super::super) const TIMESTAMP: u64 = 8;
-        pub(in super::super) const SEQUENCE: u64 = 10;
-        pub(in super::super) const EVENT: u64 = 11;
-        pub(in super::super) const INTERNED: u64 = 12;
-        pub(in super::super) const FLAGS: u64 = 13;
-        pub(in super::super) const CLOCK: u64 = 58;
-        pub(in super::super) const DEFAULTS: u64 = 59;
-        pub(in super::super) const TRACK: u64 = 60;
-    }
-    pub(super) mod event {
-        pub(in super::super) const CATEGORY: u64 = 3;
-        pub(in super::super) const ANNOTATION: u64 = 4;
-        pub(in super::super) const TYPE: u64 = 9;
-        pub(in super::super) const NAME: u64 = 10;
-        pub(in super::super) const TRACK: u64 = 11;
-        pub(in super::super) const NAME_TEXT: u64 = 23;
-        pub(in super::super) const CATEGORY_TEXT: u64 = 22;
-        pub(in super::super) const VALUE: u64 = 30;
-        pub(in super::super) const FLOW: u64 = 47;
-        pub(in super::super) const FLOW_END: u64 = 48;
-    }
-}
-use field::{event, packet};
 
 /// `TrackEvent.Type`.
 const BEGIN: u64 = 1;
@@ -309,9 +283,11 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
             if !selection.shows_at(said.at) {
                 continue;
             }
-            let known = self.view.threads.iter().position(|thread| {
-                thread.tid == note.tid && thread.process == said.process
-            });
+            let known = self
+                .view
+                .threads
+                .iter()
+                .position(|thread| thread.tid == note.tid && thread.process == said.process);
             let track = known.map_or_else(|| note_track(note.tid), thread_track);
             if known.is_none() && !described.contains(&track) {
                 described.push(track);
@@ -328,7 +304,7 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
             };
             self.whole_event(said.at, track, |event| {
                 event.number(event::TYPE, kind).octets(event::NAME_TEXT, &note.words);
-                event.octets(event::CATEGORY_TEXT, super::json::level(note.level));
+                event.octets(event::CATEGORY_TEXT, level(note.level));
                 annotate_text(event, "target", &note.target);
                 for (name, value) in &note.fields {
                     annotate_text(event, name, value);
@@ -359,142 +335,4 @@ fn flow(ring: usize, slot: Slot, index: u64) -> u64 {
 /// The id of a doorbell's arrow.
 fn bell(number: u64) -> u64 {
     1 << 63 | number
-}
-
-impl<W: Write> Listener for Perfetto<'_, '_, W> {
-    #[inline]
-    fn begin(&mut self, at: At, stack: &Stack) {
-        self.flush_seen();
-        let Some(frame) = stack.top() else { return };
-        let number = frame.name.index() as u64 + 1;
-        let arg = !self.view.names.get(frame.name).arg.is_empty() && !frame.older;
-        self.event(at, |event| {
-            event.number(event::CATEGORY, number);
-            event.number(event::TYPE, BEGIN).number(event::NAME, number);
-            if arg {
-                event.message(event::ANNOTATION, |note| {
-                    note.number(1, number).number(3, frame.arg.into());
-                });
-            }
-        });
-    }
-
-    #[inline]
-    fn end(&mut self, at: At, slice: &Slice, _: &Stack) {
-        self.flush_seen();
-        if slice.is_open() {
-            return;
-        }
-        self.event(at, |event| {
-            event.number(event::TYPE, END);
-        });
-    }
-
-    fn mark(&mut self, at: At, name: NameId, arg: u32, counter: bool) {
-        self.flush_seen();
-        let number = name.index() as u64 + 1;
-        if !counter {
-            self.event(at, |event| {
-                event.number(event::CATEGORY, number);
-                event.number(event::TYPE, INSTANT).number(event::NAME, number);
-                event.message(event::ANNOTATION, |note| {
-                    note.number(1, number).number(3, arg.into());
-                });
-            });
-        }
-    }
-
-    fn full(&mut self, at: At, ring: usize, since: i64) {
-        let track = self.lane(ring, since, at.ns);
-        self.whole_event(since, track, |event| {
-            event.number(event::TYPE, BEGIN).octets(event::NAME_TEXT, "ring full");
-            event.octets(event::CATEGORY_TEXT, "ring.full");
-        });
-        self.whole_event(at.ns, track, |event| {
-            event.number(event::TYPE, END);
-        });
-    }
-
-    fn send(&mut self, at: At, channel: Option<usize>, sent: Sent, number: u64) {
-        self.flush_seen();
-        let of = channel.map_or("", |channel| &self.view.channel_names[channel]);
-        self.event(at, |event| {
-            event.number(event::TYPE, INSTANT).octets(event::NAME_TEXT, "notify");
-            event.octets(event::CATEGORY_TEXT, "evtchn");
-            if sent == Sent::Rung {
-                event.fixed(event::FLOW, bell(number));
-            }
-            annotate_text(event, "of", of);
-            annotate_text(event, "sent", match sent {
-                Sent::Rung => "rung",
-                Sent::Pending => "pending already",
-                Sent::Masked => "masked",
-            });
-        });
-    }
-
-    fn receive(&mut self, at: At, channel: Option<usize>) {
-        self.flush_seen();
-        let of = channel.map_or("", |channel| &self.view.channel_names[channel]);
-        // Its arrow, if there is one, is told next.
-        self.event(at, |event| {
-            event.number(event::TYPE, INSTANT).octets(event::NAME_TEXT, "notified");
-            event.octets(event::CATEGORY_TEXT, "evtchn");
-            annotate_text(event, "of", of);
-        });
-    }
-
-    fn wake(&mut self, wake: &Wake) {
-        self.arrows.wakes += 1;
-        self.event(wake.received, |event| {
-            event.number(event::TYPE, INSTANT).octets(event::NAME_TEXT, "woken");
-            event.octets(event::CATEGORY_TEXT, "evtchn");
-            event.fixed(event::FLOW_END, bell(wake.number));
-        });
-    }
-
-    #[inline]
-    fn batch(&mut self, at: At, batch: &Batch, _: &Stack) {
-        self.flush_seen();
-        self.occupancy(batch);
-        if batch.push {
-            let indices = batch.first..batch.first + u64::from(batch.count);
-            let flows: Vec<u64> =
-                indices.map(|index| flow(batch.ring, batch.slot, index)).collect();
-            self.batch_event(at, batch, &flows);
-        } else {
-            self.seen = Some((at, *batch, Vec::with_capacity(batch.count as usize)));
-        }
-    }
-
-    fn crossing(&mut self, crossing: &Crossing) {
-        let count = u64::from(crossing.count);
-        match crossing.slot {
-            Slot::Request => self.arrows.requests += count,
-            Slot::Response => self.arrows.responses += count,
-        }
-        if crossing.seen.at < crossing.sent.at {
-            self.arrows.backwards += count;
-        }
-        if let Some((_, _, flows)) = &mut self.seen {
-            let indices = crossing.first..crossing.first + count;
-            flows.extend(indices.map(|index| flow(crossing.ring, crossing.slot, index)));
-        }
-    }
-
-    fn requests(&mut self, requests: &Requests) {
-        let (from, to) = (requests.stamps[0].at, requests.stamps[3].at);
-        for index in requests.first..requests.first + u64::from(requests.count) {
-            let track = self.lane(requests.ring, from, to);
-            let name = &self.view.rings[requests.ring].name;
-            self.whole_event(from, track, |event| {
-                event.number(event::TYPE, BEGIN).octets(event::NAME_TEXT, name);
-                event.octets(event::CATEGORY_TEXT, "request");
-                annotate(event, "index", index & 0xffff_ffff);
-            });
-            self.whole_event(to, track, |event| {
-                event.number(event::TYPE, END);
-            });
-        }
-    }
 }
