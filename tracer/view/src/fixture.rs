@@ -266,12 +266,12 @@ impl Plan {
         to.record(front.thread, *f, Event::Exit { site: front.work, arg: 0 });
         to.record(front.thread, *f + 10, Event::Spin { site: front.spin });
 
-        *b = (*b).max(pushed + LINE).max(if rings { *f } else { 0 });
+        *b = (*b).max(pushed + LINE).max(if self.wake.is_some() { *f } else { 0 });
         if let Some(wake) = self.wake {
             *b += wake;
             to.record(back.thread, *b, Event::Exit { site: back.sleep, arg: 0 });
         }
-        if rings {
+        if self.wake.is_some() {
             to.record(back.thread, *b + 5, Event::Receive { port: back.port });
         }
         *b += 10;

@@ -131,23 +131,24 @@ mod tests {
     #[test]
     fn numbers_are_what_format_says() {
         for value in [0, 1, 9, 10, 1234, u64::MAX] {
-            assert_eq!(written(|t| drop(t.number(value))), value.to_string());
+            assert_eq!(written(|t| _ = t.number(value)), value.to_string());
         }
         for (ns, text) in [(0, "0.000"), (1, "0.001"), (1_234_567, "1234.567"), (-1500, "-1.500")] {
-            assert_eq!(written(|t| drop(t.micros(ns))), text);
+            assert_eq!(written(|t| _ = t.micros(ns)), text);
         }
     }
 
     #[test]
     fn strings_come_back_from_a_json_parser() {
         for text in ["", "plain", "a\"b\\c\n\t\u{0}\u{1f}", "ä\u{2028}😀"] {
-            let json = written(|t| drop(t.string(text)));
+            let json = written(|t| _ = t.string(text));
             assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), text);
         }
     }
 
     #[test]
     fn the_first_failure_is_told_at_the_end() {
+        #[derive(Debug)]
         struct Full;
         impl Write for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
