@@ -137,7 +137,7 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
     #[inline]
     fn record(&mut self, merged: Merged) {
         let Merged { thread, number, ticks, record } = merged;
-        let ns = self.view.scale.ns(ticks);
+        let ns = self.view.time(ticks);
         let at = At { thread, ns };
         self.defects.records += 1;
         let playing = &mut self.threads[thread];

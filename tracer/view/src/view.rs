@@ -9,6 +9,9 @@ use tracer::format::{self, Clock, Ended, Entry, Event, Note, Records, Scale, Tra
 
 use crate::name::{Name, NameId, NameTable, Names};
 
+/// Three months before or after the start. Nanoseconds.
+const FURTHEST: i64 = 1 << 53;
+
 /// A trace made ready for reading.
 #[derive(Debug)]
 pub struct View<'a> {
@@ -160,7 +163,14 @@ impl<'a> View<'a> {
     /// A stamp of this process as nanoseconds since the start of the trace.
     #[inline]
     pub(crate) fn ns(&self, process: &Process, ticks: u64) -> i64 {
-        self.scale.ns(ticks.saturating_add_signed(process.clock_offset))
+        self.time(ticks.saturating_add_signed(process.clock_offset))
+    }
+
+    /// A stamp of the trace's own clock as nanoseconds since its start; what is further away than any
+    /// trace lasts is the fault of a damaged file, and brought nearer so that sums do not overflow.
+    #[inline]
+    pub(crate) fn time(&self, ticks: u64) -> i64 {
+        self.scale.ns(ticks).clamp(-FURTHEST, FURTHEST)
     }
 
     /// A short name for each thread, of its own where there are others like it.

@@ -121,7 +121,7 @@ impl Sum {
     }
 
     pub(super) fn add(&mut self, ns: i64, count: u32) {
-        self.ns += ns * i64::from(count);
+        self.ns = self.ns.saturating_add(ns.saturating_mul(count.into()));
         self.times.saturating_record_n(ns.max(0).unsigned_abs(), count.into());
     }
 }
@@ -138,7 +138,8 @@ impl Kind {
     pub(super) fn blame(&self) -> Blame {
         let mut all = Blame::new();
         for (key, ns) in self.blames.iter().flatten() {
-            *all.entry(*key).or_default() += ns;
+            let sum = all.entry(*key).or_default();
+            *sum = i64::saturating_add(*sum, *ns);
         }
         all
     }

@@ -154,13 +154,14 @@ impl Typical {
                 kind.blames.iter().zip(kind.by_length).enumerate()
             {
                 if length > p99 {
-                    all.odd = (all.odd.0 + requests, all.odd.1 + ns);
+                    all.odd = (all.odd.0 + requests, all.odd.1.saturating_add(ns));
                     continue;
                 }
                 all.requests += requests;
-                all.whole += ns;
+                all.whole = all.whole.saturating_add(ns);
                 for (key, ns) in blame {
-                    *all.blame.entry(*key).or_default() += ns;
+                    let sum = all.blame.entry(*key).or_default();
+                    *sum = sum.saturating_add(*ns);
                 }
             }
         }

@@ -213,7 +213,8 @@ impl<'v, 'a> Phases<'v, 'a> {
         let whole = done.ns + completion;
         kind.whole.add(whole, done.count);
         let length = whole.max(1).ilog2() as usize;
-        kind.by_length[length].0 += whole * i64::from(done.count);
+        let all = whole.saturating_mul(done.count.into());
+        kind.by_length[length].0 = kind.by_length[length].0.saturating_add(all);
         kind.by_length[length].1 += u64::from(done.count);
         for (phase, sum) in &mut kind.phases {
             let mine = parts.iter().filter(|(of, ..)| of == phase);
@@ -222,7 +223,7 @@ impl<'v, 'a> Phases<'v, 'a> {
         for &(phase, who, ns) in parts {
             if let Some((process, name)) = who {
                 let blame = kind.blames[length].entry((process, name, phase)).or_default();
-                *blame += ns * i64::from(done.count);
+                *blame = blame.saturating_add(ns.saturating_mul(done.count.into()));
             }
         }
     }
@@ -261,7 +262,7 @@ impl Listener for Phases<'_, '_> {
 
     fn full(&mut self, at: At, ring: usize, since: i64) {
         if Some(self.view.threads[at.thread].process) == self.view.rings[ring].front {
-            self.bells.full += at.ns - since;
+            self.bells.full = self.bells.full.saturating_add(at.ns - since);
             self.bells.fulls += 1;
         }
     }

@@ -98,8 +98,8 @@ impl Evidence<'_, '_> {
     /// What is left aside, if it is much.
     fn odd(&self) -> String {
         let (requests, ns) = self.typical.odd;
-        let all = self.typical.whole + ns;
-        if ns * 5 < all {
+        let all = self.typical.whole.saturating_add(ns);
+        if ns < all / 5 {
             return String::new();
         }
         format!(
@@ -125,7 +125,8 @@ impl Evidence<'_, '_> {
             let class = self.class(name);
             let is_wait = matches!(class, Class::Spin | Class::Sleep);
             if is_wait && phase != Phase::Completion && phase != Phase::Submit {
-                *waits.entry((process, class == Class::Sleep)).or_default() += ns;
+                let sum: &mut i64 = waits.entry((process, class == Class::Sleep)).or_default();
+                *sum = sum.saturating_add(ns);
             }
         }
         let made = waits.into_iter().map(|((process, sleeps), ns)| {
@@ -210,7 +211,8 @@ impl Evidence<'_, '_> {
         let mut all = HashMap::new();
         for (&(process, name, _), &ns) in &self.typical.blame {
             if !matches!(self.class(name), Class::Spin | Class::Sleep) {
-                *all.entry((process, name)).or_default() += ns;
+                let sum: &mut i64 = all.entry((process, name)).or_default();
+                *sum = sum.saturating_add(ns);
             }
         }
         all

@@ -166,9 +166,14 @@ impl Selection {
     }
 
     fn shows_slots(&self, ring: usize, first: u64, count: u32) -> bool {
-        let end = first + u64::from(count);
-        self.requests.is_empty()
-            || self.requests.iter().any(|&(of, index)| of == ring && (first..end).contains(&index))
+        self.requests.is_empty() || self.chosen(ring, first, count).next().is_some()
+    }
+
+    /// Those of these slots that were asked for by their index.
+    fn chosen(&self, ring: usize, first: u64, count: u32) -> impl Iterator<Item = u64> {
+        let all = first..first + u64::from(count);
+        let mine = self.requests.iter().filter(move |(of, _)| *of == ring);
+        mine.map(|&(_, index)| index).filter(move |index| all.contains(index))
     }
 
     fn shows_crossing(&self, crossing: &Crossing) -> bool {

@@ -73,15 +73,29 @@ impl<L: Listener> Listener for Selected<'_, L> {
 
     #[inline]
     fn crossing(&mut self, crossing: &Crossing) {
-        if self.selection.shows_crossing(crossing) {
-            self.to.crossing(crossing);
+        if !self.selection.shows_crossing(crossing) {
+            return;
+        }
+        if self.selection.requests.is_empty() {
+            return self.to.crossing(crossing);
+        }
+        let Crossing { ring, first, count, .. } = *crossing;
+        for first in self.selection.chosen(ring, first, count) {
+            self.to.crossing(&Crossing { first, count: 1, ..*crossing });
         }
     }
 
     #[inline]
     fn requests(&mut self, requests: &Requests) {
-        if self.selection.shows_lane(requests) {
-            self.to.requests(requests);
+        if !self.selection.shows_lane(requests) {
+            return;
+        }
+        if self.selection.requests.is_empty() {
+            return self.to.requests(requests);
+        }
+        let Requests { ring, first, count, .. } = *requests;
+        for first in self.selection.chosen(ring, first, count) {
+            self.to.requests(&Requests { first, count: 1, ..*requests });
         }
     }
 
