@@ -199,7 +199,8 @@ impl OnRing {
         let mut left = u64::from(count);
         let queue = usize::from(slot == Slot::Response);
         while let Some(run) = take(&mut self.pushed[queue], first, end) {
-            left -= u64::from(run.count);
+            // What was pushed twice, as damaged records can say, is seen twice.
+            left = left.saturating_sub(run.count.into());
             let sent = run.stamps[0];
             let Run { first, count, .. } = run;
             came.crossings.push(Crossing { ring, slot, first, count, sent, seen });
