@@ -222,7 +222,7 @@ fn busy(view: &View<'_>, phases: &Phases<'_, '_>, classes: &[Class], at: usize) 
     let work = of(&[Class::Work, Class::Grant, Class::Cost]);
     let (spin, sleep) = (of(&[Class::Spin]), of(&[Class::Sleep]));
     let thread = &view.threads[at];
-    let events = thread.records().len() as u64 * view.clock.event_ps / 1000;
+    let events = (thread.records().len() as u64).saturating_mul(view.clock.event_ps) / 1000;
     Some(Busy {
         thread: view.labels()[at].clone(),
         process: view.processes[thread.process].title.clone(),

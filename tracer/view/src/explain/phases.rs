@@ -32,6 +32,9 @@ pub(super) struct Bells {
     pub(super) fulls: u64,
 }
 
+/// A part of a request's time: phase, process and name if known, nanoseconds.
+type Share = (Phase, Option<(usize, NameId)>, i64);
+
 /// A moment on a ring, kept until its slots are through.
 #[derive(Debug)]
 struct Mark {
@@ -48,7 +51,7 @@ struct Completing {
     kind: usize,
     count: u32,
     ns: i64,
-    parts: Vec<(Phase, Option<(usize, NameId)>, i64)>,
+    parts: Vec<Share>,
     from: i64,
     /// Frames around.
     depth: usize,
@@ -114,7 +117,7 @@ impl<'v, 'a> Phases<'v, 'a> {
     /// Adds what a thread did meanwhile.
     fn add(
         &self,
-        parts: &mut Vec<(Phase, Option<(usize, NameId)>, i64)>,
+        parts: &mut Vec<Share>,
         thread: usize,
         spent: &Spent,
         whole: i64,
@@ -201,12 +204,7 @@ impl<'v, 'a> Phases<'v, 'a> {
         self.completing[at.thread] = at_end;
     }
 
-    fn sum(
-        &mut self,
-        done: &Completing,
-        parts: &[(Phase, Option<(usize, NameId)>, i64)],
-        completion: i64,
-    ) {
+    fn sum(&mut self, done: &Completing, parts: &[Share], completion: i64) {
         let kind = &mut self.kinds[done.kind].1;
         kind.requests += u64::from(done.count);
         kind.batches += 1;

@@ -163,7 +163,10 @@ impl<'v, 'a, W: Write> Json<'v, 'a, W> {
             _ => return,
         }
         let (pushed, answered) = *ends;
-        if answered == 0 || pushed < answered || batch.stamp.batch % self.values_every != 0 {
+        if answered == 0
+            || pushed < answered
+            || !batch.stamp.batch.is_multiple_of(self.values_every)
+        {
             return;
         }
         let Some(process) = self.view.rings[batch.ring].front else { return };

@@ -50,7 +50,6 @@ impl Message {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "seven bits are meant")]
 fn low(value: u64) -> u8 {
     (value & 0x7f) as u8
 }

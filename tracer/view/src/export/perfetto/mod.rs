@@ -242,7 +242,7 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
             _ => return,
         }
         let (pushed, answered) = *ends;
-        let shown = batch.stamp.batch % self.values_every == 0;
+        let shown = batch.stamp.batch.is_multiple_of(self.values_every);
         if shown && answered != 0 && pushed >= answered {
             self.whole_event(batch.stamp.at, ring_track(batch.ring), |event| {
                 event.number(event::TYPE, COUNTER).number(event::VALUE, pushed - answered);
