@@ -12,5 +12,6 @@ pub mod payload;
 pub mod report;
 pub mod results;
 pub mod run;
+pub mod trace;
 pub mod units;
 pub mod workload;

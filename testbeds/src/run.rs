@@ -2,7 +2,7 @@
 
 use crate::cli::Task;
 use crate::domain::{StopFlag, init_logging};
-use crate::lab;
+use crate::{lab, trace};
 
 /// Does what the user asked for.
 ///
@@ -11,7 +11,7 @@ use crate::lab;
 pub fn start(task: &Task) -> anyhow::Result<()> {
     let stop = StopFlag::default();
     let name = match task {
-        Task::Ls(_) | Task::Store(_) => "tool",
+        Task::Ls(_) | Task::Store(_) | Task::Trace(_) => "tool",
         Task::Tour { .. } | Task::Net(..) | Task::Blk(..) | Task::Host(_) => "host",
         Task::Console(..) | Task::Attach(_) => "host",
         Task::Consoled(_) => "consoled",
@@ -42,5 +42,6 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
         Task::Netfront(config) => lab::netfront(config, &stop),
         Task::Ls(args) => lab::ls(args),
         Task::Store(args) => lab::store(args),
+        Task::Trace(command) => trace::run(command),
     }
 }

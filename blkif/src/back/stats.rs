@@ -68,21 +68,4 @@ impl Stats {
         let level = count.max(1).next_power_of_two().trailing_zeros() as usize;
         self.depth[level.min(DEPTHS - 1)] += 1;
     }
-
-    /// What a request asked for has been done.
-    #[inline(always)]
-    pub(super) fn count(&mut self, action: Action, sectors: u64) {
-        match action {
-            Action::Read => {
-                self.rd_req += 1;
-                self.rd_sect += sectors;
-            }
-            Action::Write | Action::Barrier => {
-                self.wr_req += 1;
-                self.wr_sect += sectors;
-            }
-            Action::Flush => self.f_req += 1,
-            Action::Discard { .. } => self.ds_req += 1,
-        }
-    }
 }

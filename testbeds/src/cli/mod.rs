@@ -11,6 +11,7 @@ mod rules;
 mod run_options;
 mod tools;
 mod trace_options;
+mod trace_verbs;
 mod values;
 
 use std::ffi::OsString;
@@ -33,6 +34,8 @@ use run_options::RunArgs;
 use tools::{HOST_EXAMPLES, HostArgs};
 pub use tools::{LsArgs, StoreArgs, StoreVerb};
 use trace_options::TraceArgs;
+use trace_verbs::TRACE_EXAMPLES;
+pub use trace_verbs::{FilterArgs, Most, TraceCommand, TraceVerb};
 
 /// Where the results go as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub enum Task {
     Ls(LsArgs),
     /// One store operation.
     Store(StoreArgs),
+    /// Shows a trace.
+    Trace(TraceCommand),
 }
 
 /// A task, and what the user should know about how it was read.
@@ -182,6 +187,9 @@ enum Command {
     /// The store of a running lab
     #[command(arg_required_else_help = false)]
     Store(StoreArgs),
+    /// Show a trace that was recorded: tree, top, explain, iterations, export, open
+    #[command(after_help = TRACE_EXAMPLES, arg_required_else_help = false)]
+    Trace(TraceCommand),
 }
 
 #[derive(clap::Args)]
@@ -277,6 +285,7 @@ impl Typed {
             }
             Some(Command::Ls(ls)) => Task::Ls(ls),
             Some(Command::Store(store)) => Task::Store(store),
+            Some(Command::Trace(trace)) => Task::Trace(trace.resolve()?),
         })
     }
 }

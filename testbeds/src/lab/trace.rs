@@ -82,7 +82,7 @@ impl Tracing {
         let written = written.with_context(|| format!("cannot write {}", lossless.display()))?;
         let mut text = told(&lossless, &written);
         if self.to.file != lossless {
-            text += &export(&lossless, &self.to.file)?;
+            text += &crate::trace::export_run(&lossless, &self.to.file)?;
         }
         Ok(text)
     }
@@ -107,10 +107,4 @@ fn told(file: &Path, written: &Written) -> String {
         text += &format!("  frozen: {why}\n");
     }
     text
-}
-
-/// The call site of the exporter: makes `out`, of the kind that its name says, of the lossless file.
-fn export(lossless: &Path, out: &Path) -> anyhow::Result<String> {
-    let (lossless, out) = (lossless.display(), out.display());
-    Ok(format!("  note: {out} is not written yet, {lossless} holds everything\n"))
 }

@@ -1,0 +1,259 @@
+//! One sentence: what most of the time goes to, and what would take it away.
+
+use std::collections::HashMap;
+
+use super::kinds::{Class, Phase};
+use super::phases::Bells;
+use super::{Explained, Typical};
+use crate::name::NameId;
+use crate::report::numbers::{duration, share};
+use crate::view::View;
+
+/// What is to blame, and what is said of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// Which cause.
+    pub cause: Cause,
+    /// Its part of the time of requests, or of the time that frontends were recorded. Per cent.
+    pub share: f64,
+    /// The sentence.
+    pub sentence: String,
+}
+
+/// Why requests take as long as they do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// No request of the trace is complete.
+    Nothing,
+    /// Somebody sleeps, and must be woken.
+    Sleep,
+    /// Somebody who is awake does not see what is there: it has no CPU.
+    NoCpu,
+    /// The doorbell is rung too often.
+    Notifications,
+    /// Frontends find no room.
+    FullRing,
+    /// Grant operations: which.
+    Grant(String),
+    /// A modelled cost: which.
+    Cost(String),
+    /// A function: of which process, and which.
+    Function(String, String),
+    /// Slots take their time from one CPU to the other, and nothing takes more.
+    Ring,
+}
+
+/// What a thread that spins may take to see a slot, if it has a CPU. Nanoseconds.
+const SEES: i64 = 3_000;
+
+/// What is known when it is judged.
+pub(super) struct Evidence<'e, 'a> {
+    pub(super) view: &'e View<'a>,
+    pub(super) classes: &'e [Class],
+    pub(super) typical: &'e Typical,
+    pub(super) bells: Bells,
+    /// How long frontends' threads that touch rings were recorded. Nanoseconds.
+    pub(super) fronts: i64,
+}
+
+struct Candidate {
+    cause: Cause,
+    ns: i64,
+    whole: i64,
+    sentence: String,
+}
+
+impl Candidate {
+    fn share(&self) -> f64 {
+        if self.whole == 0 { 0.0 } else { self.ns as f64 / self.whole as f64 }
+    }
+}
+
+/// Names the greatest of all causes.
+pub(super) fn judge(evidence: &Evidence<'_, '_>) -> Verdict {
+    if evidence.typical.requests == 0 {
+        let sentence = "no request of this trace went all the way, so there is nothing to explain";
+        return Verdict { cause: Cause::Nothing, share: 0.0, sentence: sentence.into() };
+    }
+    let mut candidates = Vec::new();
+    candidates.extend(evidence.waits());
+    candidates.extend(evidence.notifications());
+    candidates.extend(evidence.full());
+    candidates.extend(evidence.work());
+    candidates.sort_by(|a, b| b.share().total_cmp(&a.share()));
+    let Some(first) = candidates.into_iter().next() else {
+        let sentence = "nothing was recorded of what the threads do, so nobody is to blame";
+        return Verdict { cause: Cause::Nothing, share: 0.0, sentence: sentence.into() };
+    };
+    let share = 100.0 * first.share();
+    let odd = evidence.odd();
+    Verdict { cause: first.cause, share, sentence: format!("{share:.0} % {}{odd}", first.sentence) }
+}
+
+impl Evidence<'_, '_> {
+    fn each(&self, ns: i64) -> i64 {
+        ns / i64::try_from(self.typical.requests).unwrap_or(i64::MAX).max(1)
+    }
+
+    /// What is left aside, if it is much.
+    fn odd(&self) -> String {
+        let (requests, ns) = self.typical.odd;
+        let all = self.typical.whole.saturating_add(ns);
+        if ns < all / 5 {
+            return String::new();
+        }
+        format!(
+            " (the slowest {requests} of {} requests, which took {:.0} % of all time, are left aside: see \
+             pvlab trace iterations)",
+            requests + self.typical.requests,
+            share(ns, all)
+        )
+    }
+
+    fn process(&self, process: usize) -> &str {
+        &self.view.processes[process].name
+    }
+
+    fn class(&self, name: NameId) -> Class {
+        self.classes[name.index()]
+    }
+
+    /// Time in which somebody who should act waits, by process and whether it sleeps.
+    fn waits(&self) -> Vec<Candidate> {
+        let mut waits: HashMap<(usize, bool), i64> = HashMap::new();
+        for (&(process, name, phase), &ns) in &self.typical.blame {
+            let class = self.class(name);
+            let is_wait = matches!(class, Class::Spin | Class::Sleep);
+            if is_wait && phase != Phase::Completion && phase != Phase::Submit {
+                let sum: &mut i64 = waits.entry((process, class == Class::Sleep)).or_default();
+                *sum = sum.saturating_add(ns);
+            }
+        }
+        let made = waits.into_iter().map(|((process, sleeps), ns)| {
+            let (who, each) = (self.process(process), self.each(ns));
+            let time = duration(each);
+            let (cause, sentence) = match sleeps {
+                true => (Cause::Sleep, format!(
+                    "of a request's time {who} sleeps and is to be woken: polling (--wait poll) or \
+                     spinning longer (--spin) would save up to {time} a request"
+                )),
+                false if each > SEES => (Cause::NoCpu, format!(
+                    "of a request's time {who} is looking for work and does not see what is there, \
+                     {time} a request: it has no CPU; give each side one of its own (-A 0,1){}",
+                    self.affinity()
+                )),
+                false => (Cause::Ring, format!(
+                    "of a request's time is its way from one CPU to the other ({time}): larger \
+                     batches (--batch) would share it among more requests"
+                )),
+            };
+            Candidate { cause, ns, whole: self.typical.whole, sentence }
+        });
+        made.collect()
+    }
+
+    /// What was typed about CPUs, if both sides got the same.
+    fn affinity(&self) -> String {
+        let mut words = self.view.command().unwrap_or_default().split_whitespace();
+        let given = words.find(|word| *word == "-A").and_then(|_| words.next());
+        match given.and_then(|cpus| cpus.split_once(',')) {
+            Some((front, back)) if front == back => format!(", not -A {front},{back}"),
+            _ => String::new(),
+        }
+    }
+
+    fn notifications(&self) -> Option<Candidate> {
+        let Bells { rung, ringing, .. } = self.bells;
+        let often = rung as f64 / self.typical.requests as f64;
+        if often < 0.25 {
+            return None;
+        }
+        let sentence = format!(
+            "of the time goes to ringing doorbells, {often:.2} for each request: suppressing those \
+             nobody waits for (--notify suppressed) and larger batches (--batch) would save up to {} \
+             a request",
+            duration(self.each(ringing))
+        );
+        Some(Candidate { cause: Cause::Notifications, ns: ringing, whole: self.fronts, sentence })
+    }
+
+    fn full(&self) -> Option<Candidate> {
+        let Bells { full, fulls, .. } = self.bells;
+        if full == 0 {
+            return None;
+        }
+        let busy = self.busiest();
+        let sentence = format!(
+            "of the frontend's time it finds the ring full ({fulls} times, {} each): the backend does \
+             not keep up{busy}",
+            duration(full / i64::try_from(fulls).unwrap_or(1).max(1))
+        );
+        Some(Candidate { cause: Cause::FullRing, ns: full, whole: self.fronts, sentence })
+    }
+
+    /// What the backend does most.
+    fn busiest(&self) -> String {
+        let work = self.by_name().into_iter().filter(|((process, _), _)| {
+            self.view.rings.iter().any(|ring| ring.back == Some(*process))
+        });
+        match work.max_by_key(|(_, ns)| *ns) {
+            Some(((process, name), _)) => format!(
+                "; most of its time is {} of {}",
+                self.view.names.get(name).text,
+                self.process(process)
+            ),
+            None => String::new(),
+        }
+    }
+
+    /// Time by process and name, waits apart.
+    fn by_name(&self) -> HashMap<(usize, NameId), i64> {
+        let mut all = HashMap::new();
+        for (&(process, name, _), &ns) in &self.typical.blame {
+            if !matches!(self.class(name), Class::Spin | Class::Sleep) {
+                let sum: &mut i64 = all.entry((process, name)).or_default();
+                *sum = sum.saturating_add(ns);
+            }
+        }
+        all
+    }
+
+    fn work(&self) -> Vec<Candidate> {
+        let made = self.by_name().into_iter().map(|((process, name), ns)| {
+            let text = &self.view.names.get(name).text;
+            let (who, time) = (self.process(process), duration(self.each(ns)));
+            let (cause, sentence) = match self.class(name) {
+                Class::Grant => (Cause::Grant(text.clone()), format!(
+                    "of a request's time {who} is busy with {text}, {time} a request: {}",
+                    if text.contains("map") {
+                        "--grant persistent or --grant copy would avoid it"
+                    } else {
+                        "larger batches (--batch) and fewer bytes a request would shorten it"
+                    }
+                )),
+                Class::Cost => (Cause::Cost(text.clone()), format!(
+                    "of a request's time {who} pays the modelled {text}, {time} a request: it is what \
+                     --cost charges"
+                )),
+                _ => (Cause::Function(who.to_owned(), text.clone()), format!(
+                    "of a request's time {who} is in {text}, {time} a request: {}",
+                    if text.contains("sum") {
+                        "leaving checksums to the other end (--csum on) would avoid it"
+                    } else {
+                        "a faster one would save as much"
+                    }
+                )),
+            };
+            Candidate { cause, ns, whole: self.typical.whole, sentence }
+        });
+        made.collect()
+    }
+}
+
+impl Explained {
+    /// Whether the verdict blames this.
+    #[must_use]
+    pub fn blames(&self, cause: &Cause) -> bool {
+        self.verdict.cause == *cause
+    }
+}

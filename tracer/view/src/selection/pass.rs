@@ -1,0 +1,105 @@
+//! The pass that decides what is shown, and counts it.
+
+use super::rank::{Ranked, rank};
+use super::{Filter, Selection};
+use crate::crossing::{Batch, Crossing, Requests};
+use crate::name::NameId;
+use crate::pattern::Pattern;
+use crate::stack::{Slice, Stack};
+use crate::timeline::{At, Listener, Wake};
+use crate::view::View;
+
+/// Events of an export, by what may be left out.
+pub(super) struct Counted {
+    pub(super) slices: Ranked,
+    pub(super) lanes: Ranked,
+    pub(super) values: u64,
+    /// Arrows and what they hang on, and the few others.
+    pub(super) fixed: u64,
+}
+
+impl Counted {
+    pub(super) fn all(&self) -> u64 {
+        self.slices.total + 2 * self.lanes.total + self.values + self.fixed
+    }
+}
+
+/// The pass that decides.
+pub(super) struct Pass<'p> {
+    filter: &'p Filter,
+    so_far: &'p Selection,
+    only: Vec<bool>,
+    without: Vec<bool>,
+    pub(super) ranks: Vec<Vec<u8>>,
+    pub(super) counted: Counted,
+}
+
+impl<'p> Pass<'p> {
+    pub(super) fn new(view: &View<'_>, filter: &'p Filter, so_far: &'p Selection) -> Self {
+        let matches = |patterns: &[Pattern]| -> Vec<bool> {
+            let any = |text: &str| patterns.iter().any(|pattern| pattern.matches(text));
+            view.names.iter().map(|name| any(&name.text)).collect()
+        };
+        let none = Ranked::new;
+        Self {
+            filter,
+            so_far,
+            only: matches(&filter.only),
+            without: matches(&filter.without),
+            ranks: view.threads.iter().map(|thread| vec![0; thread.records().len()]).collect(),
+            counted: Counted { slices: none(), lanes: none(), values: 0, fixed: 0 },
+        }
+    }
+
+    /// Whether a slice passes all filters but that of thinning.
+    fn passes(&self, slice: &Slice, stack: &Stack) -> bool {
+        let filter = self.filter;
+        let around = || stack.frames().iter().map(|frame| frame.name).chain([slice.frame.name]);
+        let any = |of: &[bool]| around().any(|name: NameId| of[name.index()]);
+        filter.depth.is_none_or(|depth| slice.depth < depth)
+            && slice.ns() >= filter.longer_ns
+            && self.so_far.overlaps(slice.frame.start, slice.end)
+            && (filter.only.is_empty() || any(&self.only))
+            && (filter.without.is_empty() || !any(&self.without))
+    }
+}
+
+impl Listener for Pass<'_> {
+    fn end(&mut self, at: At, slice: &Slice, stack: &Stack) {
+        if !self.passes(slice, stack) {
+            return;
+        }
+        // What never ended is worth seeing, however little of it there is.
+        let rank = if slice.is_open() { u8::MAX } else { rank(slice.ns()) };
+        self.counted.slices.add(rank, 1);
+        if let Some(mine) = self.ranks[at.thread].get_mut(slice.frame.record) {
+            *mine = rank;
+        }
+    }
+
+    fn mark(&mut self, at: At, _: NameId, _: u32, _: bool) {
+        self.counted.fixed += u64::from(self.so_far.shows_at(at.ns));
+    }
+
+    fn wake(&mut self, wake: &Wake) {
+        self.counted.fixed += 4 * u64::from(self.so_far.shows_at(wake.rung.ns));
+    }
+
+    fn batch(&mut self, at: At, _: &Batch, _: &Stack) {
+        let shown = u64::from(self.so_far.shows_at(at.ns));
+        self.counted.fixed += shown;
+        self.counted.values += shown;
+    }
+
+    fn crossing(&mut self, crossing: &Crossing) {
+        if self.so_far.shows_crossing(crossing) {
+            self.counted.fixed += 2 * u64::from(crossing.count);
+        }
+    }
+
+    fn requests(&mut self, requests: &Requests) {
+        if self.so_far.shows_lane(requests) {
+            self.counted.lanes.add(rank(requests.ns()), requests.count.into());
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! A trace played from beginning to end: whoever wants to know what happened is told, in the order of
+//! time, by methods of [`Listener`]. One pass, and memory for what is open or under way alone.
+
+use tracer::format::{Ended, Event, Sent};
+
+use crate::crossing::{Batch, Came, Crossing, Requests, Traffic};
+use crate::merge::{self, Merged};
+use crate::name::NameId;
+use crate::stack::{Frame, How, Opener, Slice, Stack};
+use crate::view::View;
+
+/// Where and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    /// In [`View::threads`].
+    pub(crate) thread: usize,
+    /// Nanoseconds since the start of the trace.
+    pub(crate) ns: i64,
+}
+
+/// A doorbell, and the thread that it woke.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wake {
+    pub(crate) rung: At,
+    pub(crate) received: At,
+    /// The number of what was sent.
+    pub(crate) number: u64,
+}
+
+/// Told what happens. Everything is optional.
+pub(crate) trait Listener {
+    /// Whether a frame is shown, asked when it begins; `record` is which of its thread's records.
+    fn shows(&self, _thread: usize, _record: usize) -> bool {
+        true
+    }
+    /// A function or span begins; `stack` has it as its innermost frame.
+    fn begin(&mut self, _at: At, _stack: &Stack) {}
+    /// It has ended; it is no longer on the stack.
+    fn end(&mut self, _at: At, _slice: &Slice, _stack: &Stack) {}
+    /// A moment or a value: [`Event::Mark`] and [`Event::Counter`], by the site's name.
+    fn mark(&mut self, _at: At, _name: NameId, _arg: u32, _counter: bool) {}
+    /// A sender had no room in a ring, since `since`.
+    fn full(&mut self, _at: At, _ring: usize, _since: i64) {}
+    /// An event was sent; `number` is its number among all.
+    fn send(&mut self, _at: At, _channel: Option<usize>, _sent: Sent, _number: u64) {}
+    /// An event was received.
+    fn receive(&mut self, _at: At, _channel: Option<usize>) {}
+    /// A doorbell was heard.
+    fn wake(&mut self, _wake: &Wake) {}
+    /// Slots were pushed or seen.
+    fn batch(&mut self, _at: At, _batch: &Batch, _stack: &Stack) {}
+    /// Slots have crossed.
+    fn crossing(&mut self, _crossing: &Crossing) {}
+    /// Requests are complete.
+    fn requests(&mut self, _requests: &Requests) {}
+    /// One slot was taken out; [`Event::Take`].
+    fn take(&mut self, _at: At, _ring: usize, _event: &Event) {}
+    /// Recording began or went on; so many events are missing before.
+    fn resume(&mut self, _at: At, _lost: u32) {}
+}
+
+/// What could not be understood, or was not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Defects {
+    /// Exits without entries.
+    pub(crate) orphans: u64,
+    /// Slots seen that nobody pushed, as far as is recorded.
+    pub(crate) unsent: u64,
+    /// Records of kinds or numbers that nothing is known of.
+    pub(crate) unknown: u64,
+    /// All records.
+    pub(crate) records: u64,
+}
+
+/// Plays a trace to a listener.
+pub(crate) fn play(view: &View<'_>, listener: &mut impl Listener) -> Defects {
+    let mut player = Player::new(view, listener);
+    player.begin_older();
+    merge::in_order(view, |merged| player.record(merged));
+    player.finish()
+}
+
+/// One thread, as far as it has been played.
+#[derive(Debug, Default)]
+struct Playing {
+    stack: Stack,
+    now: i64,
+    spins: bool,
+    /// Rings it found no room in, and since when.
+    full: Vec<(usize, i64)>,
+}
+
+struct Player<'p, 'a, L> {
+    view: &'p View<'a>,
+    listener: &'p mut L,
+    threads: Vec<Playing>,
+    traffic: Traffic,
+    came: Came,
+    /// The last doorbell of each channel that nobody has heard yet.
+    rung: Vec<Option<(At, u64)>>,
+    sends: u64,
+    defects: Defects,
+}
+
+impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
+    fn new(view: &'p View<'a>, listener: &'p mut L) -> Self {
+        Self {
+            view,
+            listener,
+            threads: view.threads.iter().map(|_| Playing::default()).collect(),
+            traffic: Traffic::new(view),
+            came: Came::default(),
+            rung: vec![None; view.channels],
+            sends: 0,
+            defects: Defects::default(),
+        }
+    }
+
+    /// Where the oldest records were overwritten, what had begun by then has its exits only: it is
+    /// begun at the first record.
+    fn begin_older(&mut self) {
+        for thread in 0..self.threads.len() {
+            let of = &self.view.threads[thread];
+            if of.overwritten == 0 {
+                continue;
+            }
+            let Some(first) = of.records().next() else { continue };
+            let ns = self.view.ns(&self.view.processes[of.process], first.ticks);
+            self.threads[thread].now = ns;
+            for opener in older(of.records().map(|record| record.event())) {
+                let at = At { thread, ns };
+                self.open(at, usize::MAX, opener, 0);
+            }
+        }
+    }
+
+    #[inline]
+    fn record(&mut self, merged: Merged) {
+        let Merged { thread, number, ticks, record } = merged;
+        let ns = self.view.time(ticks);
+        let at = At { thread, ns };
+        self.defects.records += 1;
+        let playing = &mut self.threads[thread];
+        playing.now = ns;
+        if playing.spins {
+            playing.spins = false;
+            self.close_top(at, 0, How::Returned);
+        }
+        match record.event() {
+            Event::Enter { site, arg } => self.open(at, number, Opener::Site(site), arg),
+            Event::Exit { site, arg } => {
+                self.close(at, Opener::Site(site), arg, How::Returned);
+            }
+            Event::Spin { site } => {
+                self.open(at, number, Opener::Spin, site);
+                self.threads[thread].spins = true;
+            }
+            Event::FunctionEnter(id) => self.open(at, number, Opener::Function(id), 0),
+            Event::FunctionExit(id) => self.close(at, Opener::Function(id), 0, How::Returned),
+            Event::FunctionTail(id) => self.close(at, Opener::Function(id), 0, How::Tail),
+            Event::Called { stack, address } => self.called(at, number, stack, address),
+            other => self.event(at, other),
+        }
+    }
+
+    /// What is neither the beginning nor the end of a frame.
+    #[inline]
+    fn event(&mut self, at: At, event: Event) {
+        self.threads[at.thread].stack.count_event();
+        let process = &self.view.processes[self.view.threads[at.thread].process];
+        let ring = |number| process.ring(number).map(|end| end.ring);
+        match event {
+            Event::Mark { site, arg } => {
+                self.listener.mark(at, process.sites.get(site), arg, false);
+            }
+            Event::Counter { site, value } => {
+                self.listener.mark(at, process.sites.get(site), value, true);
+            }
+            Event::Push { slots, notify } => match ring(slots.ring) {
+                Some(ring) => {
+                    let batch = self.traffic.batch(ring, slots, true, notify);
+                    self.batch(at, batch);
+                }
+                None => self.defects.unknown += 1,
+            },
+            Event::Pop(slots) => match ring(slots.ring) {
+                Some(ring) => {
+                    let batch = self.traffic.batch(ring, slots, false, false);
+                    self.batch(at, batch);
+                }
+                None => self.defects.unknown += 1,
+            },
+            Event::Id { ring: number, slot, index, id } => {
+                if let Some(ring) = ring(number) {
+                    self.traffic.id(ring, slot, index, id);
+                }
+            }
+            Event::Take { ring: number, .. } => {
+                if let Some(ring) = ring(number) {
+                    self.listener.take(at, ring, &event);
+                }
+            }
+            Event::Full { ring: number } => {
+                if let Some(ring) = ring(number) {
+                    self.threads[at.thread].full.push((ring, at.ns));
+                }
+            }
+            Event::Room { ring: number } => {
+                let full = &mut self.threads[at.thread].full;
+                let found = full.iter().position(|&(of, _)| Some(of) == ring(number));
+                if let Some((ring, since)) = found.map(|found| full.swap_remove(found)) {
+                    self.listener.full(at, ring, since);
+                }
+            }
+            Event::Send { port, sent } => {
+                let channel = process.channel(port);
+                self.listener.send(at, channel, sent, self.sends);
+                if let (Some(channel), Sent::Rung) = (channel, sent) {
+                    self.rung[channel] = Some((at, self.sends));
+                }
+                self.sends += 1;
+            }
+            Event::Receive { port } => self.receive(at, process.channel(port)),
+            Event::Resume { lost } => self.listener.resume(at, lost),
+            _ => self.defects.unknown += 1,
+        }
+    }
+
+    fn receive(&mut self, at: At, channel: Option<usize>) {
+        self.listener.receive(at, channel);
+        let rung = channel.and_then(|channel| self.rung[channel].take());
+        let Some((rung, number)) = rung else { return };
+        let process = |at: At| self.view.threads[at.thread].process;
+        if process(rung) != process(at) {
+            self.listener.wake(&Wake { rung, received: at, number });
+        }
+    }
+
+    fn batch(&mut self, at: At, mut batch: Batch) {
+        batch.stamp.thread = at.thread;
+        batch.stamp.at = at.ns;
+        self.listener.batch(at, &batch, &self.threads[at.thread].stack);
+        self.traffic.take(&batch, &mut self.came);
+        for crossing in self.came.crossings.drain(..) {
+            self.listener.crossing(&crossing);
+        }
+        for requests in self.came.requests.drain(..) {
+            self.listener.requests(&requests);
+        }
+    }
+
+    fn called(&mut self, at: At, number: usize, stack: u32, address: u32) {
+        while self.threads[at.thread].stack.is_over(stack) {
+            self.close_top(at, 0, How::Inferred);
+        }
+        self.open(at, number, Opener::Called(stack), address);
+    }
+
+    #[inline]
+    fn open(&mut self, at: At, number: usize, opener: Opener, arg: u32) {
+        let process = &self.view.processes[self.view.threads[at.thread].process];
+        let (name, arg) = match opener {
+            Opener::Site(site) => (process.sites.get(site), arg),
+            Opener::Spin => (process.sites.get(arg), 0),
+            Opener::Function(id) => (process.functions.get(id), 0),
+            Opener::Called(_) => match process.function_at(arg) {
+                Some(name) => (name, 0),
+                None => (process.functions.get(0), 0),
+            },
+        };
+        let older = number == usize::MAX;
+        let shown = older || self.listener.shows(at.thread, number);
+        let stack = &mut self.threads[at.thread].stack;
+        stack.open(Frame {
+            opener,
+            name,
+            start: at.ns,
+            arg,
+            record: number,
+            shown,
+            older,
+            inner_ns: 0,
+            inner: 0,
+            own: 0,
+            hidden: 0,
+            hidden_ns: 0,
+        });
+        self.listener.begin(at, stack);
+    }
+
+    /// Ends the innermost frame of this opener, and before it those inside it, whose ends are missing.
+    #[inline]
+    fn close(&mut self, at: At, opener: Opener, result: u32, how: How) {
+        let stack = &mut self.threads[at.thread].stack;
+        let Some(depth) = stack.up_to(opener) else { return };
+        while let Some(top) =
+            self.threads[at.thread].stack.frames().get(depth..).and_then(<[_]>::last)
+        {
+            let how = match top.opener {
+                Opener::Called(_) => How::Inferred,
+                _ => How::Unwound,
+            };
+            self.close_top(at, 0, how);
+        }
+        self.close_top(at, result, how);
+    }
+
+    #[inline]
+    fn close_top(&mut self, at: At, result: u32, how: How) {
+        let stack = &mut self.threads[at.thread].stack;
+        if let Some(slice) = stack.close_top(at.ns, result, how) {
+            self.listener.end(at, &slice, stack);
+        }
+    }
+
+    /// What is open when the records end stays open.
+    fn finish(mut self) -> Defects {
+        for thread in 0..self.threads.len() {
+            let of = &self.view.threads[thread];
+            let process = &self.view.processes[of.process];
+            let playing = &mut self.threads[thread];
+            if of.ended != 0 && of.lost == 0 {
+                playing.now = playing.now.max(self.view.ns(process, of.ended));
+            }
+            let at = At { thread, ns: playing.now };
+            let whole = process.ended == Ended::Well && of.lost == 0 && of.ended != 0;
+            while let Some(top) = self.threads[thread].stack.top() {
+                // A spin ends with its thread, if with nothing before.
+                let how = match top.opener {
+                    Opener::Spin if whole => How::Returned,
+                    Opener::Called(_) if whole => How::Inferred,
+                    _ => How::Open,
+                };
+                self.close_top(at, 0, how);
+            }
+            for (ring, since) in std::mem::take(&mut self.threads[thread].full) {
+                self.listener.full(at, ring, since);
+            }
+            self.defects.orphans += self.threads[thread].stack.orphans;
+        }
+        self.defects.unsent = self.traffic.unsent;
+        self.defects
+    }
+}
+
+/// What exits show to have been open before the first of these events, outermost first.
+fn older(events: impl Iterator<Item = Event>) -> Vec<Opener> {
+    let mut open = Vec::new();
+    let mut before = Vec::new();
+    for event in events {
+        let ends = match event {
+            Event::Enter { site, .. } => {
+                open.push(Opener::Site(site));
+                continue;
+            }
+            Event::FunctionEnter(id) => {
+                open.push(Opener::Function(id));
+                continue;
+            }
+            Event::Exit { site, .. } => Opener::Site(site),
+            Event::FunctionExit(id) | Event::FunctionTail(id) => Opener::Function(id),
+            _ => continue,
+        };
+        match open.iter().rposition(|&opener| opener == ends) {
+            Some(at) => open.truncate(at),
+            None => {
+                // Sites' exits are never missing: whatever is open belongs to what ends here.
+                open.clear();
+                before.push(ends);
+            }
+        }
+    }
+    before.reverse();
+    before
+}

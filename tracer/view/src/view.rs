@@ -1,0 +1,363 @@
+//! Who is who in a trace: its processes, threads, rings and event channels, and what their numbers in
+//! the records mean. What they did is not looked at here.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tracer::format::journal::{HOST, Half};
+use tracer::format::record::{MOST_IDS, MOST_RINGS};
+use tracer::format::{self, Clock, Ended, Entry, Event, Note, Records, Scale, Trace, category};
+
+use crate::name::{Name, NameId, NameTable, Names};
+
+/// Three months before or after the start. Nanoseconds.
+const FURTHEST: i64 = 1 << 53;
+
+/// A trace made ready for reading.
+#[derive(Debug)]
+pub struct View<'a> {
+    pub(crate) clock: Clock,
+    pub(crate) scale: Scale,
+    pub(crate) run: Vec<(String, String)>,
+    pub(crate) processes: Vec<Process>,
+    /// Of all processes, in their order.
+    pub(crate) threads: Vec<Thread<'a>>,
+    pub(crate) names: Names,
+    pub(crate) rings: Vec<Ring>,
+    pub(crate) channels: usize,
+    /// What each is for, as far as a journal says.
+    pub(crate) channel_names: Vec<String>,
+    /// In the order of time.
+    pub(crate) notes: Vec<Said>,
+    pub(crate) cut_off: bool,
+}
+
+/// One process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) domid: u32,
+    /// `netfront`, `netback`, ...
+    pub(crate) name: String,
+    /// For people: `domain 1 netfront`.
+    pub(crate) title: String,
+    pub(crate) ended: Ended,
+    /// To be added to its stamps. Ticks.
+    pub(crate) clock_offset: i64,
+    pub(crate) sites: NameTable,
+    pub(crate) functions: NameTable,
+    addresses: BTreeMap<u32, NameId>,
+    rings: Vec<Option<RingEnd>>,
+    ports: HashMap<u32, usize>,
+}
+
+impl Process {
+    /// The ring of this number, and which half of it this process has.
+    #[inline]
+    pub(crate) fn ring(&self, number: u32) -> Option<RingEnd> {
+        self.rings.get(number as usize).copied().flatten()
+    }
+
+    /// The event channel of this port's number.
+    pub(crate) fn channel(&self, number: u32) -> Option<usize> {
+        self.ports.get(&number).copied()
+    }
+
+    /// The function at or before this address.
+    pub(crate) fn function_at(&self, address: u32) -> Option<NameId> {
+        self.addresses.range(..=address).next_back().map(|(_, &name)| name)
+    }
+}
+
+/// One half of a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RingEnd {
+    /// In [`View::rings`].
+    pub(crate) ring: usize,
+    pub(crate) half: Half,
+}
+
+/// A ring, of which both halves may have been recorded.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    /// `vif1.0-q0-tx`; the second ring of that name has ` #2` behind it.
+    pub(crate) name: String,
+    pub(crate) in_order: bool,
+    pub(crate) size: u32,
+    /// In [`View::processes`]; the one with the front half, and the one with the back half.
+    pub(crate) front: Option<usize>,
+    pub(crate) back: Option<usize>,
+}
+
+impl Ring {
+    /// Whether its requests are empty buffers, which wait for something to come: their way to the
+    /// backend is nobody's loss.
+    pub(crate) fn posts_buffers(&self) -> bool {
+        self.name.split(' ').next().is_some_and(|name| name.ends_with("-rx"))
+    }
+}
+
+/// One thread.
+#[derive(Debug)]
+pub(crate) struct Thread<'a> {
+    /// In [`View::processes`].
+    pub(crate) process: usize,
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+    pub(crate) name: String,
+    /// When it ended, if it did. Ticks.
+    pub(crate) ended: u64,
+    /// Events missing behind the last record.
+    pub(crate) lost: u64,
+    /// Events missing before the first one.
+    pub(crate) overwritten: u64,
+    octets: &'a [u8],
+}
+
+impl<'a> Thread<'a> {
+    pub(crate) fn records(&self) -> Records<'a> {
+        format::buffer::records(self.octets)
+    }
+}
+
+/// Words, and whose.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) process: usize,
+    /// Nanoseconds.
+    pub(crate) at: i64,
+    pub(crate) note: Note,
+}
+
+impl<'a> View<'a> {
+    /// Reads the journals of a trace.
+    #[must_use]
+    pub fn new(trace: &Trace<'a>) -> Self {
+        let scale = trace.clock.scale();
+        let mut view = Self {
+            clock: trace.clock,
+            scale,
+            run: trace.run.clone(),
+            processes: Vec::new(),
+            threads: Vec::new(),
+            names: Names::default(),
+            rings: Vec::new(),
+            channels: 0,
+            channel_names: Vec::new(),
+            notes: Vec::new(),
+            cut_off: trace.cut_off.is_some(),
+        };
+        let mut found = Found::default();
+        let mut processes: Vec<_> = trace.processes.iter().map(|p| (identity(p), p)).collect();
+        // Frontends stand above backends, and both above the host.
+        processes.sort_by_key(|(who, _)| (who.domid == HOST, who.domid == 0, who.domid));
+        for (who, process) in &processes {
+            view.process(who, process, &mut found);
+        }
+        view.rings(found.rings);
+        view.ports(found.ports);
+        view.notes.sort_by_key(|said| said.at);
+        view.name_addresses();
+        view
+    }
+
+    /// A stamp of this process as nanoseconds since the start of the trace.
+    #[inline]
+    pub(crate) fn ns(&self, process: &Process, ticks: u64) -> i64 {
+        self.time(ticks.saturating_add_signed(process.clock_offset))
+    }
+
+    /// A stamp of the trace's own clock as nanoseconds since its start; what is further away than any
+    /// trace lasts is the fault of a damaged file, and brought nearer so that sums do not overflow.
+    #[inline]
+    pub(crate) fn time(&self, ticks: u64) -> i64 {
+        self.scale.ns(ticks).clamp(-FURTHEST, FURTHEST)
+    }
+
+    /// A short name for each thread, of its own where there are others like it.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let process = |at: usize| {
+            let mine = &self.processes[at];
+            let alike = self.processes.iter().filter(|other| other.name == mine.name).count();
+            match (mine.domid, alike) {
+                (HOST, _) => "host".to_owned(),
+                (_, 1) => mine.name.clone(),
+                (domid, _) => format!("{} {domid}", mine.name),
+            }
+        };
+        let label = |thread: &Thread<'_>| {
+            let others = self.threads.iter().filter(|other| other.process == thread.process);
+            match others.count() {
+                1 => process(thread.process),
+                _ => format!("{}/{}", process(thread.process), thread.name),
+            }
+        };
+        self.threads.iter().map(label).collect()
+    }
+
+    /// What was run, as typed.
+    pub(crate) fn command(&self) -> Option<&str> {
+        self.run.iter().find(|(name, _)| name == "command").map(|(_, value)| value.as_str())
+    }
+
+    fn process(
+        &mut self,
+        who: &format::journal::Process,
+        process: &format::Process<'a>,
+        found: &mut Found,
+    ) {
+        let mine = self.processes.len();
+        let unknown = self.names.id(Name::plain("(unnamed site)", category::FUNCTION));
+        let no_function = self.names.id(Name::plain("(unnamed function)", category::FUNCTION));
+        let mut made = Process {
+            pid: process.pid,
+            domid: who.domid,
+            name: who.name.clone(),
+            title: title(who),
+            ended: process.ended,
+            clock_offset: who.clock_offset,
+            sites: NameTable::new(unknown),
+            functions: NameTable::new(no_function),
+            addresses: BTreeMap::new(),
+            rings: Vec::new(),
+            ports: HashMap::new(),
+        };
+        for entry in process.journal() {
+            match entry {
+                Entry::Site(site) if site.id < MOST_IDS => {
+                    made.sites.set(site.id, self.names.id(site.into()));
+                }
+                Entry::Function(function) => self.function(&mut made, function),
+                Entry::Ring(ring) => found.rings.push((mine, ring)),
+                Entry::Port(port) => found.ports.push((mine, port)),
+                Entry::Note(note) => {
+                    let at = self.ns(&made, note.ticks);
+                    self.notes.push(Said { process: mine, at, note });
+                }
+                _ => {}
+            }
+        }
+        self.threads.extend(process.threads.iter().map(|thread| Thread {
+            process: mine,
+            pid: process.pid,
+            tid: thread.info.tid,
+            name: thread.info.name.clone(),
+            ended: thread.info.ended,
+            lost: thread.info.lost,
+            overwritten: thread.overwritten(),
+            octets: thread.octets(),
+        }));
+        self.processes.push(made);
+    }
+
+    fn function(&mut self, process: &mut Process, function: format::journal::Function) {
+        let text = match function.name.as_str() {
+            "" => format!("function at {:#x}", function.address),
+            name => name.to_owned(),
+        };
+        let name = self.names.id(Name::plain(text, category::FUNCTION));
+        if function.id == 0 {
+            if let Ok(address) = u32::try_from(function.address) {
+                process.addresses.insert(address, name);
+            }
+        } else if function.id < MOST_IDS {
+            process.functions.set(function.id, name);
+        }
+    }
+
+    /// Puts the halves together: a back half belongs to the youngest front half of its name that is
+    /// not younger than itself.
+    fn rings(&mut self, mut found: Vec<(usize, format::journal::Ring)>) {
+        let time = |view: &Self, process: usize, ticks| view.ns(&view.processes[process], ticks);
+        found.sort_by_key(|(process, ring)| (ring.half, time(self, *process, ring.ticks)));
+        let mut generations: HashMap<String, Vec<(i64, usize)>> = HashMap::new();
+        for (process, ring) in found {
+            let at = time(self, process, ring.ticks);
+            let all = generations.entry(ring.name.clone()).or_default();
+            let older = all.iter().rev().find(|(front, _)| *front <= at);
+            let index = match older {
+                Some(&(_, index)) if ring.half == Half::Back => index,
+                _ => {
+                    let name = match all.len() {
+                        0 => ring.name.clone(),
+                        more => format!("{} #{}", ring.name, more + 1),
+                    };
+                    let (in_order, size) = (ring.in_order, ring.size);
+                    self.rings.push(Ring { name, in_order, size, front: None, back: None });
+                    all.push((at, self.rings.len() - 1));
+                    self.rings.len() - 1
+                }
+            };
+            let of = &mut self.rings[index];
+            match ring.half {
+                Half::Front => of.front = Some(process),
+                Half::Back => of.back = Some(process),
+            }
+            if ring.id < MOST_RINGS {
+                let ends = &mut self.processes[process].rings;
+                let at = ring.id as usize;
+                ends.resize(ends.len().max(at + 1), None);
+                ends[at] = Some(RingEnd { ring: index, half: ring.half });
+            }
+        }
+    }
+
+    fn ports(&mut self, found: Vec<(usize, format::journal::Port)>) {
+        let mut channels = HashMap::new();
+        for (process, port) in found {
+            let next = channels.len();
+            let key = (port.allocator, port.allocator_port);
+            let channel = *channels.entry(key).or_insert(next);
+            if channel == self.channel_names.len() {
+                self.channel_names.push(String::new());
+            }
+            if self.channel_names[channel].is_empty() {
+                self.channel_names[channel] = port.name;
+            }
+            self.processes[process].ports.insert(port.id, channel);
+        }
+        self.channels = channels.len();
+    }
+
+    /// Addresses that `mcount` saw and no journal names get a name of their own.
+    fn name_addresses(&mut self) {
+        for thread in &self.threads {
+            let process = &mut self.processes[thread.process];
+            for record in thread.records() {
+                if let Event::Called { address, .. } = record.event()
+                    && process.function_at(address).is_none()
+                {
+                    let name = Name::plain(format!("function at {address:#x}"), category::FUNCTION);
+                    process.addresses.insert(address, self.names.id(name));
+                }
+            }
+        }
+    }
+}
+
+/// What the journals speak of before it is known what belongs together.
+#[derive(Default)]
+struct Found {
+    rings: Vec<(usize, format::journal::Ring)>,
+    ports: Vec<(usize, format::journal::Port)>,
+}
+
+/// What a process says of itself.
+fn identity(process: &format::Process<'_>) -> format::journal::Process {
+    let said = process.journal().find_map(|entry| match entry {
+        Entry::Process(who) => Some(who),
+        _ => None,
+    });
+    said.unwrap_or_else(|| format::journal::Process {
+        domid: HOST - 1,
+        name: format!("process {}", process.pid),
+        ..format::journal::Process::default()
+    })
+}
+
+fn title(who: &format::journal::Process) -> String {
+    match who.domid {
+        HOST => "host".to_owned(),
+        domid if domid == HOST - 1 => who.name.clone(),
+        domid => format!("domain {domid} {}", who.name),
+    }
+}
