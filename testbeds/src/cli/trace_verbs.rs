@@ -1,4 +1,5 @@
 //! The command `trace`: what to show of a trace that was recorded, and of it how much.
+#![allow(rustdoc::broken_intra_doc_links, reason = "[ ] is a default, as in all help texts")]
 
 use std::path::PathBuf;
 
