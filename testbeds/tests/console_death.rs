@@ -77,7 +77,8 @@ fn a_daemon_that_is_killed_and_restarted_loses_no_byte_of_the_ring() {
     let daemon = consoled(&scratch, &log, &[]);
     assert_logged(&log, &written);
     daemon.signal(Signal::SIGTERM);
-    assert!(daemon.end().status.success());
+    let ended = daemon.end();
+    assert!(ended.status.success(), "{ended:?}");
     assert!(!console.connected(), "who leaves in good order says so");
     domain.goodbye(0);
     host.signal(Signal::SIGTERM);

@@ -192,7 +192,12 @@ fn crr_end<'a>(config: &'a NetConfig, place: &'a Place, flows: &'a [u32]) -> Ope
             let sockets = flows.iter().map(|_| s.add(tcp_socket(window))).collect();
             return Box::new(crr::Client::new(sockets, sizes, remote, think));
         }
-        let sockets = (0..flows.len() * crr::READY).map(|_| s.add(tcp_socket(window)));
+        let sockets = (0..flows.len() * crr::READY).map(|_| {
+            let mut socket = tcp_socket(window);
+            // Before the first frame is looked at, which may be the first SYN.
+            socket.listen(PORT).expect("it is new");
+            s.add(socket)
+        });
         Box::new(crr::Server::new(sockets.collect(), sizes, PORT))
     })
 }
