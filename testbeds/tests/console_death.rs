@@ -76,9 +76,6 @@ fn a_daemon_that_is_killed_and_restarted_loses_no_byte_of_the_ring() {
     }
     let daemon = consoled(&scratch, &log, &[]);
     assert_logged(&log, &written);
-    // Whoever came before may have logged everything: it is not before it reads that this one can
-    // leave in good order.
-    assert!(within(WATCHDOG, || console.connected() && !console.closed()), "nobody reads");
     daemon.signal(Signal::SIGTERM);
     let ended = daemon.end();
     assert!(ended.status.success(), "{ended:?}");
