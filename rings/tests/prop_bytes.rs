@@ -67,6 +67,8 @@ impl ByteMem for VecRing {
 enum Step {
     Write(usize),
     Read(usize),
+    /// Sees so many, then reads so many of them.
+    Peek(usize, usize),
     Look,
     /// Both ends are gone, and others take over.
     Attach,
@@ -76,6 +78,7 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (0..=most).prop_map(Step::Write),
         8 => (0..=most).prop_map(Step::Read),
+        4 => (0..=most, 0..=most).prop_map(|(len, kept)| Step::Peek(len, kept)),
         1 => Just(Step::Look),
         1 => Just(Step::Attach),
     ];
@@ -119,6 +122,16 @@ impl<M: ByteMem + Clone> Pair<M> {
                 assert_eq!(read, len.min(self.model.len()));
                 let expected: Vec<u8> = self.model.drain(..read).collect();
                 assert_eq!(bytes[..read], expected);
+            }
+            Step::Peek(len, kept) => {
+                let mut bytes = vec![0; len];
+                let seen = self.reader.peek(&mut bytes).expect("true indices");
+                assert_eq!(seen, len.min(self.model.len()));
+                assert!(bytes[..seen].iter().eq(self.model.iter().take(seen)));
+                // Only what is consumed leaves the ring.
+                let kept = kept.min(seen);
+                self.reader.consume(kept);
+                self.model.drain(..kept);
             }
             Step::Look => {
                 assert_eq!(self.writer.look(), Ok(self.size - self.model.len()));

@@ -4,6 +4,7 @@
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::{Process, Scratch, WATCHDOG, within};
 use console::front::Console;
@@ -42,43 +43,76 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Waits until the file holds this.
-fn assert_logged(log: &str, expected: &str) {
-    let logged = within(WATCHDOG, || text(log).len() >= expected.len());
-    let (found, wanted) = (text(log), expected.len());
-    assert!(logged && found == expected, "{} bytes of {wanted}: {found:.200}", found.len());
+/// What a guest has written, and how much of it the daemons that came and went have logged.
+struct Log<'a> {
+    path: &'a str,
+    written: String,
+    /// Where the ring began when the daemon of now came.
+    from: usize,
+    /// Where the log ended then.
+    end: usize,
+}
+
+impl Log<'_> {
+    fn put(&mut self, console: &mut Console<HostDomain>, line: &str) {
+        assert_eq!(console.put(line.as_bytes()), Ok(line.len()));
+        self.written += line;
+    }
+
+    /// Everything written comes into the log.
+    fn assert_complete(&self) {
+        let expected = self.end + self.written.len() - self.from;
+        let complete = within(WATCHDOG, || text(self.path).len() >= expected);
+        let found = text(self.path);
+        assert!(complete && found.len() == expected, "{} of {expected} bytes", found.len());
+        assert_eq!(found[self.end..], self.written[self.from..]);
+    }
+
+    /// The daemon is dead: all that has left the ring is in the log. What is still in the ring may be
+    /// there too; the next daemon repeats it.
+    fn daemon_died(&mut self, console: &mut Console<HostDomain>) {
+        let found = text(self.path);
+        let logged = &found[self.end..];
+        assert!(self.written[self.from..].starts_with(logged), "it logged {logged}");
+        let read = self.written.len() - console.unread().expect("true indices");
+        let kept = self.from + logged.len();
+        assert!(kept >= read, "{} bytes have left the ring and are nowhere", read - kept);
+        (self.from, self.end) = (read, found.len());
+    }
 }
 
 #[test]
 fn a_daemon_that_is_killed_and_restarted_loses_no_byte_of_the_ring() {
     let _turn = common::turn();
     let scratch = Scratch::new();
-    let (host, log) = (host(&scratch), scratch.text("log"));
+    let (host, path) = (host(&scratch), scratch.text("log"));
     let pid = host.pid();
     let domain = guest(&scratch);
     let mut console = Console::open(&domain).expect("a console");
+    let mut log = Log { path: &path, written: String::new(), from: 0, end: 0 };
     // Written before anybody read: it waits.
-    assert_eq!(console.put(b"first\n"), Ok(6));
-    let mut written = String::from("first\n");
-    for round in 0..3 {
-        let daemon = consoled(&scratch, &log, &["--limit", "3/1s"]);
-        assert_logged(&log, &written);
+    log.put(&mut console, "first\n");
+    for round in 0..10 {
+        let daemon = consoled(&scratch, &path, &["--limit", "3/1s"]);
+        log.assert_complete();
         assert!(within(WATCHDOG, || console.connected() && !console.closed()), "nobody reads");
         // Past its limit lines stay in the ring; there it finds them who comes next.
         for line in 0..20 {
-            let line = format!("round {round} line {line}\n");
-            assert_eq!(console.put(line.as_bytes()), Ok(line.len()));
-            written += &line;
+            log.put(&mut console, &format!("round {round} line {line}\n"));
         }
+        // Sooner or later in what it does with the first of them.
+        std::thread::sleep(Duration::from_micros(50 * round));
         daemon.signal(Signal::SIGKILL);
         assert!(!daemon.end().status.success());
         assert!(within(WATCHDOG, || console.closed()), "the guest is told");
+        log.daemon_died(&mut console);
     }
-    let daemon = consoled(&scratch, &log, &[]);
-    assert_logged(&log, &written);
+    let daemon = consoled(&scratch, &path, &[]);
+    log.assert_complete();
+    assert!(within(WATCHDOG, || console.connected() && !console.closed()), "nobody reads");
     daemon.signal(Signal::SIGTERM);
-    // It may not have come so far as to leave in good order: the log is what counts here.
-    daemon.end();
+    assert!(daemon.end().status.success());
+    assert!(!console.connected(), "it says that it does not read any more");
     domain.goodbye(0);
     host.signal(Signal::SIGTERM);
     assert!(host.end().status.success());

@@ -213,15 +213,17 @@ impl<D: Domain> Session<D> {
         true
     }
 
-    /// Reads the whole ring, once.
+    /// Reads the whole ring, once. What is logged is in the log before it leaves the ring: a daemon
+    /// that is killed in between logs it twice rather than never.
     #[traced]
     fn drain(&mut self, tap: &mut impl FnMut(&[u8])) -> bool {
         let room = &mut self.state.room[..];
-        match self.half.reader.read(room) {
+        match self.half.reader.peek(room) {
             Ok(0) => false,
             Ok(len) => {
                 tap(&room[..len]);
                 self.outlet.take(&room[..len]);
+                self.half.reader.consume(len);
                 self.stats.bytes += len as u64;
                 self.stats.drains += 1;
                 true

@@ -55,22 +55,43 @@ impl<M: ByteMem> ByteReader<M> {
     /// As [`look`](Self::look); nothing is read then.
     #[inline]
     pub fn read(&mut self, to: &mut [u8]) -> Result<usize, IllegalIndex> {
+        let len = self.peek(to)?;
+        self.consume(len);
+        Ok(len)
+    }
+
+    /// As [`read`](Self::read), but the bytes stay in the ring until [`consume`](Self::consume): for a
+    /// reader that wants them kept elsewhere before their places are written again.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    #[inline]
+    pub fn peek(&mut self, to: &mut [u8]) -> Result<usize, IllegalIndex> {
         let waits = if self.known() < to.len() { self.look()? } else { self.known() };
         let len = to.len().min(waits);
-        if len == 0 {
-            return Ok(0);
-        }
         let (at, first) = split(self.cons, len, self.mem.size());
         self.mem.copy_out(at, &mut to[..first]);
         if first < len {
             self.mem.copy_out(0, &mut to[first..len]);
+        }
+        Ok(len)
+    }
+
+    /// Gives the places of `len` bytes back.
+    ///
+    /// # Panics
+    /// If fewer are known to wait.
+    #[inline]
+    pub fn consume(&mut self, len: usize) {
+        assert!(len <= self.known(), "what is given back was there");
+        if len == 0 {
+            return;
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most the size, a u32")]
         let cons = self.cons.wrapping_add(len as u32);
         // SYNC room is free: with the Acquire load of cons in ByteWriter::look.
         self.mem.store(ByteIndex::Cons, cons, Ordering::Release);
         self.cons = cons;
-        Ok(len)
     }
 
     /// The memory under the ring.
