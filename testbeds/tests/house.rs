@@ -285,6 +285,9 @@ fn the_two_ends_of_a_ring_of_bytes_read_side_by_side() {
     let writer = functions(&read("rings/src/bytes/writer.rs"));
     let reader = functions(&read("rings/src/bytes/reader.rs"));
     let alike: Vec<String> = writer.iter().map(|name| name.replace("write", "read")).collect();
+    // Only who reads can want bytes to stay where they are for a while.
+    let reader = reader.into_iter().filter(|name| name != "peek" && name != "consume");
+    let reader: Vec<String> = reader.collect();
     assert!(writer.contains(&"write".into()) && alike == reader, "{writer:?}, {reader:?}");
 }
 

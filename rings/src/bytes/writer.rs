@@ -34,7 +34,7 @@ impl<M: ByteMem> ByteWriter<M> {
     /// If the reader claims to have read what was never written, or less than it had.
     #[inline]
     pub fn look(&mut self) -> Result<usize, IllegalIndex> {
-        // SYNC room is free: with the Release store of cons in ByteReader::read.
+        // SYNC room is free: with the Release store of cons in ByteReader::consume.
         let cons = self.mem.load(ByteIndex::Cons, Ordering::Acquire);
         waiting(self.prod, cons, self.mem.size(), ByteIndex::Cons)?;
         self.cons = cons;
