@@ -222,9 +222,13 @@ fn what_a_kill_of_all_leaves_the_next_start_sweeps() {
         let both = || scratch.processes().len() == 3 && !common::segments(&[host]).is_empty();
         assert!(within(WATCHDOG, both), "no lab");
         let all = scratch.processes();
-        // Nobody may see another die: all of them stop first.
+        // Nobody may see another die: all of them stop first, and the host is killed last, whose death
+        // would wake the others.
         all.iter().for_each(|&pid| common::signal(pid, Signal::SIGSTOP));
-        all.iter().for_each(|&pid| common::signal(pid, Signal::SIGKILL));
+        all.iter()
+            .filter(|&&pid| pid != host)
+            .for_each(|&pid| common::signal(pid, Signal::SIGKILL));
+        common::signal(host, Signal::SIGKILL);
         let _ = net.end();
         assert!(within(WATCHDOG, || scratch.processes().is_empty()));
         assert!(!common::segments(&[host]).is_empty(), "nothing was left to sweep");
