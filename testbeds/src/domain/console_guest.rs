@@ -1,25 +1,20 @@
 //! A guest with a console: it writes lines, or is a shell.
 
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use console::front::Console;
 use rings::Domain;
 use rings::evtchn::{Spin, WaitPolicy};
-use rings_host::{BlockKind, Connect, HostDomain, Segment};
+use rings_host::{BlockKind, HostDomain};
 use serde::{Deserialize, Serialize};
 
-use super::process::{StopFlag, connect, end_with_host, spin, unless_host_gone};
-use super::worker::{Command, Handle, Parts, Told};
+use super::crew::{Crew, Terms};
+use super::process::{StopFlag, Wanted, live, spin};
 use crate::config::{GuestConfig, OnFull, RunConfig};
 use crate::workload::SideReport;
 use crate::workload::console::{Writer, WriterReport, shell};
-
-/// Between two looks whether to end.
-const LOOK: Duration = Duration::from_millis(20);
-/// How long it may take to let go at the end.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a guest that writes lines reports.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,19 +56,8 @@ fn with_console<R>(
     run: &RunConfig,
     work: impl FnOnce(&HostDomain, Console<HostDomain>) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    let dir = run.dir.clone().context("--dir is needed to find the host")?;
-    let domain = connect(&Connect {
-        dir,
-        domid: None,
-        pool_frames: 1,
-        name: "console-guest".into(),
-        cost: super::netback::cost(run),
-    })?;
-    end_with_host(&domain, "console-guest")?;
-    let outcome = Console::open(&domain).map_err(Into::into).and_then(|c| work(&domain, c));
-    let outcome = unless_host_gone(&domain, outcome);
-    domain.goodbye(u32::from(outcome.is_err()));
-    outcome
+    let wanted = Wanted { name: "console-guest", domid: None, pool_frames: 1 };
+    live(&wanted, run, |domain| work(domain, Console::open(domain)?))
 }
 
 /// Lines that nobody reads measure nothing.
@@ -107,43 +91,24 @@ fn write_lines(
     run: &RunConfig,
     stop: &StopFlag,
 ) -> anyhow::Result<GuestReport> {
-    let (tell, told) = channel();
+    let mut crew = Crew::start(
+        domain,
+        &Terms {
+            kind: BlockKind::Front,
+            cpus: &run.front_cpus[..run.front_cpus.len().min(1)],
+            nice: run.nice_front,
+            idle: &|| idle(config, run),
+        },
+    )?;
     let (report, reported) = channel();
-    let worker = Handle::start(parts(domain, config, run)?, tell)?;
-    worker.tell(Command::Add((), Box::new(Writer::new(console, config, run, report))));
-    let failure = loop {
-        match told.recv_timeout(LOOK) {
-            Ok(Told::Finished((), why)) => break why,
-            Ok(Told::Removed(..)) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => bail!("the worker died"),
-        }
-        if stop.is_set() {
-            break Some("interrupted".into());
-        }
-    };
-    worker.tell(Command::Remove(()));
-    let side = loop {
-        match told.recv_timeout(FAREWELL).context("the worker does not let go")? {
-            Told::Removed((), side) => break *side,
-            Told::Finished(..) => {}
-        }
-    };
-    worker.stop();
+    crew.add((), Box::new(Writer::new(console, config, run, report)));
+    let mut failure = crew.supervise(stop, |_| Ok(()));
+    if failure.is_none() && stop.is_set() {
+        failure = Some("interrupted".into());
+    }
+    let side = crew.finish();
     let writer = reported.recv().unwrap_or_default();
     Ok(GuestReport { domid: domain.domid().0, side, writer, failure })
-}
-
-fn parts(domain: &HostDomain, config: &GuestConfig, run: &RunConfig) -> anyhow::Result<Parts> {
-    let segment = Segment::open(domain.dir())?;
-    let block = domain.stats_block(BlockKind::Front.number(), 0)?;
-    Ok(Parts {
-        waiter: domain.waiter()?,
-        spin: idle(config, run),
-        cost: domain.cost().clone(),
-        block: segment.block(block).context("the statistics segment is too small")?,
-        cpu: *run.front_cpus.first().context("-A leaves the guest without a CPU")?,
-        nice: run.nice_front,
-    })
 }
 
 /// Longer than anybody waits for a console.

@@ -1,16 +1,15 @@
 //! The console daemon: serves every console that comes, on workers, until told to stop.
 
-use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use console::back::{Config, ConsoleEvent, Consoled, LogConfig, Overflow, Session, Sink};
-use rings::{DomId, Domain};
-use rings_host::{BlockKind, Connect, HostDomain, Segment};
+use rings::DomId;
+use rings_host::HostDomain;
 
-use super::process::{StopFlag, connect, end_with_host, spin, unless_host_gone};
-use super::worker::{Command, Handle, Parts, Told};
+use super::crew::Crew;
+use super::process::{StopFlag, Wanted, live};
+use super::worker::Told;
 use crate::config::{self, ConsoledConfig, DaemonConfig, RunConfig, SinkKind};
 use crate::workload::console::{ConsoleReport, Served};
 
@@ -23,31 +22,16 @@ const STEP: Duration = Duration::from_millis(10);
 /// # Errors
 /// If there is no lab.
 pub fn run(config: &ConsoledConfig, stop: &StopFlag) -> anyhow::Result<Vec<ConsoleReport>> {
-    let dir = config.run.dir.clone().context("--dir is needed to find the host")?;
-    let domain = connect(&Connect {
-        dir,
-        domid: Some(DomId::DOM0),
-        pool_frames: 1,
-        name: "consoled".into(),
-        cost: super::netback::cost(&config.run),
-    })?;
-    end_with_host(&domain, "consoled")?;
-    let outcome =
-        Daemon::start(&domain, &config.daemon, &config.run).and_then(|daemon| daemon.serve(stop));
-    let outcome = unless_host_gone(&domain, outcome);
-    domain.goodbye(u32::from(outcome.is_err()));
-    outcome
+    let wanted = Wanted { name: "consoled", domid: Some(DomId::DOM0), pool_frames: 1 };
+    live(&wanted, &config.run, |domain| {
+        Daemon::start(domain, &config.daemon, &config.run)?.serve(stop)
+    })
 }
 
 /// The daemon, in whichever process is domain 0.
 pub(super) struct Daemon {
     consoled: Consoled<HostDomain>,
-    workers: Vec<Handle<DomId>>,
-    told: Receiver<Told<DomId>>,
-    /// Which worker has whose console.
-    served: BTreeMap<DomId, usize>,
-    /// Which worker gets the next.
-    turn: usize,
+    crew: Crew<DomId>,
     check: Option<usize>,
     print: bool,
     report: (Sender<ConsoleReport>, Receiver<ConsoleReport>),
@@ -60,15 +44,9 @@ impl Daemon {
         config: &DaemonConfig,
         run: &RunConfig,
     ) -> anyhow::Result<Self> {
-        let (tell, told) = channel();
-        let consoled = Consoled::new(domain, serve_so(config))?;
-        let workers = start_workers(domain, run, &tell)?;
         Ok(Self {
-            consoled,
-            workers,
-            told,
-            served: BTreeMap::new(),
-            turn: 0,
+            consoled: Consoled::new(domain, serve_so(config))?,
+            crew: Crew::of_backend(domain, run)?,
             check: config.check,
             print: config.sink == SinkKind::Stderr,
             report: channel(),
@@ -76,9 +54,9 @@ impl Daemon {
         })
     }
 
-    /// A daemon in netback's process: of a run its guests' lines go to stderr, otherwise each has a
+    /// A daemon in a backend's process: of a run its guests' lines go to stderr, otherwise each has a
     /// terminal.
-    pub(super) fn beside_netback(domain: &HostDomain, run: &RunConfig) -> anyhow::Result<Self> {
+    pub(super) fn beside_backend(domain: &HostDomain, run: &RunConfig) -> anyhow::Result<Self> {
         let sink = if crate::lab::is_child() { SinkKind::Stderr } else { SinkKind::Pty };
         Self::start(domain, &DaemonConfig::of_sink(sink), run)
     }
@@ -95,7 +73,7 @@ impl Daemon {
         for event in self.consoled.step(timeout)? {
             self.heed(event);
         }
-        while let Ok(told) = self.told.try_recv() {
+        while let Some(told) = self.crew.hear(Duration::ZERO)? {
             self.hear(told)?;
         }
         Ok(())
@@ -105,19 +83,14 @@ impl Daemon {
         match event {
             ConsoleEvent::Connected(front, session) => self.connected(front, *session),
             ConsoleEvent::Disconnect(front) => {
-                if let Some(&worker) = self.served.get(&front) {
-                    self.workers[worker].tell(Command::Remove(front));
-                }
+                self.crew.remove(front);
             }
         }
     }
 
     fn connected(&mut self, front: DomId, session: Session<HostDomain>) {
         let job = Served::new(session, self.check, self.print, self.report.0.clone());
-        let worker = self.turn % self.workers.len();
-        self.turn += 1;
-        self.served.insert(front, worker);
-        self.workers[worker].tell(Command::Add(front, Box::new(job)));
+        self.crew.add(front, Box::new(job));
     }
 
     fn hear(&mut self, told: Told<DomId>) -> anyhow::Result<()> {
@@ -131,7 +104,6 @@ impl Daemon {
                 }
             }
             Told::Removed(front, side) => {
-                self.served.remove(&front);
                 // The job has told what it found just before.
                 if let Ok(report) = self.report.1.try_recv() {
                     self.reports.push(ConsoleReport { counters: side.counters, ..report });
@@ -144,14 +116,13 @@ impl Daemon {
 
     /// Gives all consoles back, and says what was found at each that there ever was.
     pub(super) fn end(mut self) -> anyhow::Result<Vec<ConsoleReport>> {
-        for (&front, &worker) in &self.served {
-            self.workers[worker].tell(Command::Remove(front));
+        self.crew.remove_all();
+        while !self.crew.is_idle() {
+            if let Some(told) = self.crew.hear(STEP)? {
+                self.hear(told)?;
+            }
         }
-        while !self.served.is_empty() {
-            let told = self.told.recv().context("a worker died")?;
-            self.hear(told)?;
-        }
-        self.workers.into_iter().for_each(Handle::stop);
+        self.crew.stop();
         Ok(self.reports)
     }
 }
@@ -176,26 +147,4 @@ fn serve_so(config: &DaemonConfig) -> Config {
         },
         think: Duration::from_nanos(config.daemon_think_ns),
     }
-}
-
-fn start_workers(
-    domain: &HostDomain,
-    run: &RunConfig,
-    tell: &Sender<Told<DomId>>,
-) -> anyhow::Result<Vec<Handle<DomId>>> {
-    let segment = Segment::open(domain.dir())?;
-    let mut workers = Vec::new();
-    for (n, &cpu) in run.back_cpus.iter().enumerate() {
-        let block = domain.stats_block(BlockKind::Back.number(), u32::try_from(n)?)?;
-        let parts = Parts {
-            waiter: domain.waiter()?,
-            spin: spin(run, 1),
-            cost: domain.cost().clone(),
-            block: segment.block(block).context("the statistics segment is too small")?,
-            cpu,
-            nice: run.nice_back,
-        };
-        workers.push(Handle::start(parts, tell.clone())?);
-    }
-    Ok(workers)
 }

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | `worker` | a thread pinned to a CPU that serves jobs and publishes its counters |
+//! | `crew` | a domain's workers, and which of them has whose jobs |
 //! | `netfront` | a guest: connects its vif, runs its end of the workload, reports |
 //! | `netback` | the driver domain: serves every vif that comes, with the wire each asks for |
 //! | `blkfront` | a guest with a disk, and what comes after a backend that died |
@@ -22,6 +23,7 @@ pub mod blkback;
 pub mod blkfront;
 pub mod console_guest;
 pub mod consoled;
+mod crew;
 mod log_console;
 mod logging;
 pub mod netback;

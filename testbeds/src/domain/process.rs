@@ -10,8 +10,9 @@ use anyhow::Context as _;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
-use rings::Domain as _;
+use rings::cost::CostNs;
 use rings::evtchn::{Spin, WaitPolicy};
+use rings::{DomId, Domain as _, GrantMode};
 use rings_host::{Connect, ConnectError, HostDomain, RunDir, Swept, host_is_gone, watch_host};
 
 use super::logging::exit;
@@ -86,11 +87,41 @@ pub(super) fn spin(run: &RunConfig, guests: usize) -> Spin {
     Spin::new(policy, budget, shared)
 }
 
-/// Registers this process as a domain.
+/// What this process is in its lab.
+pub(super) struct Wanted {
+    /// What it is called.
+    pub(super) name: &'static str,
+    /// Its number; the next one that is free, if there is none.
+    pub(super) domid: Option<DomId>,
+    /// Frames of its page pool.
+    pub(super) pool_frames: u32,
+}
+
+/// Is a domain of the lab in `run.dir` for as long as `work` takes, or the host lives.
 ///
 /// # Errors
-/// If there is no host, or it refuses.
-pub(super) fn connect(wanted: &Connect) -> Result<HostDomain, ConnectError> {
+/// If there is no lab, or it refuses, or the work fails.
+pub(super) fn live<T>(
+    wanted: &Wanted,
+    run: &RunConfig,
+    work: impl FnOnce(&HostDomain) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let dir = run.dir.clone().context("--dir is needed to find the host")?;
+    let config::CostNs { hypercall, evtchn, gntmap, gntcopy, exit } = run.cost;
+    let domain = connect(&Connect {
+        dir,
+        domid: wanted.domid,
+        pool_frames: wanted.pool_frames,
+        name: wanted.name.into(),
+        cost: CostNs { hypercall, evtchn, gntmap, gntcopy, exit },
+    })?;
+    end_with_host(&domain, wanted.name)?;
+    let outcome = unless_host_gone(&domain, work(&domain));
+    domain.goodbye(u32::from(outcome.is_err()));
+    outcome
+}
+
+fn connect(wanted: &Connect) -> Result<HostDomain, ConnectError> {
     let outcome = HostDomain::connect(wanted);
     if let Ok(domain) = &outcome
         && let Err(error) = rings_host::trace(domain, &wanted.name)
@@ -117,10 +148,7 @@ fn sweep(dir: &Path) -> Swept {
 
 /// The outcome of a domain's work. Without its host everything fails somehow; what there is to say
 /// about that is said by [`end_with_host`], which then ends the process.
-pub(super) fn unless_host_gone<T>(
-    domain: &HostDomain,
-    outcome: anyhow::Result<T>,
-) -> anyhow::Result<T> {
+fn unless_host_gone<T>(domain: &HostDomain, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
     if outcome.is_err() && host_is_gone(domain) {
         std::thread::sleep(Duration::from_secs(10));
     }
@@ -129,7 +157,7 @@ pub(super) fn unless_host_gone<T>(
 
 /// When the host dies, its lab is over: what it left is swept away, and this process ends with one
 /// line that says so. Of processes that share a terminal only the one that swept says it.
-pub(super) fn end_with_host(domain: &HostDomain, name: &'static str) -> io::Result<()> {
+fn end_with_host(domain: &HostDomain, name: &'static str) -> io::Result<()> {
     let dir: PathBuf = domain.dir().to_owned();
     let quiet = crate::lab::is_child();
     let name = format!("domain {} ({name}, process {})", domain.domid(), std::process::id());
@@ -140,4 +168,13 @@ pub(super) fn end_with_host(domain: &HostDomain, name: &'static str) -> io::Resu
         }
         exit(1);
     })
+}
+
+/// How the backend reaches granted pages, as the options ask.
+pub(super) fn grant_mode(run: &RunConfig) -> GrantMode {
+    match run.grant {
+        config::GrantMode::Copy => GrantMode::Copy,
+        config::GrantMode::Map => GrantMode::Map,
+        config::GrantMode::Persistent => GrantMode::Persistent,
+    }
 }
