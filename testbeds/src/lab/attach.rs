@@ -67,7 +67,7 @@ fn with_own_lab(config: &ConsoleConfig, stop: &StopFlag) -> anyhow::Result<()> {
             _ => {}
         }
         for child in [&mut daemon, &mut guest] {
-            super::console::must_live(child)?;
+            super::domains::must_live(child)?;
         }
         std::thread::sleep(Duration::from_millis(5));
     };

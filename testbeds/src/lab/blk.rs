@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use rings_host::{Device, Host, HostConfig, News};
+use rings_host::{Device, Host, HostConfig};
 
-use super::children::{self, Domain, LastWords, is_child, told, wake_when_orphaned};
-use super::net::write_json;
+use super::children::{self, Domain, is_child, told, wake_when_orphaned};
+use super::domains::{Domains, LOOK};
+use super::net::{can_write, write_json};
 use super::sample::{Pids, Sampler, What};
 use crate::cli::JsonTo;
 use crate::config::{Amount, BlkConfig, BlkbackConfig, word};
@@ -15,9 +16,6 @@ use crate::domain::{self, BlkOutcome, FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Cpu, FioJob, Grants, Results, Summary, host_info, per};
 use crate::units::float;
-
-/// Between two looks at a run.
-const LOOK: Duration = Duration::from_millis(20);
 
 type Report = FrontReport<BlkOutcome>;
 
@@ -28,6 +26,9 @@ type Report = FrontReport<BlkOutcome>;
 pub fn blk(config: &BlkConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow::Result<()> {
     let quiet = config.run.quiet || json == Some(&JsonTo::Stdout);
     let what = report::blk_what(config);
+    if let Some(JsonTo::File(path)) = json {
+        can_write(path)?;
+    }
     if json != Some(&JsonTo::Stdout) {
         super::print(&(report::blk_headline(config) + "\n"))?;
     }
@@ -112,23 +113,12 @@ fn run(
 }
 
 struct Lab {
-    // Children first: they end before their host does.
-    front: Domain,
-    back: Domain,
+    domains: Domains,
     back_args: Vec<String>,
     /// Backends killed on purpose.
     kills: u64,
     killed_at: Instant,
     sampler: Sampler,
-    host: Host,
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // Both at once: one that waits for the other would only wait longer.
-        self.front.wake_to_end();
-        self.back.wake_to_end();
-    }
 }
 
 impl Lab {
@@ -146,7 +136,8 @@ impl Lab {
         let (warmup, interval) = (config.run.warmup, config.run.interval);
         let sampler = Sampler::new(segment, pids, What { per_op, warmup, interval });
         let killed_at = Instant::now();
-        Ok(Self { front, back, back_args, kills: 0, killed_at, sampler, host })
+        let domains = Domains::new(host, back, vec![front], config.run.stall_timeout);
+        Ok(Self { domains, back_args, kills: 0, killed_at, sampler })
     }
 
     /// Waits until the frontend has ended, and takes its report.
@@ -164,7 +155,6 @@ impl Lab {
         }
         loop {
             self.news(config, stop)?;
-            self.stopped(config)?;
             if let Some(interval) = self.sampler.look()
                 && lines
             {
@@ -173,16 +163,11 @@ impl Lab {
             }
             self.show(config, &progress);
             self.replace_backend(config)?;
-            if let Some(how) = self.front.ended() {
-                let (name, pid) = (self.front.name(), self.front.pid());
-                return match self.front.last_words::<Report>() {
-                    LastWords::Report(report) => Ok(*report),
-                    LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
-                    LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
-                };
+            if let Some(report) = self.domains.reap()?.pop() {
+                return Ok(report);
             }
             if !stop.is_set() || config.nbd.is_none() {
-                self.back_lives(stop)?;
+                self.domains.back_lives(stop)?;
             }
         }
     }
@@ -192,49 +177,10 @@ impl Lab {
         match stop.is_set() {
             true if config.nbd.is_none() => bail!("interrupted"),
             // A server ends when it is told to, and says what it did.
-            true => self.front.ask_to_end(),
+            true => self.domains.fronts.iter_mut().for_each(Domain::ask_to_end),
             false => {}
         }
-        match self.host.news(LOOK) {
-            Some(News::Stalled(who)) => bail!(
-                "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
-                who.domid,
-                who.name,
-                who.pid
-            ),
-            // Of a backend that was killed on purpose the host tells too, later.
-            Some(News::Gone(who, None)) if who.pid == self.front.pid() => {
-                bail!("domain {} ({}, process {}) died", who.domid, who.name, who.pid)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Looks for processes that were stopped before the host knew them.
-    fn stopped(&mut self, config: &BlkConfig) -> anyhow::Result<()> {
-        let timeout = Duration::from_secs_f64(config.run.stall_timeout) + LOOK * 25;
-        for domain in [&mut self.front, &mut self.back] {
-            if domain.stopped_for(timeout) {
-                let (name, pid) = (domain.name(), domain.pid());
-                bail!("{name} (process {pid}) has stalled: it was stopped before it registered");
-            }
-        }
-        Ok(())
-    }
-
-    /// A backend that ends by itself ends the run.
-    fn back_lives(&mut self, stop: &StopFlag) -> anyhow::Result<()> {
-        let Some(how) = self.back.ended() else { return Ok(()) };
-        // Ctrl-C reaches every process of the lab, and theirs may be the quicker ones.
-        std::thread::sleep(LOOK);
-        if stop.is_set() {
-            bail!("interrupted");
-        }
-        let (name, pid) = (self.back.name(), self.back.pid());
-        match self.back.last_words::<Report>() {
-            LastWords::Complaint(why) => bail!("{why}"),
-            _ => bail!("{name} (process {pid}) died: {how}"),
-        }
+        self.domains.look(LOOK).map(drop)
     }
 
     /// Kills the backend and starts another one, if it is time to.
@@ -247,18 +193,10 @@ impl Lab {
         if self.killed_at.elapsed().as_secs_f64() < every {
             return Ok(());
         }
-        self.back.kill();
+        let args = &self.back_args;
+        self.domains.replace_back(|| Domain::start("blkback", args))?;
         self.kills += 1;
-        // The host must have seen it go: it gives the number 0 to one process at a time.
-        let gone = self.back.pid();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            if matches!(self.host.news(LOOK), Some(News::Gone(who, _)) if who.pid == gone) {
-                break;
-            }
-        }
-        self.back = Domain::start("blkback", &self.back_args)?;
-        self.sampler.another_back(self.back.pid());
+        self.sampler.another_back(self.domains.back.pid());
         self.killed_at = Instant::now();
         Ok(())
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rings_host::{Host, HostConfig, News};
 
-use super::children::{Domain, LastWords};
+use super::children::Domain;
 use super::console_summary::{failure, summarise};
+use super::domains::{Domains, LOOK, report as report_of};
 use super::net::can_write;
 use super::reader::Readers;
 use super::sample::{Pids, Sampler, What};
@@ -23,8 +24,6 @@ use crate::results::{ConsoleResults, ConsoleStart, host_info};
 use crate::units::float;
 use crate::workload::console::ConsoleReport;
 
-/// Between two looks at a run.
-const LOOK: Duration = Duration::from_millis(20);
 /// Between two lines of a neighbour. No whole number of them is a period.
 const NEIGHBOURS_PACE: Duration = Duration::from_millis(47);
 
@@ -95,7 +94,7 @@ fn run(
         .and_then(|guests| lab.end_daemon().map(|consoles| (guests, consoles)));
     if let Some(tracing) = tracing {
         tracing.end();
-        lab.end_domains();
+        lab.domains.end();
         let told = tracing.write()?;
         if text {
             super::print(&told)?;
@@ -144,23 +143,10 @@ pub(super) fn shell_args(run: &RunConfig) -> Vec<String> {
     run.to_args("console-guest")
 }
 
-/// Fails with what a child said last, if it has ended.
-pub(super) fn must_live(child: &mut Domain) -> anyhow::Result<()> {
-    let Some(how) = child.ended() else { return Ok(()) };
-    let (name, pid) = (child.name(), child.pid());
-    match child.last_words::<()>() {
-        LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
-        _ => bail!("{name} (process {pid}) died: {how}"),
-    }
-}
-
 struct Lab {
-    // Children first: they end before their host does.
-    guests: Vec<Domain>,
-    daemon: Domain,
+    domains: Domains,
     readers: Readers,
     sampler: Sampler,
-    host: Host,
 }
 
 impl Lab {
@@ -202,7 +188,8 @@ impl Lab {
             SinkKind::Pty => Readers::start(host.dir(), config.neighbours + 1)?,
             _ => Readers::none(),
         };
-        Ok(Self { guests, daemon, readers, sampler, host })
+        let domains = Domains::new(host, daemon, guests, config.run.stall_timeout);
+        Ok(Self { domains, readers, sampler })
     }
 
     /// Waits until every guest has ended, and collects what they report.
@@ -217,10 +204,12 @@ impl Lab {
         if lines {
             progress.print("[ ID] Interval           Transfer     Rate")?;
         }
-        let mut reports = Vec::new();
-        while !self.guests.is_empty() {
-            self.news(stop)?;
-            self.stopped(config)?;
+        let mut reports: Vec<GuestReport> = Vec::new();
+        while !self.domains.fronts.is_empty() {
+            if stop.is_set() {
+                bail!("interrupted");
+            }
+            self.domains.look(LOOK)?;
             if let Some(interval) = self.sampler.look()
                 && lines
             {
@@ -232,56 +221,15 @@ impl Lab {
                 ))?;
             }
             self.show(&progress);
-            must_live_until(&mut self.daemon, stop)?;
-            self.reap(&mut reports)?;
+            self.domains.back_lives(stop)?;
+            reports.extend(self.domains.reap()?);
+            // The neighbours end when the first one has.
+            if reports.iter().any(|report| report.domid == 1) {
+                self.domains.fronts.iter_mut().for_each(Domain::ask_to_end);
+            }
         }
         drop(progress);
         Ok(reports)
-    }
-
-    /// What the host has to tell about the domains, waiting a little for it.
-    fn news(&mut self, stop: &StopFlag) -> anyhow::Result<()> {
-        if stop.is_set() {
-            bail!("interrupted");
-        }
-        match self.host.news(LOOK) {
-            Some(News::Stalled(who)) => bail!(
-                "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
-                who.domid,
-                who.name,
-                who.pid
-            ),
-            Some(News::Gone(who, None)) => {
-                let how = self.how_ended(who.pid);
-                bail!("domain {} ({}, process {}) died: {how}", who.domid, who.name, who.pid)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Looks for processes that were stopped before the host knew them.
-    fn stopped(&mut self, config: &ConsoleConfig) -> anyhow::Result<()> {
-        // What the host can see it says first, and with the domain's number.
-        let timeout = Duration::from_secs_f64(config.run.stall_timeout) + LOOK * 25;
-        for domain in self.guests.iter_mut().chain([&mut self.daemon]) {
-            if domain.stopped_for(timeout) {
-                let (name, pid) = (domain.name(), domain.pid());
-                bail!("{name} (process {pid}) has stalled: it was stopped before it registered");
-            }
-        }
-        Ok(())
-    }
-
-    fn how_ended(&mut self, pid: i32) -> String {
-        let domain = self.guests.iter_mut().chain([&mut self.daemon]).find(|d| d.pid() == pid);
-        let ended = domain.and_then(|d| {
-            // The connection may have closed a moment before the process is to be waited for.
-            (0..50).find_map(|_| {
-                std::thread::sleep(Duration::from_millis(2));
-                d.ended()
-            })
-        });
-        ended.unwrap_or_else(|| "it closed its connection to the host".into())
     }
 
     fn show(&self, progress: &Progress) {
@@ -291,64 +239,12 @@ impl Lab {
         progress.update(elapsed, lines, &format!("{rate:.1} KB/s"));
     }
 
-    /// Takes the reports of guests that have ended. The neighbours do when the first one has.
-    fn reap(&mut self, reports: &mut Vec<GuestReport>) -> anyhow::Result<()> {
-        let mut at = 0;
-        while at < self.guests.len() {
-            let Some(how) = self.guests[at].ended() else {
-                at += 1;
-                continue;
-            };
-            let mut guest = self.guests.remove(at);
-            let (name, pid) = (guest.name(), guest.pid());
-            match guest.last_words() {
-                LastWords::Report(report) => reports.push(*report),
-                LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
-                LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
-            }
-            if reports.iter().any(|report| report.domid == 1) {
-                self.guests.iter_mut().for_each(Domain::ask_to_end);
-            }
-        }
-        Ok(())
-    }
-
     /// Tells the daemon to end, and takes its report: all that was written has been read.
     fn end_daemon(&mut self) -> anyhow::Result<Vec<ConsoleReport>> {
-        self.daemon.ask_to_end();
-        self.daemon.end();
+        let daemon = &mut self.domains.back;
+        daemon.ask_to_end();
+        daemon.end();
         self.readers.end();
-        let (name, pid) = (self.daemon.name(), self.daemon.pid());
-        match self.daemon.last_words() {
-            LastWords::Report(report) => Ok(*report),
-            LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
-            LastWords::Nothing => bail!("{name} (process {pid}) does not report"),
-        }
+        report_of(daemon, "it does not report")
     }
-}
-
-impl Lab {
-    /// Ends what still runs, all at once: one that waits for another would only wait longer.
-    fn end_domains(&mut self) {
-        self.guests.iter_mut().chain([&mut self.daemon]).for_each(Domain::wake_to_end);
-        self.guests.iter_mut().chain([&mut self.daemon]).for_each(Domain::end);
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.end_domains();
-    }
-}
-
-/// As [`must_live`], unless everything is to end.
-fn must_live_until(child: &mut Domain, stop: &StopFlag) -> anyhow::Result<()> {
-    if child.ended().is_some() {
-        // Ctrl-C reaches every process of the lab, and theirs may be the quicker ones.
-        std::thread::sleep(LOOK);
-        if stop.is_set() {
-            bail!("interrupted");
-        }
-    }
-    must_live(child)
 }

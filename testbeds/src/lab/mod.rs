@@ -10,6 +10,7 @@
 //! | `raw` | the user's own terminal while that goes on |
 //! | `blk` | one run over a disk |
 //! | `children` | the domains' processes: started, watched, never left behind |
+//! | `domains` | the domains of a run, and what becomes of them while it goes on |
 //! | `sample` | what is looked at from outside meanwhile: rate, CPU, memory |
 //! | `summary` | reports of both ends made into figures |
 //! | `trace` | the trace of a run |
@@ -22,6 +23,7 @@ mod blk;
 mod children;
 mod console;
 mod console_summary;
+mod domains;
 mod hand;
 mod net;
 mod raw;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rings_host::{Host, HostConfig, News};
 
-use super::children::{Domain, LastWords};
-use super::sample::{LOOK, Pids, Sampler, What};
+use super::children::Domain;
+use super::domains::Domains;
+use super::sample::{Pids, Sampler, What};
 use super::summary;
 use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
@@ -101,7 +102,7 @@ pub(super) fn run(
     let outcome = lab.watch(config, what, show, stop);
     if let Some(tracing) = tracing {
         tracing.end();
-        lab.end_domains();
+        lab.domains.end();
         let text = tracing.write()?;
         if show.text {
             super::print(&text)?;
@@ -141,21 +142,11 @@ fn effective(config: &NetConfig, reports: &[FrontReport]) -> NetConfig {
     effective
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // All at once: one that waits for another would only wait longer.
-        self.fronts.iter_mut().chain([&mut self.back]).for_each(Domain::wake_to_end);
-    }
-}
-
 struct Lab {
-    // Children first: they end before their host does.
-    fronts: Vec<Domain>,
-    back: Domain,
+    domains: Domains,
     sampler: Sampler,
     /// Which processes are the servers of others, on a bridge.
     servers: Vec<i32>,
-    host: Host,
 }
 
 impl Lab {
@@ -179,14 +170,8 @@ impl Lab {
         let per_op = transactions.then(|| (config.rr_req + config.rr_resp) as u64);
         let what = What { per_op, warmup: config.run.warmup, interval };
         let sampler = Sampler::new(host.segment().clone(), pids, what);
-        Ok(Self { fronts, back, sampler, servers: Vec::new(), host })
-    }
-
-    /// Ends the domains that are still there. Also after a run that went wrong.
-    fn end_domains(&mut self) {
-        self.fronts.iter_mut().chain([&mut self.back]).for_each(Domain::wake_to_end);
-        self.fronts.clear();
-        self.back.end();
+        let domains = Domains::new(host, back, fronts, config.run.stall_timeout);
+        Ok(Self { domains, sampler, servers: Vec::new() })
     }
 
     /// Waits until every frontend has ended, and collects what they report.
@@ -203,9 +188,8 @@ impl Lab {
             progress.print(report::interval_header(&config.clone().into()))?;
         }
         let mut reports = Vec::new();
-        while !self.fronts.is_empty() {
+        while !self.domains.fronts.is_empty() {
             self.news(config, stop)?;
-            self.stopped(config)?;
             if let Some(interval) = self.sampler.look()
                 && lines
             {
@@ -213,7 +197,8 @@ impl Lab {
                 progress.print(&line)?;
             }
             self.show(config, &progress);
-            self.reap(&mut reports, stop)?;
+            self.domains.back_lives(stop)?;
+            reports.extend(self.domains.reap::<FrontReport>()?);
             self.dismiss();
         }
         drop(progress);
@@ -225,57 +210,22 @@ impl Lab {
         if stop.is_set() {
             bail!("interrupted");
         }
-        match self.host.news(self.sampler.pause()) {
-            Some(News::Born(who)) => {
-                if config.path == NetPath::Bridge && who.domid.0 > 0 && who.domid.0 % 2 == 0 {
-                    self.servers.push(who.pid);
-                }
-                Ok(())
-            }
-            Some(News::Stalled(who)) => bail!(
-                "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
-                who.domid,
-                who.name,
-                who.pid
-            ),
-            Some(News::Gone(who, None)) => {
-                let how = self.how_ended(who.pid);
-                bail!("domain {} ({}, process {}) died: {how}", who.domid, who.name, who.pid)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Looks for processes that were stopped before the host knew them.
-    fn stopped(&mut self, config: &NetConfig) -> anyhow::Result<()> {
-        // What the host can see it says first, and with the domain's number.
-        let timeout = Duration::from_secs_f64(config.run.stall_timeout) + LOOK * 25;
-        for domain in self.fronts.iter_mut().chain([&mut self.back]) {
-            if domain.stopped_for(timeout) {
-                let (name, pid) = (domain.name(), domain.pid());
-                bail!("{name} (process {pid}) has stalled: it was stopped before it registered");
-            }
+        if let Some(News::Born(who)) = self.domains.look(self.sampler.pause())?
+            && config.path == NetPath::Bridge
+            && who.domid.0 > 0
+            && who.domid.0.is_multiple_of(2)
+        {
+            self.servers.push(who.pid);
         }
         Ok(())
     }
 
     /// Servers do not know when their clients are done.
     fn dismiss(&mut self) {
-        if self.fronts.iter().all(|front| self.servers.contains(&front.pid())) {
-            self.fronts.iter_mut().for_each(Domain::ask_to_end);
+        let fronts = &mut self.domains.fronts;
+        if fronts.iter().all(|front| self.servers.contains(&front.pid())) {
+            fronts.iter_mut().for_each(Domain::ask_to_end);
         }
-    }
-
-    fn how_ended(&mut self, pid: i32) -> String {
-        let domain = self.fronts.iter_mut().chain([&mut self.back]).find(|d| d.pid() == pid);
-        let ended = domain.and_then(|d| {
-            // The connection may have closed a moment before the process is to be waited for.
-            (0..50).find_map(|_| {
-                std::thread::sleep(Duration::from_millis(2));
-                d.ended()
-            })
-        });
-        ended.unwrap_or_else(|| "it closed its connection to the host".into())
     }
 
     fn show(&self, config: &NetConfig, progress: &Progress) {
@@ -288,36 +238,5 @@ impl Lab {
         let seconds = elapsed.as_secs_f64().max(1e-3);
         let rate = config.rate_text(bytes, ops, seconds);
         progress.update(elapsed, count, &rate);
-    }
-
-    /// Takes the reports of frontends that have ended.
-    fn reap(&mut self, reports: &mut Vec<FrontReport>, stop: &StopFlag) -> anyhow::Result<()> {
-        if let Some(how) = self.back.ended() {
-            // Ctrl-C reaches every process of the lab, and theirs may be the quicker ones.
-            std::thread::sleep(LOOK);
-            if stop.is_set() {
-                bail!("interrupted");
-            }
-            let (name, pid) = (self.back.name(), self.back.pid());
-            match self.back.last_words::<FrontReport>() {
-                LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
-                _ => bail!("{name} (process {pid}) died: {how}"),
-            }
-        }
-        let mut at = 0;
-        while at < self.fronts.len() {
-            let Some(how) = self.fronts[at].ended() else {
-                at += 1;
-                continue;
-            };
-            let mut front = self.fronts.remove(at);
-            let (name, pid) = (front.name(), front.pid());
-            match front.last_words() {
-                LastWords::Report(report) => reports.push(*report),
-                LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
-                LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
-            }
-        }
-        Ok(())
     }
 }

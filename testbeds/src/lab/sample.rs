@@ -8,11 +8,10 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use rings_host::{BlockKind, Segment};
 
+use super::domains::LOOK;
 use crate::counters::Counters;
 use crate::results::{Cpu, Interval};
 
-/// Between two looks at a run.
-pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// The same while the run is young.
 const LOOK_YOUNG: Duration = Duration::from_millis(2);
 /// How long a run is young.

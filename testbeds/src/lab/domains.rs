@@ -1,0 +1,162 @@
+//! The domains of a run: its frontends, its backend and the host they are in; what becomes of them
+//! while it goes on.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use rings_host::{Host, News};
+use serde::de::DeserializeOwned;
+
+use super::children::{Domain, LastWords};
+use crate::domain::StopFlag;
+
+/// Between two looks at a run.
+pub(super) const LOOK: Duration = Duration::from_millis(20);
+
+/// The domains of a run.
+pub(super) struct Domains {
+    // Children first: they end before their host does.
+    /// Those that have not ended.
+    pub(super) fronts: Vec<Domain>,
+    /// The backend.
+    pub(super) back: Domain,
+    /// The host.
+    pub(super) host: Host,
+    /// Processes of backends that were killed on purpose.
+    killed: Vec<i32>,
+    /// A process that is stopped for so long has stalled.
+    stall_timeout: Duration,
+}
+
+impl Domains {
+    /// These domains of `host`.
+    pub(super) fn new(host: Host, back: Domain, fronts: Vec<Domain>, stall_timeout: f64) -> Self {
+        // What the host can see it says first, and with the domain's number.
+        let stall_timeout = Duration::from_secs_f64(stall_timeout) + LOOK * 25;
+        Self { fronts, back, host, killed: Vec::new(), stall_timeout }
+    }
+
+    /// Waits at most `pause` for what the host has to tell, and looks whether all are well.
+    ///
+    /// # Errors
+    /// If one has died or stalled, in words.
+    pub(super) fn look(&mut self, pause: Duration) -> anyhow::Result<Option<News>> {
+        let news = self.host.news(pause);
+        match &news {
+            Some(News::Stalled(who)) => bail!(
+                "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
+                who.domid,
+                who.name,
+                who.pid
+            ),
+            Some(News::Gone(who, None)) if !self.killed.contains(&who.pid) => {
+                let how = self.how_ended(who.pid);
+                bail!("domain {} ({}, process {}) died: {how}", who.domid, who.name, who.pid)
+            }
+            _ => {}
+        }
+        for domain in self.fronts.iter_mut().chain([&mut self.back]) {
+            if domain.stopped_for(self.stall_timeout) {
+                let (name, pid) = (domain.name(), domain.pid());
+                bail!("{name} (process {pid}) has stalled: it was stopped before it registered");
+            }
+        }
+        Ok(news)
+    }
+
+    fn how_ended(&mut self, pid: i32) -> String {
+        let domain = self.fronts.iter_mut().chain([&mut self.back]).find(|d| d.pid() == pid);
+        let ended = domain.and_then(|d| {
+            // The connection may have closed a moment before the process is to be waited for.
+            (0..50).find_map(|_| {
+                std::thread::sleep(Duration::from_millis(2));
+                d.ended()
+            })
+        });
+        ended.unwrap_or_else(|| "it closed its connection to the host".into())
+    }
+
+    /// Fails if the backend has ended, with what it said last.
+    pub(super) fn back_lives(&mut self, stop: &StopFlag) -> anyhow::Result<()> {
+        if self.back.ended().is_some() {
+            // Ctrl-C reaches every process of the lab, and theirs may be the quicker ones.
+            std::thread::sleep(LOOK);
+            if stop.is_set() {
+                bail!("interrupted");
+            }
+        }
+        must_live(&mut self.back)
+    }
+
+    /// Takes the reports of frontends that have ended.
+    pub(super) fn reap<R: DeserializeOwned>(&mut self) -> anyhow::Result<Vec<R>> {
+        let mut reports = Vec::new();
+        let mut at = 0;
+        while at < self.fronts.len() {
+            match self.fronts[at].ended() {
+                Some(how) => reports.push(report(&mut self.fronts.remove(at), &how)?),
+                None => at += 1,
+            }
+        }
+        Ok(reports)
+    }
+
+    /// Puts another backend, which `start` starts, in the place of this one, which is killed.
+    pub(super) fn replace_back(
+        &mut self,
+        start: impl FnOnce() -> anyhow::Result<Domain>,
+    ) -> anyhow::Result<()> {
+        let old = self.back.pid();
+        self.killed.push(old);
+        self.back.kill();
+        // The host must have seen it go: it gives the number 0 to one process at a time.
+        for _ in 0..250 {
+            if matches!(self.host.news(LOOK), Some(News::Gone(who, _)) if who.pid == old) {
+                break;
+            }
+        }
+        self.back = start()?;
+        Ok(())
+    }
+
+    /// Ends those that are still there, all at once: one that waits for another would only wait
+    /// longer.
+    pub(super) fn end(&mut self) {
+        self.fronts.iter_mut().chain([&mut self.back]).for_each(Domain::wake_to_end);
+        self.fronts.clear();
+        self.back.end();
+    }
+}
+
+impl Drop for Domains {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What a domain that has ended reports. If it has said why it ended instead, that is the error.
+///
+/// # Errors
+/// If there is no report.
+pub(super) fn report<R: DeserializeOwned>(domain: &mut Domain, how: &str) -> anyhow::Result<R> {
+    let (name, pid) = (domain.name(), domain.pid());
+    match domain.last_words() {
+        LastWords::Report(report) => Ok(*report),
+        // An option's value is nobody's but the user's.
+        LastWords::Complaint(why) if why.starts_with("--") => bail!(why),
+        LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
+        LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
+    }
+}
+
+/// Fails if a domain that is to go on has ended, with what it said last.
+///
+/// # Errors
+/// If it has.
+pub(super) fn must_live(domain: &mut Domain) -> anyhow::Result<()> {
+    let Some(how) = domain.ended() else { return Ok(()) };
+    match report::<()>(domain, &how) {
+        Ok(()) => bail!("{} (process {}) died: {how}", domain.name(), domain.pid()),
+        Err(why) => Err(why),
+    }
+}
