@@ -212,7 +212,11 @@ impl Registry {
             goodbye: None,
         };
         self.domains.insert(domid, dom);
-        self.introduce(domid, Pfn(layout.console))?;
+        if let Err(errno) = self.introduce(domid, Pfn(layout.console)) {
+            // Nobody else would take back what it has: its connection belongs to no domain.
+            self.gone(domid);
+            return Err(errno);
+        }
         // Nobody listens when the lab is just ending.
         let _ = self.news.send(News::Born(info));
         *who = Some(domid);
@@ -298,10 +302,11 @@ impl Registry {
     #[traced]
     fn trace(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let dom = self.domains.get_mut(&domid).ok_or(Errno::EPROTO)?;
-        if std::mem::replace(&mut dom.traced, true) {
+        if dom.traced {
             return Err(Errno::EBUSY);
         }
         let (ours, theirs) = traces::connection()?;
+        dom.traced = true;
         let mut answer = Answer::from(m.answer(&[]));
         answer.fds = vec![self.keeper.switch().as_raw_fd(), theirs.as_raw_fd()];
         answer.passed.push(theirs);
