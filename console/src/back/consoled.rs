@@ -170,9 +170,9 @@ impl<D: Domain> Consoled<D> {
         let page = ConsolePage::new(foreign.region(&mapping).clone());
         let Config { sink, log, overflow, .. } = &self.config;
         let outlet = Outlet::open(front, *sink, log.as_ref(), (limit, *overflow))?;
-        let mut channel = self.domain.bind_interdomain(front, port)?;
         let tty = outlet.path().unwrap_or_default();
         self.store.write(&format!("{dir}/{}", keys::TTY), tty)?;
+        let mut channel = self.domain.bind_interdomain(front, port)?;
         let half = page.back();
         page.set_connected(true);
         // A guest may wait for somebody to read.

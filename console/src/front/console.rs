@@ -143,7 +143,7 @@ impl<D: Domain> Console<D> {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || !self.connected() || self.closed() {
                 return false;
             }
             self.wait(waiter, left);
