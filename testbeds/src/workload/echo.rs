@@ -69,7 +69,8 @@ impl<N: Nic> Echo<N> {
         if late {
             self.taker.give_up(self.maker.made(), &mut self.meter);
         }
-        self.over = late;
+        // Once over it stays so: whoever arms looks again.
+        self.over |= late;
     }
 
     fn job_counters(&self) -> Counters {
