@@ -38,7 +38,7 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
         Task::Consoled(config) => lab::consoled(config, &stop),
         Task::ConsoleGuest(config, run) => lab::console_guest(config.as_ref(), run, &stop),
         Task::Host(config) => lab::host(config, &stop),
-        Task::Netback(run) => lab::netback(run, &stop),
+        Task::Netback(config) => lab::netback(config, &stop),
         Task::Netfront(config) => lab::netfront(config, &stop),
         Task::Ls(args) => lab::ls(args),
         Task::Store(args) => lab::store(args),

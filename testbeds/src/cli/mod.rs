@@ -21,16 +21,15 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{
     AttachConfig, BlkConfig, BlkbackConfig, ConsoleConfig, ConsoledConfig, GuestConfig, HostConfig,
-    NetConfig, Pictures, RunConfig, TraceTo,
+    NetConfig, NetbackConfig, Pictures, RunConfig, TraceTo,
 };
 use blk_options::{BLK_EXAMPLES, BlkArgs, BlkbackArgs};
 use console_options::{
     CONSOLE_EXAMPLES, CONSOLED_EXAMPLES, ConsoleArgs, ConsoleGuestArgs, ConsoledArgs,
     GUEST_EXAMPLES,
 };
-use net_options::{NET_EXAMPLES, NetArgs};
+use net_options::{NET_EXAMPLES, NetArgs, NetbackArgs};
 pub use refusal::Refusal;
-use run_options::RunArgs;
 use tools::{HOST_EXAMPLES, HostArgs};
 pub use tools::{LsArgs, StoreArgs, StoreVerb};
 use trace_options::TraceArgs;
@@ -64,8 +63,8 @@ pub enum Task {
     Blk(BlkConfig, Option<JsonTo>),
     /// The host alone.
     Host(HostConfig),
-    /// A backend domain of the host in `dir` (which is set).
-    Netback(RunConfig),
+    /// A backend domain of the host in `run.dir` (which is set).
+    Netback(NetbackConfig),
     /// A frontend domain of the host in `run.dir` (which is set).
     Netfront(NetConfig),
     /// A console daemon of the host in `run.dir` (which is set).
@@ -160,7 +159,7 @@ enum Command {
     /// The backend domain of a host started by hand
     #[command(args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab netback --dir DIR [OPTIONS]")]
-    Netback(Box<RunArgs>),
+    Netback(Box<NetbackArgs>),
     /// A frontend domain of a host started by hand
     #[command(args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab netfront --dir DIR [OPTIONS]")]
@@ -263,10 +262,10 @@ impl Typed {
                 Task::Blk(blk_options::blk(&blk, notes)?, json_to(json))
             }
             Some(Command::Host(host)) => Task::Host(host.resolve()),
-            Some(Command::Netback(run)) => {
-                let run = resolve::run(&run);
-                resolve::needs_dir("netback", run.dir.as_deref())?;
-                Task::Netback(run)
+            Some(Command::Netback(back)) => {
+                let config = resolve::netback(&back)?;
+                resolve::needs_dir("netback", config.run.dir.as_deref())?;
+                Task::Netback(config)
             }
             Some(Command::Netfront(net)) => {
                 let config = resolve::net(&net, notes)?;

@@ -73,12 +73,26 @@ pub(super) struct TrafficArgs {
     /// TCP buffer of each end [512K]
     #[arg(long, value_name = "SIZE", value_parser = values::window, allow_hyphen_values = true)]
     pub(super) window: Option<usize>,
+    #[command(flatten)]
+    pub(super) files: FileArgs,
+}
+
+#[derive(Args)]
+pub(super) struct FileArgs {
     /// Send this file, once unless -t or -n says otherwise (stream)
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub(super) file: Option<PathBuf>,
     /// Write what arrives to this file (stream)
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct NetbackArgs {
+    #[command(flatten)]
+    pub(super) files: FileArgs,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
 }
 
 #[derive(Args)]

@@ -30,18 +30,26 @@ impl Refusal {
         Self::Argument(format!("{option}: {why}"))
     }
 
+    /// The line without its leading "error: ".
+    pub(crate) fn line(&self) -> String {
+        match self {
+            Self::Shown(_) => "help is not a run".to_owned(),
+            Self::Argument(line) | Self::Unusable(line) => one_line(line),
+        }
+    }
+
     /// Tells the user, on the stream it belongs to, and gives the exit status.
     pub fn tell(&self) -> ExitCode {
         // A closed terminal is no reason to fail in another way.
-        let (line, status) = match self {
+        let status = match self {
             Self::Shown(help) => {
                 let _ = help.print();
                 return ExitCode::SUCCESS;
             }
-            Self::Argument(line) => (line, 2),
-            Self::Unusable(line) => (line, 1),
+            Self::Argument(_) => 2,
+            Self::Unusable(_) => 1,
         };
-        let _ = writeln!(io::stderr(), "error: {}", one_line(line));
+        let _ = writeln!(io::stderr(), "error: {}", self.line());
         ExitCode::from(status)
     }
 }

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::net_options::{DeviceArgs, NetArgs, TrafficArgs};
+use super::net_options::{DeviceArgs, FileArgs, NetArgs, NetbackArgs, TrafficArgs};
 use super::refusal::Refusal;
 use super::rules;
 use super::run_options::{LengthArgs, MechanismArgs, PlaceArgs, RunArgs};
 use crate::config::{
-    Amount, Mode, NetConfig, NetPath, RunConfig, WireKind, default_vifs, default_wire,
+    Amount, Mode, NetConfig, NetPath, NetbackConfig, RunConfig, WireKind, default_vifs,
+    default_wire,
 };
 
 /// Puts the value an option was given in the place of the default.
@@ -68,6 +69,16 @@ fn place(config: &mut RunConfig, typed: &PlaceArgs) {
     config.dir.clone_from(&typed.dir);
 }
 
+/// The backend of one.
+pub(super) fn netback(typed: &NetbackArgs) -> Result<NetbackConfig, Refusal> {
+    let FileArgs { file, out: to } = &typed.files;
+    if let Some(path) = file {
+        file_bytes(path)?;
+    }
+    out(to.as_deref())?;
+    Ok(NetbackConfig { run: run(&typed.run), file: file.clone(), out: to.clone() })
+}
+
 /// A whole network run. What the user should know about it goes to `notes`.
 pub(super) fn net(typed: &NetArgs, notes: &mut Vec<String>) -> Result<NetConfig, Refusal> {
     let mut config = NetConfig::of_mode(typed.traffic.mode.unwrap_or(Mode::Stream));
@@ -93,8 +104,8 @@ fn traffic(config: &mut NetConfig, typed: &TrafficArgs) {
         config.rr_resp = resp;
     }
     set(&mut config.window, typed.window.as_ref());
-    config.file.clone_from(&typed.file);
-    config.out.clone_from(&typed.out);
+    config.file.clone_from(&typed.files.file);
+    config.out.clone_from(&typed.files.out);
 }
 
 fn device(config: &mut NetConfig, typed: &DeviceArgs) {
@@ -125,6 +136,15 @@ fn implied_path(mode: Mode, wire: Option<WireKind>) -> NetPath {
 /// A file can be read, has something in it, and ends the run unless `-t` or `-n` does.
 fn file(config: &mut NetConfig, typed: &LengthArgs) -> Result<(), Refusal> {
     let Some(path) = &config.file else { return Ok(()) };
+    let bytes = file_bytes(path)?;
+    if typed.time.is_none() && typed.num.is_none() {
+        config.run.amount = Amount::Count(bytes);
+    }
+    Ok(())
+}
+
+/// The length of a file that is to be read, which is not empty.
+fn file_bytes(path: &Path) -> Result<u64, Refusal> {
     let unusable = |why: &str| {
         let remedy = "name a file that can be read";
         Refusal::Unusable(format!("--file {}: {why}; {remedy}", path.display()))
@@ -137,10 +157,7 @@ fn file(config: &mut NetConfig, typed: &LengthArgs) -> Result<(), Refusal> {
     if found.len() == 0 {
         return Err(unusable("empty"));
     }
-    if typed.time.is_none() && typed.num.is_none() {
-        config.run.amount = Amount::Count(found.len());
-    }
-    Ok(())
+    Ok(found.len())
 }
 
 /// A file can be made where it shall be; that it may is seen when it is made.

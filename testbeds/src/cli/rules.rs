@@ -67,7 +67,7 @@ fn options_of_other_modes(typed: &TrafficArgs, mode: Mode) -> Verdict {
 }
 
 fn files(typed: &TrafficArgs, config: &NetConfig) -> Verdict {
-    for (option, path) in [("--file", &typed.file), ("--out", &typed.out)] {
+    for (option, path) in [("--file", &typed.files.file), ("--out", &typed.files.out)] {
         if let Some(path) = path
             && config.mode != Mode::Stream
         {
@@ -75,7 +75,7 @@ fn files(typed: &TrafficArgs, config: &NetConfig) -> Verdict {
             return Err(Refusal::of(option, path.display(), &why));
         }
     }
-    let Some(out) = &typed.out else { return Ok(()) };
+    let Some(out) = &typed.files.out else { return Ok(()) };
     let mixed = "several streams would be mixed in one file";
     let why = if !config.run.verify {
         "what arrives is only looked at where it is checked; use --verify on".to_owned()

@@ -1,6 +1,8 @@
 //! A configuration as the shortest command line that makes it again: only what differs from the defaults.
 
-use super::net::{Mode, NetConfig, default_vifs, default_wire};
+use std::path::Path;
+
+use super::net::{Mode, NetConfig, NetbackConfig, default_vifs, default_wire};
 use super::run::{Amount, CostNs, RunConfig};
 use super::{format_cpus, word};
 use crate::units::format_size;
@@ -23,6 +25,15 @@ impl Args {
     pub(super) fn option(&mut self, name: &str, differs: bool, value: impl FnOnce() -> String) {
         if differs {
             self.0.extend([name.to_owned(), value()]);
+        }
+    }
+
+    /// What a stream is made of and where it goes.
+    fn files(&mut self, file: Option<&Path>, out: Option<&Path>) {
+        for (name, path) in [("--file", file), ("--out", out)] {
+            if let Some(path) = path {
+                self.option(name, true, || path.display().to_string());
+            }
         }
     }
 }
@@ -65,11 +76,7 @@ impl NetConfig {
             format!("{},{}", size(sizes.0), size(sizes.1))
         });
         args.option("--window", self.window != plain.window, || size(self.window));
-        for (name, path) in [("--file", &self.file), ("--out", &self.out)] {
-            if let Some(path) = path {
-                args.option(name, true, || path.display().to_string());
-            }
-        }
+        args.files(self.file.as_deref(), self.out.as_deref());
     }
 
     fn device(&self, args: &mut Args) {
@@ -103,8 +110,19 @@ impl NetConfig {
     }
 }
 
+impl NetbackConfig {
+    /// The arguments after `pvlab` that start this backend.
+    #[must_use]
+    pub fn to_args(&self) -> Vec<String> {
+        let mut args = Args::new("netback");
+        args.files(self.file.as_deref(), self.out.as_deref());
+        self.run.push(&mut args);
+        args.0
+    }
+}
+
 impl RunConfig {
-    /// The arguments after `pvlab` that start `command` (netback) with these options.
+    /// The arguments after `pvlab` that start `command` (console-guest) with these options.
     #[must_use]
     pub fn to_args(&self, command: &str) -> Vec<String> {
         let mut args = Args::new(command);

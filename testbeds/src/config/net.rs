@@ -106,6 +106,17 @@ pub struct NetConfig {
     pub wire: WireKind,
 }
 
+/// A netback that is started by hand.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetbackConfig {
+    /// The options every run has.
+    pub run: RunConfig,
+    /// What its end of a stream sends, or what it is to receive.
+    pub file: Option<PathBuf>,
+    /// Where its end of a stream writes what arrived.
+    pub out: Option<PathBuf>,
+}
+
 impl Default for NetConfig {
     fn default() -> Self {
         Self::of_mode(Mode::Stream)

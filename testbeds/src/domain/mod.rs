@@ -10,6 +10,7 @@
 //! | `blkback` | the driver domain with disks |
 //! | `consoled` | the console daemon: serves every console that comes |
 //! | `console_guest` | a guest that writes lines to its console, or is a shell on it |
+//! | `asked` | what a guest asks netback for, held against the rules |
 //! | `wired` | netback's reflector and bridge as jobs |
 //! | `reports` | how a report gets from the domain that measured to the one that prints |
 //! | `log_console` | a guest's log lines over its own console |
@@ -19,6 +20,7 @@
 //!
 //! The workload itself is in `workload`; who starts these processes is in `lab`.
 
+mod asked;
 pub mod blkback;
 pub mod blkfront;
 pub mod console_guest;

@@ -10,13 +10,14 @@ use rings::store::Nodes;
 use rings_host::HostDomain;
 use tracer::traced;
 
+use super::asked::asked;
 use super::consoled::Daemon;
 use super::crew::Crew;
 use super::process::{StopFlag, Wanted, grant_mode, live};
 use super::reports;
 use super::wired::Wired;
 use super::worker::Told;
-use crate::config::{self, NetConfig, RunConfig, WireKind};
+use crate::config::{self, NetConfig, NetbackConfig, WireKind};
 use crate::workload::{Job, Place, Role, build};
 
 /// The backend's Ethernet address, as Linux gives it to its vifs.
@@ -26,16 +27,17 @@ const STEP: Duration = Duration::from_millis(20);
 /// Pairs of rings we offer each vif.
 const MAX_QUEUES: u32 = 8;
 
-/// Runs this process as the driver domain of the lab in `run.dir`, until told to stop.
+/// Runs this process as the driver domain of the lab in `config.run.dir`, until told to stop.
 ///
 /// # Errors
 /// If there is no lab.
-pub fn run(run: &RunConfig, stop: &StopFlag) -> anyhow::Result<()> {
+pub fn run(config: &NetbackConfig, stop: &StopFlag) -> anyhow::Result<()> {
     let wanted = Wanted { name: "netback", domid: Some(DomId::DOM0), pool_frames: 1 };
-    live(&wanted, run, |domain| Driver::start(domain, run)?.serve(stop))
+    live(&wanted, &config.run, |domain| Driver::start(domain, config)?.serve(stop))
 }
 
 struct Driver {
+    config: NetbackConfig,
     netback: Netback<HostDomain>,
     crew: Crew<VifId>,
     /// The bridge between guests that ask for it; all its queues are on the first worker.
@@ -45,7 +47,8 @@ struct Driver {
 }
 
 impl Driver {
-    fn start(domain: &HostDomain, run: &RunConfig) -> anyhow::Result<Self> {
+    fn start(domain: &HostDomain, config: &NetbackConfig) -> anyhow::Result<Self> {
+        let run = &config.run;
         let crew = Crew::of_backend(domain, run)?;
         let netback = Netback::new(
             domain,
@@ -59,7 +62,7 @@ impl Driver {
         )?;
         let bridge = Arc::new(Mutex::new(Bridge::new()));
         let consoles = run.console.then(|| Daemon::beside_backend(domain, run)).transpose()?;
-        Ok(Self { netback, crew, bridge, consoles })
+        Ok(Self { config: config.clone(), netback, crew, bridge, consoles })
     }
 
     fn serve(mut self, stop: &StopFlag) -> anyhow::Result<()> {
@@ -88,7 +91,10 @@ impl Driver {
         let path = format!("/local/domain/{}/{}", id.front, reports::WORKLOAD);
         let workload = self.netback.store().read_if_present(&path)?;
         // A guest that is none of ours asks for nothing: it gets its own frames back.
-        let config: Option<NetConfig> = workload.and_then(|text| serde_json::from_str(&text).ok());
+        let config = match workload.map(|text| asked(&text, &self.config)).transpose() {
+            Ok(config) => config,
+            Err(why) => return Ok(self.netback.rogue(id, &why)?),
+        };
         let count = u32::try_from(queues.len())?;
         for (n, mut queue) in queues.into_iter().enumerate() {
             if let Some(config) = &config {
@@ -103,7 +109,12 @@ impl Driver {
                 queue: (u32::try_from(n)?, count),
             };
             let bridged = config.as_ref().is_some_and(|c| c.wire == WireKind::Bridge);
-            let Some(job) = self.job(queue, config.as_ref(), &place)? else { continue };
+            let job = match self.job(queue, config.as_ref(), &place) {
+                Ok(Some(job)) => job,
+                Ok(None) => continue,
+                // It is this guest's: the others are served.
+                Err(why) => return Ok(self.netback.rogue(id, &format!("{why:#}"))?),
+            };
             if bridged {
                 self.crew.add_to(0, id, job);
             } else {

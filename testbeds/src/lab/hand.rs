@@ -9,7 +9,9 @@ use rings_host::{Host, News};
 
 use super::children::{self, is_child, told, wake_when_orphaned};
 use super::summary;
-use crate::config::{ConsoledConfig, DeviceKind, GuestConfig, HostConfig, NetConfig, RunConfig};
+use crate::config::{
+    ConsoledConfig, DeviceKind, GuestConfig, HostConfig, NetConfig, NetbackConfig, RunConfig,
+};
 use crate::domain::{self, FrontReport, StopFlag};
 use crate::report;
 use crate::results::{Results, Start, host_info};
@@ -73,9 +75,9 @@ fn say(config: &HostConfig, line: &str) {
 ///
 /// # Errors
 /// If there is no lab.
-pub fn netback(run: &RunConfig, stop: &StopFlag) -> anyhow::Result<()> {
+pub fn netback(config: &NetbackConfig, stop: &StopFlag) -> anyhow::Result<()> {
     wake_when_orphaned();
-    let outcome = domain::netback::run(run, stop);
+    let outcome = domain::netback::run(config, stop);
     // Started for one run, it ends with the run: that is not worth a line.
     if is_child() && stop.is_set() { Ok(()) } else { told(outcome) }
 }

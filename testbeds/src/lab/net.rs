@@ -12,7 +12,7 @@ use super::sample::{Pids, Sampler, What};
 use super::summary;
 use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
-use crate::config::{Amount, Mode, NetConfig, NetPath, TraceTo};
+use crate::config::{Amount, Mode, NetConfig, NetPath, NetbackConfig, TraceTo};
 use crate::domain::{FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Results, Start, host_info};
@@ -125,6 +125,17 @@ pub(super) fn run(
     Ok((results, failure))
 }
 
+/// The backend's part. Files are its own to open if it is an end of the stream.
+fn netback(config: &NetConfig) -> NetbackConfig {
+    let run = config.run.clone();
+    match config.path {
+        NetPath::Backend => {
+            NetbackConfig { run, file: config.file.clone(), out: config.out.clone() }
+        }
+        NetPath::Loopback | NetPath::Bridge => NetbackConfig { run, file: None, out: None },
+    }
+}
+
 /// The configuration as it was negotiated, not as it was asked for.
 fn effective(config: &NetConfig, reports: &[FrontReport]) -> NetConfig {
     let mut effective = config.clone();
@@ -154,7 +165,7 @@ impl Lab {
         let mut config = config.clone();
         config.run.dir = Some(host.dir().to_owned());
         config.run.quiet = true;
-        let back = Domain::start("netback", &config.run.to_args("netback"))?;
+        let back = Domain::start("netback", &netback(&config).to_args())?;
         let mut fronts = Vec::new();
         for vif in 0..config.vifs {
             let mut own = config.clone();
