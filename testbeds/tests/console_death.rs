@@ -222,6 +222,28 @@ fn a_run_that_is_interrupted_leaves_nothing() {
 }
 
 #[test]
+fn a_writer_whose_lines_nobody_takes_ends_when_its_time_is_over() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, dir) = (host(&scratch), scratch.text("lab"));
+    let pid = host.pid();
+    // A terminal that nobody looks at, and a guest that is made to wait for it.
+    let daemon =
+        scratch.start(&["consoled", "--dir", &dir, "--overflow", "keep", "--limit", "off"]);
+    for len in ["6", "5000"] {
+        let args = ["console-guest", "--dir", &dir, "-t", "0.2", "--len", len];
+        let ended = scratch.run(&[&args[..], &["--stall-timeout", "0.5"]].concat());
+        let words = ["bytes wait in the ring", "nobody has read any for 500ms", "read the console"];
+        ended.assert_one_line(len, 1, &words);
+    }
+    for process in [daemon, host] {
+        process.signal(Signal::SIGTERM);
+        assert!(process.end().status.success());
+    }
+    scratch.assert_clean(&[pid], "nobody looks");
+}
+
+#[test]
 fn a_writer_without_a_daemon_says_so() {
     let _turn = common::turn();
     let scratch = Scratch::new();

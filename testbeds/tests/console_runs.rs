@@ -156,6 +156,11 @@ fn a_guests_log_lines_go_over_its_console() {
         ended.stderr.lines().filter(|line| line.starts_with("domain 1: ")).collect();
     assert!(over_console.iter().any(|line| line.contains("connected")), "{ended:?}");
     scratch.assert_clean(&[host], "net --console");
+    let mut command = scratch.command(&["blk", "-n", "100", "--quiet", "--console"]);
+    command.env("PVLAB_LOG", "info");
+    let ended = common::Process::start(command).end();
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ended.stderr.lines().any(|line| line.starts_with("domain 1: ")), "{ended:?}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! A guest with a console: it writes lines, or is a shell.
 
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -100,14 +99,13 @@ fn write_lines(
             idle: &|| idle(config, run),
         },
     )?;
-    let (report, reported) = channel();
-    crew.add((), Box::new(Writer::new(console, config, run, report)));
+    crew.add((), Box::new(Writer::new(console, config, run)));
     let mut failure = crew.supervise(stop, |_| Ok(()));
     if failure.is_none() && stop.is_set() {
         failure = Some("interrupted".into());
     }
-    let side = crew.finish();
-    let writer = reported.recv().unwrap_or_default();
+    let mut side = crew.finish();
+    let writer = side.writer.take().unwrap_or_default();
     Ok(GuestReport { domid: domain.domid().0, side, writer, failure })
 }
 

@@ -1,6 +1,5 @@
 //! The console daemon: serves every console that comes, on workers, until told to stop.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use console::back::{Config, ConsoleEvent, Consoled, LogConfig, Overflow, Session, Sink};
@@ -34,7 +33,6 @@ pub(super) struct Daemon {
     crew: Crew<DomId>,
     check: Option<usize>,
     print: bool,
-    report: (Sender<ConsoleReport>, Receiver<ConsoleReport>),
     reports: Vec<ConsoleReport>,
 }
 
@@ -49,7 +47,6 @@ impl Daemon {
             crew: Crew::of_backend(domain, run)?,
             check: config.check,
             print: config.sink == SinkKind::Stderr,
-            report: channel(),
             reports: Vec::new(),
         })
     }
@@ -89,7 +86,7 @@ impl Daemon {
     }
 
     fn connected(&mut self, front: DomId, session: Session<HostDomain>) {
-        let job = Served::new(session, self.check, self.print, self.report.0.clone());
+        let job = Served::new(session, self.check, self.print);
         self.crew.add(front, Box::new(job));
     }
 
@@ -104,8 +101,7 @@ impl Daemon {
                 }
             }
             Told::Removed(front, side) => {
-                // The job has told what it found just before.
-                if let Ok(report) = self.report.1.try_recv() {
+                if let Some(report) = side.console {
                     self.reports.push(ConsoleReport { counters: side.counters, ..report });
                 }
                 self.consoled.disconnected(front)?;

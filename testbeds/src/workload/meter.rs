@@ -11,6 +11,7 @@ use crate::config::{Amount, RunConfig};
 use crate::counters::Counters;
 use crate::results::Latencies;
 use crate::workload::blk::BlkReport;
+use crate::workload::console::{ConsoleReport, WriterReport};
 
 /// Bytes copied in one go. Bytes.
 const COPY_ROOM: usize = 64 << 10;
@@ -41,6 +42,12 @@ pub struct SideReport {
     /// What only a disk has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blk: Option<BlkReport>,
+    /// What only a console has, seen by its daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<ConsoleReport>,
+    /// What only a console's guest has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<WriterReport>,
 }
 
 impl SideReport {
@@ -66,6 +73,9 @@ impl SideReport {
             (Some(a), Some(b)) => Some(a.plus(b)),
             (a, b) => a.or(b),
         };
+        // A console is one job.
+        self.console = self.console.or(other.console);
+        self.writer = self.writer.or(other.writer);
         self
     }
 }

@@ -1,6 +1,5 @@
 //! A console that the daemon serves, and looks at what its guest writes.
 
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use console::back::Session;
@@ -67,24 +66,18 @@ impl Look {
 pub struct Served {
     session: Session<HostDomain>,
     look: Look,
-    tell: Sender<ConsoleReport>,
 }
 
 impl Served {
     /// Serves this console; with a length, its guest writes numbered lines of so many bytes, which are
-    /// checked; with `print` its lines go to stderr. What it finds goes to `tell` when it ends.
-    pub fn new(
-        session: Session<HostDomain>,
-        check: Option<usize>,
-        print: bool,
-        tell: Sender<ConsoleReport>,
-    ) -> Self {
+    /// checked; with `print` its lines go to stderr.
+    pub fn new(session: Session<HostDomain>, check: Option<usize>, print: bool) -> Self {
         let look = match check {
             Some(len) => Look::Check(Check::new(len)),
             None if print => Look::Print(Printer::new(session.front().0)),
             None => Look::Away,
         };
-        Self { session, look, tell }
+        Self { session, look }
     }
 
     fn report(&self) -> ConsoleReport {
@@ -183,11 +176,8 @@ impl Job for Served {
         if let Look::Print(printer) = look {
             printer.end();
         }
-        let report = self.report();
-        let counters = self.counters();
+        let (console, counters) = (Some(self.report()), self.counters());
         self.session.close();
-        // Whoever collects has gone if the daemon ends; then nobody wants to know.
-        let _ = self.tell.send(report);
-        SideReport { bytes: counters.payload, counters, ..SideReport::default() }
+        SideReport { bytes: counters.payload, counters, console, ..SideReport::default() }
     }
 }

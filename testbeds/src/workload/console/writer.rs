@@ -1,6 +1,5 @@
 //! A guest that writes numbered lines, as fast as its console takes them or one now and then.
 
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use console::front::Console;
@@ -58,7 +57,10 @@ pub struct Writer {
     due: Option<Instant>,
     lie: Option<IllegalIndex>,
     state: State,
-    tell: Sender<WriterReport>,
+    /// What waited to be read when we last looked at the end, and since when it has been as much.
+    waits: (usize, u64),
+    /// Nobody reads any more after so long without a byte read.
+    patience_us: u64,
 }
 
 /// When things happen, in cycles.
@@ -102,14 +104,12 @@ enum State {
 }
 
 impl Writer {
-    /// A writer on this console. What it finds goes to `tell` when it ends.
-    pub fn new(
-        console: Console<HostDomain>,
-        config: &GuestConfig,
-        run: &RunConfig,
-        tell: Sender<WriterReport>,
-    ) -> Self {
-        let warmup_us = u64::try_from(Duration::from_secs_f64(run.warmup).as_micros()).unwrap_or(0);
+    /// A writer on this console.
+    pub fn new(console: Console<HostDomain>, config: &GuestConfig, run: &RunConfig) -> Self {
+        let us = |seconds| {
+            u64::try_from(Duration::from_secs_f64(seconds).as_micros()).unwrap_or(u64::MAX)
+        };
+        let warmup_us = us(run.warmup);
         Self {
             console,
             lines: Lines::new(config.len),
@@ -128,7 +128,8 @@ impl Writer {
             due: None,
             lie: None,
             state: State::Waits,
-            tell,
+            waits: (0, 0),
+            patience_us: us(run.stall_timeout),
         }
     }
 
@@ -146,7 +147,7 @@ impl Writer {
             if self.put < self.lines.line().len() {
                 // However often we look, it is full once.
                 self.counted.full += u64::from(!std::mem::replace(&mut self.held, true));
-                return Ok(worked);
+                return Ok(self.time_passes()? || worked);
             }
             self.held = false;
             self.end_line();
@@ -156,6 +157,33 @@ impl Writer {
             }
         }
         Ok(worked)
+    }
+
+    /// Time passes for a writer that is held, too. `true` if that has ended something.
+    fn time_passes(&mut self) -> Result<bool, IllegalIndex> {
+        if self.left() > Duration::ZERO {
+            return Ok(false);
+        }
+        let now = cycles();
+        if self.counted.warm {
+            self.end_warmup(now);
+        } else {
+            self.clock.last = now;
+            self.stop()?;
+        }
+        Ok(true)
+    }
+
+    /// How long it is until the warm-up or the run is over, if time is what ends it.
+    fn left(&self) -> Duration {
+        let all = match (self.counted.warm, self.clock.amount) {
+            (true, _) => Duration::from_micros(self.clock.warmup_us),
+            (false, Amount::Seconds(seconds)) => Duration::from_secs_f64(seconds),
+            (false, Amount::Count(_)) => return Duration::MAX,
+        };
+        let start = self.clock.start.unwrap_or_else(cycles);
+        let gone = cycles().saturating_sub(start) / cycles_per_us();
+        all.saturating_sub(Duration::from_micros(gone))
     }
 
     /// Before a line: `false` if it is not to be written now.
@@ -259,8 +287,11 @@ impl Writer {
 
     /// All is written: what has been read by now is what the run has moved.
     fn stop(&mut self) -> Result<(), IllegalIndex> {
-        let unread = self.console.unread()? as u64;
+        let waits = self.console.unread()?;
+        // Of a line that was held, what is in the ring was not counted.
+        let unread = (waits as u64).saturating_sub(self.put as u64);
         let read = (self.counted.bytes + self.counted.unread_at_start).saturating_sub(unread);
+        self.waits = (waits, cycles());
         self.state = State::Drains { read, us: self.elapsed_us() };
         Ok(())
     }
@@ -274,9 +305,16 @@ impl Writer {
                 self.clock.start = Some(self.clock.last);
                 return Ok(true);
             }
-            State::Drains { read, us } if self.console.unread()? == 0 => {
-                self.state = self.done(read, us);
-                self.report.flushed = true;
+            State::Drains { read, us } => {
+                let (waits, now) = (self.console.unread()?, cycles());
+                if waits == 0 {
+                    self.state = self.done(read, us);
+                    self.report.flushed = true;
+                } else if waits != self.waits.0 {
+                    self.waits = (waits, now);
+                } else if now.saturating_sub(self.waits.1) / cycles_per_us() >= self.patience_us {
+                    self.state = State::Done { read, us };
+                }
             }
             _ => {}
         }
@@ -330,7 +368,9 @@ impl Task for Writer {
 
     fn patience(&self, now: Instant) -> Duration {
         match (self.state, self.due) {
+            (State::Writes, _) if self.held => self.left(),
             (State::Writes, Some(due)) => due.saturating_duration_since(now),
+            (State::Drains { .. }, _) => Duration::from_micros(self.patience_us),
             _ => Duration::MAX,
         }
     }
@@ -359,7 +399,17 @@ impl Job for Writer {
     }
 
     fn failure(&self) -> Option<String> {
-        self.lie.map(|lie| format!("xenconsoled lies: {lie}"))
+        if let Some(lie) = self.lie {
+            return Some(format!("xenconsoled lies: {lie}"));
+        }
+        let left = matches!(self.state, State::Done { .. }) && !self.report.flushed;
+        let patience = Duration::from_micros(self.patience_us);
+        left.then(|| {
+            format!(
+                "the last {} bytes wait in the ring: nobody has read any for {patience:?}; read the console, or use --overflow discard",
+                self.waits.0
+            )
+        })
     }
 
     fn begun(&self) -> bool {
@@ -379,17 +429,15 @@ impl Job for Writer {
             State::Drains { read, us } | State::Done { read, us } => (read, us),
             State::Waits | State::Writes => (0, self.elapsed_us()),
         };
-        let report = SideReport {
+        SideReport {
             bytes: read,
             ops: self.counted.lines,
             lost: self.counted.dropped,
             seconds: Duration::from_micros(us).as_secs_f64(),
             counters: self.counters(),
             latencies: Some(self.latencies),
+            writer: Some(self.report),
             ..SideReport::default()
-        };
-        // Whoever started us may have gone; then nobody wants to know.
-        let _ = self.tell.send(self.report);
-        report
+        }
     }
 }
