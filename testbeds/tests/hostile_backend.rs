@@ -388,11 +388,9 @@ fn a_backend_that_answers_nothing_costs_what_the_ring_holds_and_no_more() {
     while attack.queue.has_room() {
         ids.extend(attack.send(60));
     }
-    assert!(ids.len() <= 256, "held, not queued elsewhere");
-    // However often it is tried.
-    for _ in 0..1000 {
-        assert!(attack.queue.xmit(60, Meta::default(), |_| ()).is_none());
-    }
+    // Whoever does not ask for room gets the last slots, and that is all, however often it is tried.
+    let tries = (0..1000).filter(|_| attack.queue.xmit(60, Meta::default(), |_| ()).is_some());
+    assert!(ids.len() + tries.count() <= 256, "held, not queued elsewhere");
     assert!(!attack.queue.has_room());
     // It needs no event to be believed when it answers after all.
     attack.back.answer_all(&ids);
