@@ -105,6 +105,19 @@ fn a_log_can_be_stamped_and_tamed() {
 }
 
 #[test]
+fn a_guest_cannot_fill_the_disk_with_its_log() {
+    let scratch = Scratch::new();
+    let log = scratch.text("console.log");
+    let sink = format!("file={log}");
+    let args = ["--messages", "1000", "--len", "100", "--limit", "off", "--sink", &sink];
+    console(&scratch, &[&args[..], &["--log-limit", "8K"]].concat());
+    let len = |path: &str| std::fs::metadata(path).expect("a log").len();
+    assert!(len(&log) <= 8192 && len(&format!("{log}.1")) <= 8192);
+    let written = std::fs::read_to_string(&log).expect("a log");
+    assert!(written.lines().last().is_some_and(|line| line.contains("999")), "the end is kept");
+}
+
+#[test]
 fn neighbours_are_measured_apart() {
     let scratch = Scratch::new();
     let found = console(&scratch, &["-t", "0.5", "--neighbours", "3"]);

@@ -2,11 +2,14 @@
 //!
 //! Optional: the time at the start of each line, and dots for escapes, so that looking at a log
 //! cannot do to a terminal what its guest wants (`--timestamp=guest`, `--replace-escape`).
+//!
+//! A guest cannot fill the disk (XSA-180): a log that has reached its limit becomes `NAME.1`, in the
+//! place of the one before, and a new one begins.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rings::DomId;
@@ -20,6 +23,8 @@ pub struct LogConfig {
     pub timestamps: bool,
     /// Dots instead of escapes.
     pub replace_escape: bool,
+    /// Bytes of a file before the next one begins.
+    pub limit: u64,
 }
 
 /// Pure: what a guest wrote, as it stands in its log.
@@ -73,10 +78,22 @@ fn stamp(since: Duration) -> String {
     format!("[{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}] ")
 }
 
+/// Opens a file to go on where it ends, and says where that is. It is for its owner's eyes: consoles
+/// show passwords.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let len = file.metadata()?.len();
+    Ok((file, len))
+}
+
 /// One console's log file.
 #[derive(Debug)]
 pub(super) struct Log {
+    path: PathBuf,
     file: File,
+    /// Bytes of the file, and how many they may become.
+    len: u64,
+    limit: u64,
     text: LogText,
     room: Vec<u8>,
     /// Bytes that could not be written.
@@ -84,37 +101,46 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens it, to go on where it ends. It is for its owner's eyes: consoles show passwords.
+    /// Opens it, to go on where it ends.
     pub(super) fn open(config: &LogConfig, front: DomId) -> io::Result<Self> {
         let mut path = config.path.clone();
         if path.is_dir() {
             path.push(format!("guest-{front}.log"));
         }
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
-        let file = file.map_err(|why| {
+        let (file, len) = open(&path).map_err(|why| {
             io::Error::new(why.kind(), format!("cannot write the log {}: {why}", path.display()))
         })?;
         let text = LogText::new(config.timestamps, config.replace_escape);
-        Ok(Self { file, text, room: Vec::new(), lost: 0 })
+        Ok(Self { path, file, len, limit: config.limit, text, room: Vec::new(), lost: 0 })
     }
 
     /// Writes what the guest wrote. A full disk does not stop a console: what cannot be logged is
     /// counted.
     pub(super) fn write(&mut self, bytes: &[u8]) {
-        let written = if self.text.is_plain() {
-            self.file.write_all(bytes)
-        } else {
-            self.room.clear();
+        self.room.clear();
+        if !self.text.is_plain() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             self.text.put(bytes, now, &mut self.room);
-            self.file.write_all(&self.room)
-        };
-        if let Err(why) = written {
+        }
+        if let Err(why) = self.append(bytes) {
             if self.lost == 0 {
                 tracing::warn!(%why, "a console's log cannot be written");
             }
             self.lost += bytes.len() as u64;
         }
+    }
+
+    /// Appends `plain`, or what was made of it.
+    fn append(&mut self, plain: &[u8]) -> io::Result<()> {
+        let text = if self.text.is_plain() { plain } else { &self.room };
+        if self.len > 0 && self.len + text.len() as u64 > self.limit {
+            let mut old = self.path.clone().into_os_string();
+            old.push(".1");
+            fs::rename(&self.path, old)?;
+            (self.file, self.len) = open(&self.path)?;
+        }
+        self.len += text.len() as u64;
+        self.file.write_all(text)
     }
 
     /// Bytes that could not be written.
@@ -153,11 +179,33 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 
+    fn plain(path: &Path) -> LogConfig {
+        LogConfig { path: path.into(), timestamps: false, replace_escape: false, limit: 1000 }
+    }
+
+    #[test]
+    fn a_log_is_never_longer_than_its_limit_and_the_one_before_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
+        let mut log = Log::open(&plain(&path), DomId(7)).expect("a log");
+        for n in 0..25 {
+            log.write(format!("{n:099}\n").as_bytes());
+        }
+        let read = |path: &Path| fs::read_to_string(path).expect("a log");
+        let (new, old) = (read(&path), read(&dir.path().join("log.1")));
+        assert_eq!((new.lines().count(), old.lines().count(), log.lost()), (5, 10, 0));
+        assert!(old.ends_with("19\n") && new.ends_with("24\n"));
+        // One that is opened again knows how long it is.
+        drop(log);
+        let mut log = Log::open(&plain(&path), DomId(7)).expect("a log");
+        log.write(&[b'x'; 600]);
+        assert_eq!((read(&path).len(), read(&dir.path().join("log.1"))), (600, new));
+    }
+
     #[test]
     fn a_log_goes_on_where_it_ended_and_a_directory_has_one_for_each_guest() {
         let dir = tempfile::tempdir().expect("a directory");
-        let config =
-            LogConfig { path: dir.path().into(), timestamps: false, replace_escape: false };
+        let config = plain(dir.path());
         for part in [b"one\n", b"two\n"] {
             Log::open(&config, DomId(7)).expect("a log").write(part);
         }

@@ -148,6 +148,7 @@ fn daemon(typed: &DaemonArgs, plain: DaemonConfig) -> Result<DaemonConfig, Refus
         log: typed.log.clone(),
         timestamps: typed.timestamps,
         replace_escape: typed.replace_escape,
+        log_limit: typed.log_limit.unwrap_or(plain.log_limit),
         overflow: typed.overflow.unwrap_or(plain.overflow),
         daemon_think_ns: typed.daemon_think.unwrap_or(plain.daemon_think_ns),
         check: plain.check,
@@ -163,11 +164,13 @@ fn daemon(typed: &DaemonArgs, plain: DaemonConfig) -> Result<DaemonConfig, Refus
     if let Some((option, path)) = file {
         writable(option, path)?;
     }
-    for (option, given) in
-        [("--timestamps", config.timestamps), ("--replace-escape", config.replace_escape)]
-    {
+    for (option, given) in [
+        ("--timestamps", config.timestamps),
+        ("--replace-escape", config.replace_escape),
+        ("--log-limit", typed.log_limit.is_some()),
+    ] {
         if given && file.is_none() {
-            let why = "there is no file to write them to; give --log PATH or --sink file=PATH";
+            let why = "there is no file for that; give --log PATH or --sink file=PATH";
             return Err(Refusal::of_option(option, why));
         }
     }

@@ -89,6 +89,9 @@ pub(super) struct DaemonArgs {
     /// Dots for escapes in a file
     #[arg(long)]
     pub(super) replace_escape: bool,
+    /// Bytes of a file; then it becomes PATH.1 and the next one begins [1G]
+    #[arg(long, value_name = "SIZE", value_parser = values::log_limit, allow_hyphen_values = true)]
+    pub(super) log_limit: Option<u64>,
     /// Output a pty does not take: discard (the middle), keep (the guest waits) [discard]
     #[arg(long, value_name = "POLICY", hide_possible_values = true)]
     pub(super) overflow: Option<Overflow>,

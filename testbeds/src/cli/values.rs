@@ -261,6 +261,10 @@ pub(super) fn buffer(text: &str) -> Value<u64> {
     bytes(text, 4 << 10, 256 << 20).map(|bytes| bytes as u64)
 }
 
+pub(super) fn log_limit(text: &str) -> Value<u64> {
+    bytes(text, 4 << 10, 1 << 40).map(|bytes| bytes as u64)
+}
+
 pub(super) fn neighbours(text: &str) -> Value<u32> {
     whole(text, 0, 63)
 }

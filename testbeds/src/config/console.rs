@@ -196,6 +196,8 @@ pub struct DaemonConfig {
     pub timestamps: bool,
     /// Dots for escapes in a file.
     pub replace_escape: bool,
+    /// Bytes of a file before the next one begins.
+    pub log_limit: u64,
     /// What happens to output that a terminal does not take.
     pub overflow: Overflow,
     /// Nanoseconds of its own work for each event.
@@ -215,6 +217,7 @@ impl DaemonConfig {
             log: None,
             timestamps: false,
             replace_escape: false,
+            log_limit: 1 << 30,
             overflow: Overflow::Discard,
             daemon_think_ns: 0,
             check: None,
@@ -229,6 +232,9 @@ impl DaemonConfig {
         }
         args.flag("--timestamps", self.timestamps);
         args.flag("--replace-escape", self.replace_escape);
+        args.option("--log-limit", self.log_limit != plain.log_limit, || {
+            format_size(self.log_limit)
+        });
         args.option("--overflow", self.overflow != plain.overflow, || word(&self.overflow));
         args.option("--daemon-think", self.daemon_think_ns != 0, || {
             time_text(self.daemon_think_ns)

@@ -136,6 +136,7 @@ fn serve_so(config: &DaemonConfig) -> Config {
             path: path.clone(),
             timestamps: config.timestamps,
             replace_escape: config.replace_escape,
+            limit: config.log_limit,
         }),
         overflow: match config.overflow {
             config::Overflow::Discard => Overflow::Discard,
