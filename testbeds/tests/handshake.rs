@@ -163,7 +163,7 @@ fn record() -> Recorded {
     let mut tree = Vec::new();
     for path in ["/local/domain/0/backend/vif", "/local/domain/1/device/vif", "/libxl/1/device/vif"]
     {
-        dump(&mut store, path, &mut tree);
+        common::dump(&mut store, path, &mut tree);
     }
     let front = netfront.end();
     assert!(front.status.success(), "{front:?}");
@@ -172,17 +172,6 @@ fn record() -> Recorded {
     drop(host);
     // A transaction that is given up has not happened.
     Recorded { writes: records.try_iter().filter_map(|record| in_words(&record)).collect(), tree }
-}
-
-/// Nodes at and below `path`, as `xenstore-ls -f -p` prints them.
-fn dump(store: &mut XsClient<UnixTransport>, path: &str, out: &mut Vec<String>) {
-    let value = store.read_string(path).expect("a value");
-    let perms: Vec<String> =
-        store.get_perms(path).expect("permissions").iter().map(ToString::to_string).collect();
-    out.push(format!("{path} = \"{value}\"   ({})", perms.join(",")));
-    for name in store.directory(path).expect("children") {
-        dump(store, &format!("{path}/{name}"), out);
-    }
 }
 
 /// Transactions with nothing in them that is a vif's are somebody else's business.

@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rings::store::{Nodes, XsClient};
+use rings_host::UnixTransport;
 use serde_json::Value;
 
 /// How long anything may take before it counts as hung: never what a test is about.
@@ -267,4 +269,15 @@ pub(crate) fn full(what: &str) -> bool {
         println!("skipped: {what}; set PVLAB_FULL=1 to run it");
     }
     full
+}
+
+/// Nodes at and below `path`, as `xenstore-ls -f -p` prints them.
+pub(crate) fn dump(store: &mut XsClient<UnixTransport>, path: &str, out: &mut Vec<String>) {
+    let value = store.read_string(path).expect("a value");
+    let perms: Vec<String> =
+        store.get_perms(path).expect("permissions").iter().map(ToString::to_string).collect();
+    out.push(format!("{path} = \"{value}\"   ({})", perms.join(",")));
+    for name in store.directory(path).expect("children") {
+        dump(store, &format!("{path}/{name}"), out);
+    }
 }
