@@ -1,4 +1,4 @@
-//! The main job: four runs, a table, a report.
+//! The main job: four runs, a table, a report; and a fifth, short one as a timeline.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use super::net::{self, Show};
-use crate::config::{Amount, Mode, NetConfig};
+use crate::config::{Amount, Mode, NetConfig, TraceMode, TraceTo};
 use crate::domain::StopFlag;
 use crate::report::{self, Row};
 use crate::results::Results;
@@ -33,8 +33,21 @@ pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
     }
     let rows: Vec<Row<'_>> = done.iter().map(|(what, results)| Row { what, results }).collect();
     let wrote = write(&rows, dir)?;
-    super::print(&report::tour_text(&rows, &wrote))?;
+    let timeline = timeline(dir, stop)?;
+    super::print(&report::tour_text(&rows, &wrote, &timeline))?;
     if failures.is_empty() { Ok(()) } else { bail!(failures.join("; ")) }
+}
+
+/// A copy so short that one can read all of it in its trace. It is apart from the rows of the table:
+/// they are measured with nobody looking.
+fn timeline(dir: &Path, stop: &StopFlag) -> anyhow::Result<String> {
+    let [(mut config, _), ..] = stops(true);
+    config.run.amount = Amount::Count(4 << 20);
+    let file = dir.join("trace.json");
+    let trace = TraceTo { file, mode: TraceMode::Stop, buffer: TraceTo::BUFFER };
+    let show = Show { quiet: true, text: false, points: None };
+    let (_, failure) = net::run(&config, &report::what(&config), show, Some(&trace), stop)?;
+    failure.map_or_else(|| Ok(trace.file.display().to_string()), |why| bail!("timeline: {why}"))
 }
 
 /// The runs of the tour, and for each the seconds between two points of its plot.

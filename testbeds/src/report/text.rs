@@ -94,9 +94,9 @@ pub fn run_text(what: &str, results: &Results) -> String {
     text
 }
 
-/// The tour: the table, what to type next, and the files that were written (empty: none).
+/// The tour: the table, what to type next, and the files that were written, of which one is a trace.
 #[must_use]
-pub fn tour_text(rows: &[Row<'_>], wrote: &[String]) -> String {
+pub fn tour_text(rows: &[Row<'_>], wrote: &[String], trace: &str) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let config = &first.results.config;
     let mut text = format!("{}\n{}", first_line(config), table(rows));
@@ -106,10 +106,8 @@ pub fn tour_text(rows: &[Row<'_>], wrote: &[String]) -> String {
     text += &format!("  repeat the first row:  {command}\n");
     let pktgen = "pvlab net --mode pktgen -l 64 --batch 1";
     text += &format!("  try:                   {command} --csum off      {pktgen}\n");
-    if !wrote.is_empty() {
-        text += &format!("  wrote {}\n", wrote.join(", "));
-    }
-    text
+    let wrote = wrote.join(", ");
+    text + &format!("  wrote {wrote}, {trace}  (timeline: pvlab trace open {trace})\n")
 }
 
 /// The figures the table has no column for, and what has to be said about them.
@@ -225,11 +223,14 @@ mod tests {
     fn the_tour_has_the_shape_of_the_contract() {
         let runs = invented();
         let rows: Vec<_> = runs.iter().map(|(what, results)| Row { what, results }).collect();
-        let text = tour_text(&rows, &["pvlab-out/tour.json".to_owned(), "report.html".to_owned()]);
+        let wrote = ["pvlab-out/tour.json".to_owned(), "report.html".to_owned()];
+        let text = tour_text(&rows, &wrote, "pvlab-out/trace.json");
         println!("{text}");
         assert!(text.starts_with("pvlab: domain 0 (netback) on CPU"), "{text}");
         assert!(text.contains("  repeat the first row:  pvlab net -n 128M\n"), "{text}");
-        assert!(text.ends_with("  wrote pvlab-out/tour.json, report.html\n"), "{text}");
+        let last = "  wrote pvlab-out/tour.json, report.html, pvlab-out/trace.json  \
+                    (timeline: pvlab trace open pvlab-out/trace.json)\n";
+        assert!(text.ends_with(last), "{text}");
     }
 
     #[test]
