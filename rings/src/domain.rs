@@ -47,6 +47,9 @@ pub enum DomainError {
         /// `EINVAL`, `ENOSPC`, ...
         errno: &'static str,
     },
+    /// A descriptor could not be made, or not be received.
+    #[error("{0} may not have that many open files; raise the limit: ulimit -n 1024")]
+    NoDescriptor(&'static str),
     /// The host does not answer any more.
     #[error("the host is gone ({0})")]
     HostGone(String),

@@ -79,6 +79,9 @@ struct Inner {
     granters: Mutex<HashMap<DomId, Weak<Granter>>>,
 }
 
+/// The host had no descriptor left for the answer.
+const EMFILE: u32 = Errno::EMFILE as u32;
+
 #[derive(Debug)]
 struct HostSocket {
     socket: OwnedFd,
@@ -92,9 +95,14 @@ impl HostSocket {
         message.seq = self.seq;
         let gone = |e: Errno| DomainError::HostGone(e.to_string());
         sys::send(self.socket.as_fd(), &message, &[]).map_err(gone)?;
-        match sys::receive(self.socket.as_fd()).map_err(gone)? {
+        let received = match sys::receive(self.socket.as_fd()) {
+            Err(Errno::EMFILE) => return Err(DomainError::NoDescriptor("this process")),
+            other => other.map_err(gone)?,
+        };
+        match received {
             Received::Message(answer, fds) if answer.seq == self.seq => match answer.status {
                 0 => Ok((answer, fds)),
+                EMFILE => Err(DomainError::NoDescriptor("the host")),
                 errno => Err(refused(&message, errno)),
             },
             Received::Message(..) | Received::Malformed => {

@@ -82,7 +82,7 @@ const SCM_MAX_FD: usize = 253;
 /// Receives one answer. Descriptors are closed on exec.
 ///
 /// # Errors
-/// As recvmsg(2).
+/// As recvmsg(2); `EMFILE` if this process may not have all the descriptors that came along.
 pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Received> {
     let mut bytes = [0_u8; size_of::<Message>() + 1];
     // Room for all that can come: what does not fit would be installed in part, and owned by nobody.
@@ -103,6 +103,10 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Received> {
                 // nobody else knows their numbers.
                 fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
             }
+        }
+        // Room there is: what is missing is a number that they could have here.
+        if got.flags.contains(MsgFlags::MSG_CTRUNC) {
+            return Err(Errno::EMFILE);
         }
         (got.bytes, fds)
     };

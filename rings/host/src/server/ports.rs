@@ -17,6 +17,14 @@ use tracer::traced;
 
 use crate::mapping::{map, sealed_memfd};
 
+/// What an asker is told of something that could not be made for it.
+pub(super) fn errno_of(why: &io::Error) -> Errno {
+    match why.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE | Errno::ENFILE) => Errno::EMFILE,
+        _ => Errno::ENOMEM,
+    }
+}
+
 /// Ports a domain may have at a time (`max_event_channels` of xl).
 const MAX_PORTS: usize = 1023;
 
@@ -73,7 +81,7 @@ impl Ports {
     #[traced]
     pub(super) fn alloc_unbound(&mut self, owner: DomId, remote: DomId) -> Result<Opened, Errno> {
         let port = self.number(owner)?;
-        let shared = Rc::new(Shared::new().map_err(|_| Errno::ENOMEM)?);
+        let shared = Rc::new(Shared::new().map_err(|why| errno_of(&why))?);
         let fds = shared.fds(End::A);
         self.ports.insert((owner, port), PortState { end: End::A, remote, bound: None, shared });
         Ok((port, fds))

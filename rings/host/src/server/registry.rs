@@ -17,7 +17,7 @@ use tracer::traced;
 
 use super::consoles::Consoles;
 use super::devices::Devices;
-use super::ports::Ports;
+use super::ports::{Ports, errno_of};
 use super::stall::Stall;
 use super::traces;
 use super::{DomainInfo, HostConfig, News};
@@ -181,7 +181,7 @@ impl Registry {
         }
         let fixed = Layout::new(0, GREFS).pool_first;
         let layout = Layout::new(fixed + pool, GREFS);
-        let memory = sealed_memfd("pvlab-memory", layout.bytes()).map_err(|_| Errno::ENOMEM)?;
+        let memory = sealed_memfd("pvlab-memory", layout.bytes()).map_err(|e| errno_of(&e))?;
         let (ours, theirs) = UnixStream::pair().map_err(|_| Errno::EMFILE)?;
         self.consoles.prepare(&memory, &layout).ok_or(Errno::ENOMEM)?;
 
