@@ -177,6 +177,22 @@ fn a_closed_terminal_is_no_reason_to_panic() {
     scratch.assert_clean(&[host], "closed stdout");
 }
 
+#[test]
+fn too_few_open_files_are_named() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    for (limit, part) in [("8", "Too many open files"), ("24", "raise the limit: ulimit -n")] {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {limit} && exec \"$0\" net -n 64K --quiet");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_pvlab")]);
+        command.env("XDG_RUNTIME_DIR", scratch.path(""));
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let ended = Process::start(command).end();
+        ended.assert_one_line(limit, 1, &[part]);
+        scratch.assert_clean(&[], limit);
+    }
+}
+
 /// Needs root, for a mount namespace in which /dev/shm is tiny.
 #[test]
 fn full_no_space_in_dev_shm() {

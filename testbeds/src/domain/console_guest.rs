@@ -90,7 +90,7 @@ fn write_lines(
     run: &RunConfig,
     stop: &StopFlag,
 ) -> anyhow::Result<GuestReport> {
-    let mut crew = Crew::start(
+    let mut crew = Crew::start_workers(
         domain,
         &Terms {
             kind: BlockKind::Front,

@@ -58,15 +58,13 @@ pub(super) struct Terms<'a> {
 
 impl<K: Copy + Ord + Send + 'static> Crew<K> {
     /// A worker for each CPU of the backend's side.
-    #[traced]
     pub(super) fn of_backend(domain: &HostDomain, run: &RunConfig) -> anyhow::Result<Self> {
         let (kind, cpus, nice) = (BlockKind::Back, &run.back_cpus, run.nice_back);
-        Self::start(domain, &Terms { kind, cpus, nice, idle: &|| spin(run, 1) })
+        Self::start_workers(domain, &Terms { kind, cpus, nice, idle: &|| spin(run, 1) })
     }
 
     /// A worker for each of `queues`, as far as the frontend's side has CPUs, which it shares with
     /// `guests` of its kind.
-    #[traced]
     pub(super) fn of_frontend(
         domain: &HostDomain,
         run: &RunConfig,
@@ -75,11 +73,12 @@ impl<K: Copy + Ord + Send + 'static> Crew<K> {
     ) -> anyhow::Result<Self> {
         let cpus = &run.front_cpus[..queues.min(run.front_cpus.len())];
         let (kind, nice, guests) = (BlockKind::Front, run.nice_front, cpus.len() * guests);
-        Self::start(domain, &Terms { kind, cpus, nice, idle: &|| spin(run, guests) })
+        Self::start_workers(domain, &Terms { kind, cpus, nice, idle: &|| spin(run, guests) })
     }
 
     /// A worker for each of these CPUs.
-    pub(super) fn start(domain: &HostDomain, terms: &Terms<'_>) -> anyhow::Result<Self> {
+    #[traced]
+    pub(super) fn start_workers(domain: &HostDomain, terms: &Terms<'_>) -> anyhow::Result<Self> {
         if terms.cpus.is_empty() {
             let side = if terms.kind == BlockKind::Front { "frontend" } else { "backend" };
             bail!("-A leaves the {side} without a CPU");

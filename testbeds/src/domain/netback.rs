@@ -1,8 +1,10 @@
 //! The driver domain: serves every vif that comes, with the wire its guest asks for.
 
+use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use backend::wire::{Bridge, BridgePort, Reflect};
 use backend::{Config, Netback, Queue, VifEvent, VifId};
 use rings::DomId;
@@ -48,6 +50,10 @@ struct Driver {
 
 impl Driver {
     fn start(domain: &HostDomain, config: &NetbackConfig) -> anyhow::Result<Self> {
+        if let Some(path) = &config.out {
+            // Its own affair, and no guest's.
+            File::create(path).with_context(|| format!("--out {}", path.display()))?;
+        }
         let run = &config.run;
         let crew = Crew::of_backend(domain, run)?;
         let netback = Netback::new(

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
-use rings_host::{Host, News};
+use anyhow::{anyhow, bail};
+use rings_host::{DomainInfo, Host, News};
 use serde::de::DeserializeOwned;
 
 use super::children::{Domain, LastWords};
@@ -12,6 +12,9 @@ use crate::domain::StopFlag;
 
 /// Between two looks at a run.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
+
+/// Looks at a process that has lost its host, for its end.
+const LAST_MOMENTS: u32 = 1000;
 
 /// The domains of a run.
 pub(super) struct Domains {
@@ -50,13 +53,13 @@ impl Domains {
                 who.pid
             ),
             Some(News::Gone(who, None)) if !self.killed.contains(&who.pid) => {
-                let how = self.how_ended(who.pid);
-                bail!("domain {} ({}, process {}) died: {how}", who.domid, who.name, who.pid)
+                return Err(self.obituary(who));
             }
             _ => {}
         }
-        for domain in self.fronts.iter_mut().chain([&mut self.back]) {
-            if domain.stopped_for(self.stall_timeout) {
+        let timeout = self.stall_timeout;
+        for domain in self.all() {
+            if domain.stopped_for(timeout) {
                 let (name, pid) = (domain.name(), domain.pid());
                 bail!("{name} (process {pid}) has stalled: it was stopped before it registered");
             }
@@ -64,16 +67,28 @@ impl Domains {
         Ok(news)
     }
 
-    fn how_ended(&mut self, pid: i32) -> String {
-        let domain = self.fronts.iter_mut().chain([&mut self.back]).find(|d| d.pid() == pid);
-        let ended = domain.and_then(|d| {
-            // The connection may have closed a moment before the process is to be waited for.
-            (0..50).find_map(|_| {
+    /// What to say of a domain whose connection the host has lost.
+    fn obituary(&mut self, who: &DomainInfo) -> anyhow::Error {
+        let DomainInfo { domid, name, pid } = who;
+        let mut how = "it closed its connection to the host".to_owned();
+        if let Some(domain) = self.all().find(|domain| domain.pid() == *pid) {
+            // The connection closes a moment before the process is to be waited for.
+            for _ in 0..LAST_MOMENTS {
+                if let Some(status) = domain.ended() {
+                    if let LastWords::Complaint(why) = domain.last_words::<()>() {
+                        return complaint(domain, why);
+                    }
+                    how = status;
+                    break;
+                }
                 std::thread::sleep(Duration::from_millis(2));
-                d.ended()
-            })
-        });
-        ended.unwrap_or_else(|| "it closed its connection to the host".into())
+            }
+        }
+        anyhow!("domain {domid} ({name}, process {pid}) died: {how}")
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Domain> {
+        self.fronts.iter_mut().chain([&mut self.back])
     }
 
     /// Fails if the backend has ended, with what it said last.
@@ -122,7 +137,7 @@ impl Domains {
     /// Ends those that are still there, all at once: one that waits for another would only wait
     /// longer.
     pub(super) fn end(&mut self) {
-        self.fronts.iter_mut().chain([&mut self.back]).for_each(Domain::wake_to_end);
+        self.all().for_each(Domain::wake_to_end);
         self.fronts.clear();
         self.back.end();
     }
@@ -142,11 +157,18 @@ pub(super) fn report<R: DeserializeOwned>(domain: &mut Domain, how: &str) -> any
     let (name, pid) = (domain.name(), domain.pid());
     match domain.last_words() {
         LastWords::Report(report) => Ok(*report),
-        // An option's value is nobody's but the user's.
-        LastWords::Complaint(why) if why.starts_with("--") => bail!(why),
-        LastWords::Complaint(why) => bail!("{name} (process {pid}): {why}"),
+        LastWords::Complaint(why) => Err(complaint(domain, why)),
         LastWords::Nothing => bail!("{name} (process {pid}) died: {how}"),
     }
+}
+
+/// What a domain complained of before it ended.
+fn complaint(domain: &Domain, why: String) -> anyhow::Error {
+    // An option's value is nobody's but the user's.
+    if why.starts_with("--") {
+        return anyhow!(why);
+    }
+    anyhow!("{} (process {}): {why}", domain.name(), domain.pid())
 }
 
 /// Fails if a domain that is to go on has ended, with what it said last.
