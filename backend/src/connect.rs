@@ -152,7 +152,7 @@ impl<D: Domain> Netback<D> {
         let state = XenbusState::Initialising;
         let vif = Vif { back, front, state, connected: false, leaving: None, broken: false };
         self.vifs.insert(id, vif);
-        self.switch(id, XenbusState::InitWait)
+        self.invite(id)
     }
 
     /// Writes what we offer, in the order in which Linux' netback does.
@@ -175,6 +175,17 @@ impl<D: Domain> Netback<D> {
         self.store.write(&format!("{back}/{}", keys::FEATURE_SPLIT_EVENT_CHANNELS), "1")?;
         self.store.write(&format!("{back}/{}", keys::MULTI_QUEUE_MAX_QUEUES), queues)?;
         self.store.write(&format!("{back}/{}", keys::FEATURE_CTRL_RING), "0")
+    }
+
+    /// Lets the guest come, unless the device is another meanwhile: then the next look begins again.
+    fn invite(&mut self, id: VifId) -> Result<(), StoreError> {
+        let Some(vif) = self.vifs.get_mut(&id) else { return Ok(()) };
+        if xenbus::invite(&mut self.store, &vif.back, keys::FEATURE_RX_COPY)? {
+            let (from, to) = (vif.state, XenbusState::InitWait);
+            tracing::info!(front = %id.front, handle = id.handle, %from, %to, "vif");
+            vif.state = to;
+        }
+        Ok(())
     }
 
     fn switch(&mut self, id: VifId, state: XenbusState) -> Result<(), StoreError> {
@@ -200,9 +211,7 @@ impl<D: Domain> Netback<D> {
         }
         let otherend = xenbus::read_state(&mut self.store, &front)?;
         match (otherend, state) {
-            (XenbusState::Initialising, XenbusState::Closed) => {
-                self.switch(id, XenbusState::InitWait)
-            }
+            (XenbusState::Initialising, XenbusState::Closed) => self.invite(id),
             (XenbusState::Initialised | XenbusState::Connected, XenbusState::InitWait) => {
                 let hotplug = format!("{back}/{}", keys::HOTPLUG_STATUS);
                 if self.store.read_if_present(&hotplug)?.as_deref() == Some("connected") {
@@ -243,7 +252,7 @@ impl<D: Domain> Netback<D> {
             return self.bring_down(id, XenbusState::Closed, events);
         }
         self.offer(back)?;
-        self.switch(id, XenbusState::InitWait)
+        self.invite(id)
     }
 
     /// The guest is connected: makes the queues and hands them to the workers.

@@ -156,6 +156,25 @@ pub fn switch_state<N: Nodes>(
     }
 }
 
+/// Says `InitWait` in directory `dir` if it has the key `offered`, in one transaction: whoever reads
+/// that state finds what is offered. `false` in a directory that the toolstack has made anew
+/// meanwhile.
+///
+/// # Errors
+/// Any [`StoreError`].
+pub fn invite<T: Transport>(
+    store: &mut XsClient<T>,
+    dir: &str,
+    offered: &str,
+) -> Result<bool, StoreError> {
+    store.transaction(|t| {
+        if t.read_if_present(&format!("{dir}/{offered}"))?.is_none() {
+            return Ok(false);
+        }
+        switch_state(t, dir, XenbusState::InitWait).map(|()| true)
+    })
+}
+
 /// Waits until the device in directory `dir` is in one of the states `expected`, and says which.
 ///
 /// List `Closing` and `Closed` among them if the other side's giving up shall end the wait. Watch
