@@ -43,6 +43,8 @@
  *                   proto.rs                                                       connection
  *  11 OPEN_PORT     port the toolstack made for you    port, domid that may bind   event page,
  *                   (your console's)                                               own bell, other's
+ *  12 INSPECT       1 ports, 2 grants; also before     bytes                       text
+ *                   HELLO: who holds what
  *
  * The store connection is a stream socket that speaks xenstore's wire protocol (<xen/io/xs_wire.h>)
  * and is bound to your domid; relative paths begin at /local/domain/<domid>.
@@ -90,6 +92,7 @@
 #define PVLAB_GOODBYE 9
 #define PVLAB_TRACE 10
 #define PVLAB_OPEN_PORT 11
+#define PVLAB_INSPECT 12
 
 struct pvlab_message {
 	uint32_t kind, seq, status, arg[PVLAB_MESSAGE_ARGS];

@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use rings::cost::{Cost, CostNs};
 use rings::evtchn::{Channel, End, EventPage};
 use rings::grant::{CopyEngine, GrantPage, Hold, Layout, Pins};
@@ -20,7 +18,7 @@ use tracer::traced;
 use crate::foreign::{Granter, HostForeign};
 use crate::mapping;
 use crate::proto::{ANY, Kind, Message, VERSION};
-use crate::sys::{self, Received};
+use crate::socket::HostSocket;
 use crate::transport::UnixTransport;
 use crate::waiter::{EpollWaiter, EventDoorbell};
 use crate::welcome::Welcome;
@@ -79,69 +77,13 @@ struct Inner {
     granters: Mutex<HashMap<DomId, Weak<Granter>>>,
 }
 
-/// The host had no descriptor left for the answer.
-const EMFILE: u32 = Errno::EMFILE as u32;
-
-#[derive(Debug)]
-struct HostSocket {
-    socket: OwnedFd,
-    seq: u32,
-}
-
-impl HostSocket {
-    /// Asks, and waits for the answer.
-    fn call(&mut self, mut message: Message) -> Result<(Message, Vec<OwnedFd>), DomainError> {
-        self.seq = self.seq.wrapping_add(1);
-        message.seq = self.seq;
-        let gone = |e: Errno| DomainError::HostGone(e.to_string());
-        sys::send(self.socket.as_fd(), &message, &[]).map_err(gone)?;
-        let received = match sys::receive(self.socket.as_fd()) {
-            Err(Errno::EMFILE) => return Err(DomainError::NoDescriptor("this process")),
-            other => other.map_err(gone)?,
-        };
-        match received {
-            Received::Message(answer, fds) if answer.seq == self.seq => match answer.status {
-                0 => Ok((answer, fds)),
-                EMFILE => Err(DomainError::NoDescriptor("the host")),
-                errno => Err(refused(&message, errno)),
-            },
-            Received::Message(..) | Received::Malformed => {
-                Err(DomainError::HostGone("it answers something else".into()))
-            }
-            Received::Closed => Err(DomainError::HostGone("it closed the connection".into())),
-        }
-    }
-}
-
-fn refused(message: &Message, errno: u32) -> DomainError {
-    let kind = Kind::from_number(message.kind).map_or("?".into(), |k| format!("{k:?}"));
-    let what = format!("{kind}({}, {})", message.arg[0], message.arg[1]);
-    DomainError::Refused { what, errno: errno_name(errno) }
-}
-
-fn errno_name(errno: u32) -> &'static str {
-    match i32::try_from(errno).map(Errno::from_raw) {
-        Ok(Errno::EINVAL) => "EINVAL",
-        Ok(Errno::ENOSPC) => "ENOSPC",
-        Ok(Errno::EPERM) => "EPERM",
-        Ok(Errno::EBUSY) => "EBUSY",
-        Ok(Errno::ENOENT) => "ENOENT",
-        Ok(Errno::ENOMEM) => "ENOMEM",
-        Ok(Errno::EPROTO) => "EPROTO",
-        _ => "error",
-    }
-}
-
 impl HostDomain {
     /// Registers this process as a domain of the lab in `connect.dir`.
     ///
     /// # Errors
     /// If there is no lab, or it refuses.
     pub fn connect(connect_to: &Connect) -> Result<Self, ConnectError> {
-        let dir = connect_to.dir.display().to_string();
-        let socket = open_host_socket(&connect_to.dir)
-            .map_err(|e| ConnectError::NoHost { dir, why: e.into() })?;
-        let mut host = HostSocket { socket, seq: 0 };
+        let mut host = HostSocket::open(&connect_to.dir)?;
         let domid = connect_to.domid.map_or(ANY, |d| d.0.into());
         let mut hello = Message::request(Kind::Hello, &[VERSION, domid, connect_to.pool_frames, 0]);
         hello.set_name(&connect_to.name);
@@ -257,13 +199,6 @@ fn explain(error: DomainError, domid: u32) -> ConnectError {
         }
         other => other.into(),
     }
-}
-
-fn open_host_socket(dir: &Path) -> nix::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-    connect(fd.as_raw_fd(), &UnixAddr::new(&dir.join("host.sock"))?)?;
-    Ok(fd)
 }
 
 /// Gives a hold word back when its copier is gone.

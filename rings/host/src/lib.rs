@@ -8,10 +8,12 @@
 
 mod domain;
 mod foreign;
+mod inspect;
 mod mapping;
 pub mod proto;
 mod rundir;
 mod server;
+mod socket;
 mod stats;
 pub mod store;
 mod sys;
@@ -22,6 +24,7 @@ mod welcome;
 
 pub use domain::{Connect, ConnectError, HostDomain, host_is_gone, watch_host};
 pub use foreign::HostForeign;
+pub use inspect::inspect;
 pub use rundir::{RunDir, RunDirError, Swept, labs};
 pub use server::{
     ConsoleConfig, Device, DomainInfo, Host, HostConfig, HostError, News, is_stopped,

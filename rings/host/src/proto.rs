@@ -26,8 +26,9 @@
 //! | 9 `GOODBYE` | exit status | | |
 //! | 10 `TRACE` | | | the tracer's switch, trace connection |
 //! | 11 `OPEN_PORT` | a port of ours that the toolstack made (the console's) | the port, domid that may bind | event page, own doorbell, other end's doorbell |
+//! | 12 `INSPECT` | [`Held`]: 1 ports, 2 grants | bytes | text: who holds what, a line each |
 //!
-//! The first message must be `HELLO`. A connection that ends without `GOODBYE` is a death. What the
+//! The first message must be `HELLO`, or `INSPECT` of whoever only looks on. A connection that ends without `GOODBYE` is a death. What the
 //! words in the event page mean is said in `rings::evtchn::EventPage`, the layout of memory in
 //! `rings::grant::Layout`.
 //!
@@ -78,6 +79,20 @@ pub enum Kind {
     Trace = 10,
     /// Get our end of a port that the toolstack made for us.
     OpenPort = 11,
+    /// Look who holds what.
+    Inspect = 12,
+}
+
+/// What [`Kind::Inspect`] asks for. Fields are separated by tabs; `-` stands for what there is not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Held {
+    /// `DOMID PORT REMOTE REMOTE-PORT WORDS` for each port; words: `pending`, `masked`, `closed`, with
+    /// commas.
+    Ports = 1,
+    /// `DOMID GREF TO FRAME ACCESS USE` for each grant; access: `ro`, `rw`; use: `mapped` while the
+    /// other side has it mapped.
+    Grants = 2,
 }
 
 impl Kind {
@@ -96,6 +111,7 @@ impl Kind {
             Self::Goodbye,
             Self::Trace,
             Self::OpenPort,
+            Self::Inspect,
         ]
         .into_iter()
         .find(|&kind| kind as u32 == n)

@@ -91,6 +91,12 @@ impl EventPage {
         self.load(end, Word::Pending, Ordering::Acquire) != 0
     }
 
+    /// Whether the owner of `end` does not want to be woken, for whoever looks on from outside.
+    #[must_use]
+    pub fn is_masked(&self, end: End) -> bool {
+        self.load(end, Word::Mask, Ordering::Relaxed) != 0
+    }
+
     /// Whether the other end of `end` is gone, as the host says.
     #[must_use]
     pub fn is_closed(&self, end: End) -> bool {

@@ -16,7 +16,9 @@
 
 mod consoles;
 mod devices;
+mod dom;
 mod events;
+mod inspect;
 mod keys;
 mod ports;
 mod registry;

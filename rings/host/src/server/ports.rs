@@ -5,6 +5,7 @@
 //! Port numbers only grow (XSA-338), so a number is never somebody else's.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -144,6 +145,23 @@ impl Ports {
             let _ = self.close(owner, port);
         }
         self.next.remove(&owner);
+    }
+
+    /// All of them, as [`Held::Ports`](crate::proto::Held) says.
+    pub(super) fn describe(&self, out: &mut String) {
+        for ((owner, port), PortState { end, remote, bound, shared }) in &self.ports {
+            let bound = bound.map_or_else(|| "-".to_owned(), |port| port.to_string());
+            let words = &shared.words;
+            let set = [
+                ("pending", words.is_pending(*end)),
+                ("masked", words.is_masked(*end)),
+                ("closed", words.is_closed(*end)),
+            ];
+            let set: Vec<_> = set.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+            let set = if set.is_empty() { "-".to_owned() } else { set.join(",") };
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{owner}\t{port}\t{remote}\t{bound}\t{set}");
+        }
     }
 
     /// Ports of a domain.

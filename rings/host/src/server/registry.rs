@@ -8,21 +8,21 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use rings::grant::{GrantMem, GrantPage, HOLD_LINES, Layout};
-use rings::io::grant_table::{GrantEntry, GrantFlags};
-use rings::sync::Ordering;
-use rings::{DomId, Gref, Pfn, Port};
+use rings::grant::{GrantPage, HOLD_LINES, Layout};
+use rings::{DomId, Pfn, Port};
 use tracer::keeper::Keeper;
 use tracer::traced;
 
 use super::consoles::Consoles;
 use super::devices::Devices;
+use super::dom::Dom;
+use super::inspect;
 use super::ports::{Ports, errno_of};
 use super::stall::Stall;
 use super::traces;
 use super::{DomainInfo, HostConfig, News};
 use crate::mapping::{map, sealed_memfd};
-use crate::proto::{ANY, Kind, Message, VERSION};
+use crate::proto::{ANY, Held, Kind, Message, VERSION};
 use crate::stats::{BLOCKS, Segment};
 use crate::store::Xenstored;
 
@@ -35,20 +35,6 @@ const MAX_POOL: u32 = 65_536;
 const MAX_STORES: usize = 64;
 /// Blocks of the statistics segment that one domain may have.
 const MAX_BLOCKS: usize = 64;
-
-/// One domain.
-struct Dom {
-    info: DomainInfo,
-    memory: OwnedFd,
-    layout: Layout,
-    /// Who holds which hold word in this domain's memory.
-    holds: [Option<DomId>; HOLD_LINES],
-    /// Blocks of the statistics segment that it was given.
-    blocks: Vec<usize>,
-    /// It has a trace connection.
-    traced: bool,
-    goodbye: Option<u32>,
-}
 
 /// What an answer carries: the message, descriptors of ours to pass, and descriptors made for the
 /// asker, which are closed here once they are sent.
@@ -120,6 +106,7 @@ impl Registry {
     pub(super) fn request(&mut self, who: &mut Option<DomId>, pid: i32, m: &Message) -> Answer {
         let outcome = match (Kind::from_number(m.kind), *who) {
             (Some(Kind::Hello), None) => self.hello(who, pid, m),
+            (Some(Kind::Inspect), _) => self.inspect(m),
             (Some(Kind::Hello), Some(_)) | (_, None) | (None, _) => Err(Errno::EPROTO),
             (Some(kind), Some(domid)) => self.of_domain(kind, domid, m),
         };
@@ -128,7 +115,7 @@ impl Registry {
 
     fn of_domain(&mut self, kind: Kind, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         match kind {
-            Kind::Hello => Err(Errno::EPROTO),
+            Kind::Hello | Kind::Inspect => Err(Errno::EPROTO),
             Kind::AllocUnbound => {
                 let (port, fds) = self.ports.alloc_unbound(domid, domid_of(m.arg[0])?)?;
                 Ok(Answer { fds: fds.to_vec(), ..m.answer(&[port.0]).into() })
@@ -279,6 +266,28 @@ impl Registry {
         Ok(m.answer(&[]).into())
     }
 
+    /// Who holds what, for whoever looks on.
+    fn inspect(&self, m: &Message) -> Result<Answer, Errno> {
+        let mut text = String::new();
+        match m.arg[0] {
+            what if what == Held::Ports as u32 => self.ports.describe(&mut text),
+            what if what == Held::Grants as u32 => {
+                for (domid, dom) in &self.domains {
+                    let region = map(&dom.memory, dom.layout.bytes()).map_err(|e| errno_of(&e))?;
+                    if let Some(table) = GrantPage::new(&region, &dom.layout) {
+                        inspect::grants(*domid, &table, &mut text);
+                    }
+                }
+            }
+            _ => return Err(Errno::EINVAL),
+        }
+        let (fd, len) = inspect::hand_over(&text).map_err(|e| errno_of(&e))?;
+        let mut answer = Answer::from(m.answer(&[len]));
+        answer.fds.push(fd.as_raw_fd());
+        answer.passed.push(fd);
+        Ok(answer)
+    }
+
     #[traced]
     fn stats(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let dom = self.domains.get(&domid).ok_or(Errno::EPROTO)?;
@@ -343,43 +352,6 @@ impl Registry {
                 tracing::info!(domid = %info.domid, name = info.name, "domain stalled");
                 let _ = self.news.send(News::Stalled(info.clone()));
             }
-        }
-    }
-}
-
-impl Dom {
-    /// Ends what a dead domain was doing with our grants, so that they can be taken back: the batches
-    /// of copies that it was in, and its mappings.
-    fn end_access_of(&mut self, dead: DomId) {
-        let table = map(&self.memory, self.layout.bytes())
-            .ok()
-            .and_then(|region| GrantPage::new(&region, &self.layout));
-        for (line, hold) in self.holds.iter_mut().enumerate() {
-            if *hold != Some(dead) {
-                continue;
-            }
-            *hold = None;
-            if let Some(table) = &table {
-                let seq = table.load_hold(line, Ordering::Acquire);
-                table.store_hold(line, seq.wrapping_add(seq & 1), Ordering::Release);
-            }
-        }
-        if let Some(table) = &table {
-            unpin_all(table, dead);
-        }
-    }
-}
-
-/// Clears the in-use bits of every entry that is granted to `dead`: nobody else can have set them.
-/// An entry that its granter keeps changing stays as it is: that spoils its own table alone.
-fn unpin_all(table: &GrantPage, dead: DomId) {
-    let in_use = GrantFlags::READING.union(GrantFlags::WRITING);
-    for gref in (0..table.entries()).map(Gref) {
-        let word = table.load(gref, Ordering::Acquire);
-        let mut entry = GrantEntry::from_u64(word);
-        if entry.domid == dead && entry.flags.in_use() {
-            entry.flags = entry.flags.difference(in_use);
-            let _ = table.compare_exchange(gref, word, entry.to_u64());
         }
     }
 }
