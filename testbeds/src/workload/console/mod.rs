@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lines` | numbered lines: made by the guest, checked by the daemon |
 //! | `series` | lines over time, in few points however long it goes on |
+//! | `clock` | when a writer writes, and when its time is over |
 //! | `writer` | a guest that writes lines, as a job of a worker |
 //! | `served` | a console that the daemon serves, as a job of a worker |
 //! | `shell` | a guest for people: a small shell on its console |
@@ -13,6 +14,7 @@
 //!
 //! The ring and what a full one means is in `console`; the processes are in `domain`.
 
+mod clock;
 mod editor;
 mod last_words;
 mod lines;

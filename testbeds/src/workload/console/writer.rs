@@ -10,6 +10,7 @@ use rings_host::{EpollWaiter, HostDomain};
 use serde::{Deserialize, Serialize};
 use tracer::clock::{cycles, cycles_per_us};
 
+use super::clock::{Clock, micros};
 use super::lines::Lines;
 use super::series::{STALL_US, Series, Stalls};
 use crate::config::{Amount, GuestConfig, OnFull, RunConfig};
@@ -54,24 +55,12 @@ pub struct Writer {
     latencies: Latencies,
     /// The oldest line that was not read when we last looked: when it was written.
     unread_since: Option<u64>,
-    due: Option<Instant>,
     lie: Option<IllegalIndex>,
     state: State,
     /// What waited to be read when we last looked at the end, and since when it has been as much.
     waits: (usize, u64),
     /// Nobody reads any more after so long without a byte read.
     patience_us: u64,
-}
-
-/// When things happen, in cycles.
-#[derive(Debug)]
-struct Clock {
-    amount: Amount,
-    warmup_us: u64,
-    /// The start of measuring; of everything while it warms up. None before somebody reads.
-    start: Option<u64>,
-    /// The end of the last line.
-    last: u64,
 }
 
 /// What was done since measuring began.
@@ -106,10 +95,6 @@ enum State {
 impl Writer {
     /// A writer on this console.
     pub fn new(console: Console<HostDomain>, config: &GuestConfig, run: &RunConfig) -> Self {
-        let us = |seconds| {
-            u64::try_from(Duration::from_secs_f64(seconds).as_micros()).unwrap_or(u64::MAX)
-        };
-        let warmup_us = us(run.warmup);
         Self {
             console,
             lines: Lines::new(config.len),
@@ -117,19 +102,18 @@ impl Writer {
             think_ns: run.think_ns,
             put: 0,
             held: false,
-            clock: Clock { amount: run.amount, warmup_us, start: None, last: 0 },
-            counted: Counted { warm: warmup_us > 0, ..Counted::default() },
+            clock: Clock::new(run, config.pace_ns),
+            counted: Counted { warm: run.warmup > 0.0, ..Counted::default() },
             report: WriterReport {
                 read: (config.pace_ns > 0).then(Latencies::new),
                 ..WriterReport::default()
             },
             latencies: Latencies::new(),
             unread_since: None,
-            due: None,
             lie: None,
             state: State::Waits,
             waits: (0, 0),
-            patience_us: us(run.stall_timeout),
+            patience_us: micros(run.stall_timeout),
         }
     }
 
@@ -161,7 +145,7 @@ impl Writer {
 
     /// Time passes for a writer that is held, too. `true` if that has ended something.
     fn time_passes(&mut self) -> Result<bool, IllegalIndex> {
-        if self.left() > Duration::ZERO {
+        if self.clock.left(self.counted.warm) > Duration::ZERO {
             return Ok(false);
         }
         let now = cycles();
@@ -174,22 +158,10 @@ impl Writer {
         Ok(true)
     }
 
-    /// How long it is until the warm-up or the run is over, if time is what ends it.
-    fn left(&self) -> Duration {
-        let all = match (self.counted.warm, self.clock.amount) {
-            (true, _) => Duration::from_micros(self.clock.warmup_us),
-            (false, Amount::Seconds(seconds)) => Duration::from_secs_f64(seconds),
-            (false, Amount::Count(_)) => return Duration::MAX,
-        };
-        let start = self.clock.start.unwrap_or_else(cycles);
-        let gone = cycles().saturating_sub(start) / cycles_per_us();
-        all.saturating_sub(Duration::from_micros(gone))
-    }
-
     /// Before a line: `false` if it is not to be written now.
     #[inline]
     fn begin_line(&mut self) -> Result<bool, IllegalIndex> {
-        if self.config.pace_ns > 0 && !self.is_due() {
+        if self.config.pace_ns > 0 && !self.clock.is_due() {
             return Ok(false);
         }
         if self.think_ns > 0 || self.config.pace_ns > 0 {
@@ -209,18 +181,6 @@ impl Writer {
             think(self.think_ns);
         }
         Ok(true)
-    }
-
-    /// Whether it is time for the next line. Lines that are late are not made up for.
-    fn is_due(&mut self) -> bool {
-        let now = Instant::now();
-        let due = *self.due.get_or_insert(now);
-        if now < due {
-            return false;
-        }
-        let pace = Duration::from_nanos(self.config.pace_ns);
-        self.due = Some((due + pace).max(now));
-        true
     }
 
     fn drop_line(&mut self) {
@@ -269,20 +229,8 @@ impl Writer {
         }
     }
 
-    fn elapsed_us(&self) -> u64 {
-        self.clock.start.map_or(0, |start| self.clock.last.saturating_sub(start) / cycles_per_us())
-    }
-
     fn is_over(&self) -> bool {
-        if self.counted.warm {
-            return false;
-        }
-        match self.clock.amount {
-            Amount::Count(count) => self.counted.lines + self.counted.dropped >= count,
-            Amount::Seconds(seconds) => {
-                Duration::from_micros(self.elapsed_us()).as_secs_f64() >= seconds
-            }
-        }
+        !self.counted.warm && self.clock.is_over(self.counted.lines + self.counted.dropped)
     }
 
     /// All is written: what has been read by now is what the run has moved.
@@ -292,7 +240,7 @@ impl Writer {
         let unread = (waits as u64).saturating_sub(self.put as u64);
         let read = (self.counted.bytes + self.counted.unread_at_start).saturating_sub(unread);
         self.waits = (waits, cycles());
-        self.state = State::Drains { read, us: self.elapsed_us() };
+        self.state = State::Drains { read, us: self.clock.elapsed_us() };
         Ok(())
     }
 
@@ -335,7 +283,7 @@ impl Writer {
         }
         self.clock.last = cycles();
         let read = self.counted.bytes + self.counted.unread_at_start;
-        State::Done { read, us: self.elapsed_us() }
+        State::Done { read, us: self.clock.elapsed_us() }
     }
 
     fn turn(&mut self) -> Result<bool, IllegalIndex> {
@@ -367,11 +315,11 @@ impl Task for Writer {
     fn settle(&mut self, _: bool, _: Instant) {}
 
     fn patience(&self, now: Instant) -> Duration {
-        match (self.state, self.due) {
-            (State::Writes, _) if self.held => self.left(),
-            (State::Writes, Some(due)) => due.saturating_duration_since(now),
-            (State::Drains { .. }, _) => Duration::from_micros(self.patience_us),
-            _ => Duration::MAX,
+        match self.state {
+            State::Writes if self.held => self.clock.left(self.counted.warm),
+            State::Writes => self.clock.due_in(now),
+            State::Drains { .. } => Duration::from_micros(self.patience_us),
+            State::Waits | State::Done { .. } => Duration::MAX,
         }
     }
 
@@ -427,7 +375,7 @@ impl Job for Writer {
     fn finish(self: Box<Self>) -> SideReport {
         let (read, us) = match self.state {
             State::Drains { read, us } | State::Done { read, us } => (read, us),
-            State::Waits | State::Writes => (0, self.elapsed_us()),
+            State::Waits | State::Writes => (0, self.clock.elapsed_us()),
         };
         SideReport {
             bytes: read,
