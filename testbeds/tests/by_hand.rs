@@ -50,3 +50,35 @@ fn guests_follow_one_another() {
     assert!(ended.status.success(), "host: {ended:?}");
     scratch.assert_clean(&pids, "a lab by hand");
 }
+
+#[test]
+fn one_can_look_who_holds_what() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, netback) = lab(&scratch);
+    let pids = [host.pid()];
+    let dir = scratch.text("lab");
+    let args = ["--dir", &dir, "--mode", "rr", "-t", "100", "-A", "0,0"];
+    let guest = scratch.start(&[&["netfront"], &args[..]].concat());
+    let look = || scratch.run(&["ls", "--dir", &dir, "--ports", "--grants"]).stdout;
+    // The console's port is the toolstack's and waits; tx and rx are bound, and seen from both ends.
+    let bound = |text: &str, dom: &str| {
+        let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let ports = text.lines().skip_while(|line| !line.contains("its port")).skip(1);
+        let ports = ports.map(fields).filter(|port| port.len() == 5 && port[0] == dom);
+        ports.filter(|port| port[3] != "-").count()
+    };
+    let connected = || bound(&look(), "0") == 2 && bound(&look(), "1") == 2;
+    assert!(within(common::WATCHDOG, connected), "{}", look());
+    let text = look();
+    let grants: Vec<&str> = text.lines().skip_while(|line| !line.contains("grefs")).collect();
+    // The console's page, and the rings, which netback has mapped.
+    assert!(grants.len() > 4, "{text}");
+    assert!(grants.iter().filter(|line| line.ends_with("rw      mapped")).count() >= 1, "{text}");
+    assert!(grants.iter().any(|line| line.contains("ro      -")), "pages to send from: {text}");
+    for process in [guest, netback, host] {
+        process.signal(Signal::SIGINT);
+        process.end();
+    }
+    scratch.assert_clean(&pids, "a lab that was looked at");
+}

@@ -39,7 +39,7 @@ pub(super) struct LengthArgs {
     #[arg(short = 't', value_name = "SECS", value_parser = values::run_time)]
     #[arg(allow_hyphen_values = true)]
     pub(super) time: Option<f64>,
-    /// Run for this many bytes, frames (pktgen) or transactions (rr, crr)
+    /// Run for this many bytes, frames (pktgen), transactions (rr, crr), operations (blk)
     #[arg(short = 'n', value_name = "SIZE", value_parser = values::amount)]
     #[arg(allow_hyphen_values = true, conflicts_with = "time")]
     pub(super) num: Option<u64>,
@@ -113,7 +113,7 @@ pub(super) struct PlaceArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct OutputArgs {
-    /// Guests' log lines go over their consoles (see PVLAB_LOG); netback serves those too
+    /// Guests' log lines go over their consoles (see PVLAB_LOG); the backend serves those too
     #[arg(long)]
     pub(super) console: bool,
     /// No progress and no notes on stderr

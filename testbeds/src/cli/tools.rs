@@ -53,6 +53,12 @@ pub struct LsArgs {
     /// This lab only [every running lab]
     #[arg(long, value_name = "DIR", value_parser = values::path)]
     pub dir: Option<PathBuf>,
+    /// All ports too: whose, bound to what, pending or masked
+    #[arg(long)]
+    pub ports: bool,
+    /// All grants too: whose, to whom, which frames, mapped or not
+    #[arg(long)]
+    pub grants: bool,
 }
 
 /// One operation on the store.

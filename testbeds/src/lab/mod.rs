@@ -16,6 +16,7 @@
 //! | `trace` | the trace of a run |
 //! | `tour` | the main job |
 //! | `hand` | a host, a netback, a netfront in terminals of their own |
+//! | `holdings` | the ports and grants of a lab, as people read them |
 //! | `tools` | `pvlab ls` and `pvlab store` |
 
 mod attach;
@@ -25,6 +26,7 @@ mod console;
 mod console_summary;
 mod domains;
 mod hand;
+mod holdings;
 mod net;
 mod raw;
 mod reader;

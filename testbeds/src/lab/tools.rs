@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use rings::store::{Nodes, Perm, XsClient};
-use rings_host::{Block, BlockKind, Segment, UnixTransport, labs};
+use rings_host::proto::Held;
+use rings_host::{Block, BlockKind, Segment, UnixTransport, inspect, labs};
 
+use super::holdings;
 use crate::cli::{LsArgs, StoreArgs, StoreVerb};
 use crate::counters::Counters;
 
@@ -29,6 +31,12 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<()> {
         )?;
         for block in segment.blocks() {
             writeln!(out, "  {}", line(&block))?;
+        }
+        if args.ports {
+            out.write_all(holdings::ports(&inspect(&dir, Held::Ports)?).as_bytes())?;
+        }
+        if args.grants {
+            out.write_all(holdings::grants(&inspect(&dir, Held::Grants)?).as_bytes())?;
         }
     }
     Ok(())
