@@ -1,7 +1,8 @@
 //! Faults around any disk: operations that fail, answers that are late, and a cache that a kill loses.
 //!
 //! The cache is what makes a flush mean something. A coin decides of each write whether it goes to the
-//! disk below at once or stays in this process; reads see both. A flush writes what has stayed and
+//! disk below at once or stays in this process, where it always stays if some of it is there already; reads
+//! see both, and never what is older than what was answered. A flush writes what has stayed and
 //! flushes the disk below; only then is it answered. A process that is killed takes with it what no
 //! flush has saved. All chance comes from a seed.
 
@@ -36,6 +37,9 @@ pub struct Faults {
 /// How soon a flush that waits for another queue's looks again.
 const AGAIN: Duration = Duration::from_micros(200);
 
+/// The bytes of one sector.
+type Sector = [u8; SECTOR_SIZE];
+
 /// What all queues of a disk share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -47,7 +51,7 @@ pub(super) struct Shared {
 struct State {
     random: u64,
     /// Sectors that only this process has, and when each was written.
-    cache: BTreeMap<u64, (u64, [u8; SECTOR_SIZE])>,
+    cache: BTreeMap<u64, (u64, Sector)>,
     /// Writes so far.
     writes: u64,
     /// Flushes that are writing just now, at most one: nothing may overtake it.
@@ -85,21 +89,35 @@ impl State {
         }
     }
 
-    /// Puts what is only here over what was read below.
-    fn overlay(&self, sector: u64, bytes: &mut [u8]) {
-        let end = sector + (bytes.len() / SECTOR_SIZE) as u64;
-        for (at, (_, kept)) in self.cache.range(sector..end) {
-            let from = usize::try_from(at - sector).unwrap_or(0) * SECTOR_SIZE;
-            bytes[from..from + SECTOR_SIZE].copy_from_slice(kept);
-        }
+    /// What is only here of these sectors.
+    fn kept(&self, sector: u64, sectors: u64) -> impl Iterator<Item = (u64, &Sector)> {
+        self.cache.range(sector..sector + sectors).map(|(&at, (_, kept))| (at, kept))
     }
 
-    /// Forgets what is only here of these sectors.
-    fn forget(&mut self, sector: u64, sectors: u64) {
-        let gone: Vec<u64> = self.cache.range(sector..sector + sectors).map(|(&s, _)| s).collect();
-        for sector in gone {
-            self.cache.remove(&sector);
+    /// Turns what is only here of these sectors into zeros. Not forgotten: until the disk below has done
+    /// the same, it holds what is older still, and a flush may have the bytes from before in its hands.
+    fn blank(&mut self, sector: u64, sectors: u64) {
+        self.writes += 1;
+        for (_, kept) in self.cache.range_mut(sector..sector + sectors) {
+            *kept = (self.writes, [0; SECTOR_SIZE]);
         }
+    }
+}
+
+/// A read that is below.
+#[derive(Debug)]
+struct Read {
+    sector: u64,
+    /// What was only here when it began: a flush may take it out of the cache meanwhile, after the disk
+    /// below has been read.
+    kept: Vec<(u64, Sector)>,
+}
+
+impl Read {
+    /// Puts a sector over what was read below.
+    fn lay_over(&self, bytes: &mut [u8], (at, kept): (u64, &Sector)) {
+        let from = usize::try_from(at - self.sector).unwrap_or(0) * SECTOR_SIZE;
+        bytes[from..from + SECTOR_SIZE].copy_from_slice(kept);
     }
 }
 
@@ -119,8 +137,8 @@ pub(super) struct Faulty {
     inner: Box<dyn Disk>,
     shared: Arc<Shared>,
     late: Due,
-    /// By tag: the sectors of a read that is below.
-    reads: BTreeMap<u32, u64>,
+    /// By tag.
+    reads: BTreeMap<u32, Read>,
     /// The first is under way with its first run, unless it is held; the others wait.
     flushes: VecDeque<Flush>,
     /// The first waits for another queue's: when to look again.
@@ -159,8 +177,12 @@ impl Faulty {
         if self.flushes.front().is_some_and(|flush| flush.io.tag == done.tag) {
             return self.flush_came(done);
         }
-        if let Some(sector) = self.reads.remove(&done.tag) {
-            self.shared.lock().overlay(sector, done.buffer.bytes_mut());
+        if let Some(read) = self.reads.remove(&done.tag) {
+            let bytes = done.buffer.bytes_mut();
+            read.kept.iter().for_each(|(at, kept)| read.lay_over(bytes, (*at, kept)));
+            let state = self.shared.lock();
+            let sectors = (bytes.len() / SECTOR_SIZE) as u64;
+            state.kept(read.sector, sectors).for_each(|kept| read.lay_over(bytes, kept));
         }
         self.over(done);
     }
@@ -242,16 +264,24 @@ impl Faulty {
         self.begin_flush();
     }
 
-    /// A write: to the disk below, or only into the cache.
+    fn read(&mut self, io: Io) {
+        let state = self.shared.lock();
+        let kept = state.kept(io.sector, io.sectors).map(|(at, kept)| (at, *kept)).collect();
+        drop(state);
+        self.reads.insert(io.tag, Read { sector: io.sector, kept });
+        self.below(io);
+    }
+
+    /// A write: to the disk below, or only into the cache. Always there where some of it is there
+    /// already: taken out, it would leave what is older still until the disk below has the new.
     fn write(&mut self, io: Io) {
         let mut state = self.shared.lock();
-        let stays = self.shared.faults.cache && (state.flushing > 0 || state.chance() < 0.5);
-        if stays {
+        let must = state.flushing > 0 || state.kept(io.sector, io.sectors).next().is_some();
+        if self.shared.faults.cache && (must || state.chance() < 0.5) {
             state.keep(io.sector, io.buffer.bytes());
             drop(state);
             return self.over(Done { tag: io.tag, buffer: io.buffer, outcome: Ok(()) });
         }
-        state.forget(io.sector, io.sectors);
         drop(state);
         self.below(io);
     }
@@ -274,14 +304,11 @@ impl Disk for Faulty {
             return Started::Later;
         }
         match io.kind {
-            Kind::Read => {
-                self.reads.insert(io.tag, io.sector);
-                self.below(io);
-            }
+            Kind::Read => self.read(io),
             Kind::Write => self.write(io),
             Kind::Flush => self.flush(io),
             Kind::Discard { .. } => {
-                self.shared.lock().forget(io.sector, io.sectors);
+                self.shared.lock().blank(io.sector, io.sectors);
                 self.below(io);
             }
         }
@@ -317,5 +344,200 @@ impl Disk for Faulty {
 
     fn syscalls(&self) -> u64 {
         self.inner.syscalls() + self.late.syscalls()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ram::Memory;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Of the disk below.
+    const SECTORS: u64 = 12;
+    const QUEUES: usize = 2;
+
+    /// A disk that does in any order what it was told, when it is let, and says so at the next look.
+    #[derive(Debug)]
+    struct Slow {
+        memory: Memory,
+        waiting: Vec<Io>,
+        done: VecDeque<Done>,
+        /// Which of those that wait is done next, once.
+        next: Arc<Mutex<Option<usize>>>,
+    }
+
+    impl Disk for Slow {
+        fn start(&mut self, io: Io) -> Started {
+            self.waiting.push(io);
+            Started::Later
+        }
+
+        fn poll(&mut self) -> Option<Done> {
+            let told = self.done.pop_front();
+            if told.is_none() && !self.waiting.is_empty() {
+                let at = self.next.lock().unwrap().take()? % self.waiting.len();
+                self.done.push_back(self.memory.run(self.waiting.remove(at)));
+            }
+            told
+        }
+    }
+
+    /// Something that changes a sector: what to, when it began, when it was answered.
+    #[derive(Clone, Copy, Debug)]
+    struct Change {
+        value: u8,
+        begun: usize,
+        ended: usize,
+    }
+
+    /// Whether a sector that was read between two moments may have held this: something that was written
+    /// by then, and not all over before another write that was over before the read began.
+    fn may_be(changes: &[Change], value: u8, begun: usize, ended: usize) -> bool {
+        changes
+            .iter()
+            .filter(|c| c.value == value && c.begun < ended)
+            .any(|c| !changes.iter().any(|later| c.ended < later.begun && later.ended < begun))
+    }
+
+    /// An operation in flight.
+    struct Flying {
+        queue: usize,
+        kind: Kind,
+        sector: u64,
+        sectors: u64,
+        begun: usize,
+    }
+
+    struct Bench {
+        queues: Vec<Faulty>,
+        next: Vec<Arc<Mutex<Option<usize>>>>,
+        /// By tag.
+        flying: Vec<Option<Flying>>,
+        /// By sector.
+        changes: Vec<Vec<Change>>,
+        now: usize,
+    }
+
+    impl Bench {
+        fn new(seed: u64) -> Self {
+            let faults = Faults { cache: true, seed, ..Faults::default() };
+            let shared = Arc::new(Shared::new(faults).unwrap());
+            let memory = Memory::new(SECTORS);
+            let next: Vec<Arc<Mutex<_>>> = (0..QUEUES).map(|_| Arc::default()).collect();
+            let queue = |next: &Arc<Mutex<_>>| {
+                let (memory, next) = (memory.clone(), Arc::clone(next));
+                let slow = Slow { memory, waiting: Vec::new(), done: VecDeque::new(), next };
+                Faulty::new(Box::new(slow), Arc::clone(&shared)).unwrap()
+            };
+            let queues = next.iter().map(queue).collect();
+            let first = Change { value: 0, begun: 0, ended: 0 };
+            let changes = vec![vec![first]; usize::try_from(SECTORS).unwrap()];
+            Self { queues, next, flying: Vec::new(), changes, now: 1 }
+        }
+
+        fn start(&mut self, queue: usize, kind: Kind, sector: u64, sectors: u64) {
+            let sectors = if kind == Kind::Flush { 0 } else { sectors.min(SECTORS - sector) };
+            let tag = u32::try_from(self.flying.len()).unwrap();
+            let value = if kind == Kind::Write { u8::try_from(tag + 1).unwrap() } else { 0 };
+            let mut buffer = Buffer::default();
+            let moves = matches!(kind, Kind::Read | Kind::Write);
+            buffer.set_len(if moves { usize::try_from(sectors).unwrap() * SECTOR_SIZE } else { 0 });
+            buffer.bytes_mut().fill(value);
+            let begun = self.now;
+            self.flying.push(Some(Flying { queue, kind, sector, sectors, begun }));
+            self.queues[queue].start(Io { tag, kind, sector, sectors, buffer });
+            if matches!(kind, Kind::Write | Kind::Discard { .. }) {
+                for sector in &mut self.changes[span(sector, sectors)] {
+                    sector.push(Change { value, begun, ended: usize::MAX });
+                }
+            }
+        }
+
+        /// Hears what is over, and lets the disk below do one thing.
+        fn poll(&mut self, queue: usize, which: usize) {
+            *self.next[queue].lock().unwrap() = Some(which);
+            if self.queues[queue].held.is_some() {
+                self.queues[queue].held = Some(Instant::now());
+            }
+            while let Some(done) = self.queues[queue].poll() {
+                let over = self.flying[done.tag as usize].take().expect("in flight");
+                assert_eq!((over.queue, done.outcome), (queue, Ok(())));
+                let range = span(over.sector, over.sectors);
+                if over.kind == Kind::Read {
+                    let bytes = done.buffer.bytes().chunks_exact(SECTOR_SIZE);
+                    for (changes, found) in self.changes[range].iter().zip(bytes) {
+                        let fits = may_be(changes, found[0], over.begun, self.now);
+                        assert!(fits, "{} is none of {changes:?}", found[0]);
+                    }
+                    continue;
+                }
+                for changes in &mut self.changes[range] {
+                    let this = |c: &&mut Change| c.begun == over.begun;
+                    changes.iter_mut().filter(this).for_each(|c| c.ended = self.now);
+                }
+            }
+        }
+
+        /// Until nothing is in flight.
+        fn drain(&mut self) {
+            while self.flying.iter().any(Option::is_some) {
+                (0..QUEUES).for_each(|queue| self.poll(queue, 0));
+            }
+        }
+    }
+
+    fn span(sector: u64, sectors: u64) -> std::ops::Range<usize> {
+        let at = usize::try_from(sector).unwrap();
+        at..at + usize::try_from(sectors).unwrap()
+    }
+
+    /// A read below is older than a write that was answered; the flush that saves it overtakes the read.
+    #[test]
+    fn a_read_is_never_older_than_what_was_answered() {
+        let mut bench = Bench::new(1);
+        for sector in 0..SECTORS {
+            bench.start(0, Kind::Write, sector, 1);
+        }
+        bench.drain();
+        bench.now += 1;
+        assert!(!bench.queues[0].shared.lock().cache.is_empty(), "something is only here");
+        bench.start(1, Kind::Read, 0, SECTORS);
+        // Below it is over, and nobody has heard of it yet.
+        bench.poll(1, 0);
+        bench.start(0, Kind::Flush, 0, 0);
+        while bench.flying.iter().flatten().any(|op| op.kind == Kind::Flush) {
+            bench.poll(0, 0);
+        }
+        assert!(bench.queues[0].shared.lock().cache.is_empty(), "the flush saved all of it");
+        bench.poll(1, 0);
+        assert!(bench.flying.iter().all(Option::is_none));
+    }
+
+    proptest! {
+        /// Operations of two queues that overlap in time and place, and a disk below that does them in
+        /// any order: each read brings what it may.
+        #[test]
+        fn operations_in_flight_together_are_as_on_one_disk(
+            seed in 1_u64..1000,
+            steps in prop::collection::vec((0_u8..8, 0..QUEUES, 0..SECTORS, 1_u64..5), 1..120),
+        ) {
+            let mut bench = Bench::new(seed);
+            for (what, queue, sector, sectors) in steps {
+                bench.now += 1;
+                match what {
+                    0 | 1 => bench.start(queue, Kind::Write, sector, sectors),
+                    2 | 3 => bench.start(queue, Kind::Read, sector, sectors),
+                    4 => bench.start(queue, Kind::Flush, 0, 0),
+                    5 => bench.start(queue, Kind::Discard { secure: false }, sector, sectors),
+                    _ => bench.poll(queue, usize::try_from(sector).unwrap()),
+                }
+            }
+            bench.now += 1;
+            bench.drain();
+            bench.now += 1;
+            bench.start(0, Kind::Read, 0, SECTORS);
+            bench.drain();
+        }
     }
 }
