@@ -57,7 +57,7 @@ pub(crate) fn config() -> Config {
             dialect: Dialect::Xen,
             handle: 0,
         },
-        pages: 64,
+        pages: 128,
         index_base: 0,
         timeout: WATCHDOG,
     }
@@ -109,8 +109,7 @@ impl Attack {
         let from = self.back.ring.load(Index::ReqProd, Ordering::Acquire);
         self.queue.start(Op { kind, sector: 0, sectors, page: 0, tag: 7 }).unwrap();
         self.queue.flush();
-        let to = self.back.ring.load(Index::ReqProd, Ordering::Acquire);
-        (0..to.wrapping_sub(from)).map(|n| self.back.ring.read(from.wrapping_add(n) & 31)).collect()
+        self.back.requests(from)
     }
 
     /// What is over now.
@@ -181,13 +180,19 @@ impl Back {
         }
     }
 
+    /// The requests from this one on.
+    pub(crate) fn requests(&self, from: u32) -> Vec<Request> {
+        let to = self.ring.load(Index::ReqProd, Ordering::Acquire);
+        (0..to.wrapping_sub(from)).map(|n| self.ring.read(from.wrapping_add(n) & 31)).collect()
+    }
+
     /// Claims that the producer of responses is there.
     pub(crate) fn claim(&self, rsp_prod: u32) {
         self.ring.store(Index::RspProd, rsp_prod, Ordering::Release);
     }
 
     /// Lets go of everything.
-    fn leave(self) {
+    pub(crate) fn leave(self) {
         self.domain.close(self.port.port());
         drop(self.map);
     }

@@ -29,7 +29,8 @@ pub(crate) struct Lab {
     pub(crate) dom0: HostDomain,
     pub(crate) guest: HostDomain,
     pub(crate) host: Host,
-    dir: TempDir,
+    /// Where it is; goes with it.
+    pub(crate) dir: TempDir,
 }
 
 impl Lab {

@@ -31,11 +31,52 @@ struct Running {
     begun: Instant,
     /// Bytes whose operations have been begun.
     put: usize,
+    /// Its only operation, where there are no bytes, has been begun.
+    bare_put: bool,
+    /// The flush that follows has been begun.
+    flushing: bool,
     /// Operations that are not over.
     left: u32,
     error: u32,
-    /// The flush that follows has been begun.
-    flushing: bool,
+}
+
+impl Running {
+    fn new(request: Request) -> Self {
+        let begun = Instant::now();
+        Self { request, begun, put: 0, bare_put: false, flushing: false, left: 0, error: 0 }
+    }
+
+    /// What is to be begun next: what it is, from which byte of the request, and how many. Nothing while
+    /// the flush at the end has to wait for what it is to save, nor after an error.
+    fn next(&self) -> Option<(OpKind, usize, usize)> {
+        let length = self.request.length as usize;
+        let part = (self.put, (length - self.put).min(SLOT));
+        match self.request.wish {
+            _ if self.error != 0 => None,
+            Wish::Read if part.1 > 0 => Some((OpKind::Read, part.0, part.1)),
+            Wish::Write if part.1 > 0 => Some((OpKind::Write, part.0, part.1)),
+            Wish::Trim if !self.bare_put => Some((OpKind::Discard { secure: false }, 0, length)),
+            Wish::Flush if !self.bare_put => Some((OpKind::Flush, 0, 0)),
+            _ if self.request.fua && !self.flushing && self.left == 0 => {
+                Some((OpKind::Flush, 0, 0))
+            }
+            _ => None,
+        }
+    }
+
+    /// This is what [`next`](Self::next) said, and it has been begun.
+    fn begin(&mut self, len: usize) {
+        match self.request.wish {
+            Wish::Read | Wish::Write if self.put < self.request.length as usize => self.put += len,
+            Wish::Flush | Wish::Trim if !self.bare_put => self.bare_put = true,
+            _ => self.flushing = true,
+        }
+        self.left += 1;
+    }
+
+    fn is_over(&self) -> bool {
+        self.left == 0 && self.next().is_none()
+    }
 }
 
 /// What an operation is a part of.
@@ -93,42 +134,24 @@ impl Clerk {
         }
         while self.queue.has_room() && !self.free.is_empty() {
             let Some(request) = self.desk.take() else { break };
-            let running = Running {
-                request,
-                begun: Instant::now(),
-                put: 0,
-                left: 0,
-                error: 0,
-                flushing: false,
-            };
             let at = self.running.iter().position(Option::is_none).unwrap_or(self.running.len());
             if at == self.running.len() {
                 self.running.push(None);
             }
-            self.running[at] = Some(running);
+            self.running[at] = Some(Running::new(request));
             any |= self.begin_parts(at);
-            self.end_if_over(at);
         }
         any
     }
 
-    /// Begins the next parts of a request.
+    /// Begins the next parts of a request, as far as there is room, and replies to it if it is over.
     fn begin_parts(&mut self, at: usize) -> bool {
         let mut any = false;
         while let Some(running) = self.running.get_mut(at).and_then(Option::as_mut) {
-            let length = running.request.length as usize;
-            let bare = matches!(running.request.wish, Wish::Flush | Wish::Trim);
-            let more = running.put < length || (bare && running.put == 0 && !running.flushing);
-            if !more || running.error != 0 || !self.queue.has_room() {
-                break;
-            }
-            let Some(&tag) = self.free.last() else { break };
-            let (from, len) = match running.request.wish {
-                Wish::Read | Wish::Write => (running.put, (length - running.put).min(SLOT)),
-                Wish::Flush | Wish::Trim => (0, length),
-            };
-            let op = operation(&running.request, from, len, tag);
-            if op.kind == OpKind::Write {
+            let Some((kind, from, len)) = running.next() else { break };
+            let Some(&tag) = self.free.last().filter(|_| self.queue.has_room()) else { break };
+            let op = operation(&running.request, kind, from, len, tag);
+            if kind == OpKind::Write {
                 let bytes = &running.request.data[from..from + len];
                 self.queue.buffers().copy_in(op.page as usize, bytes);
             }
@@ -136,15 +159,14 @@ impl Clerk {
                 Ok(()) => {
                     self.free.pop();
                     self.parts[tag as usize] = Part { running: at, at: from, len };
-                    running.left += 1;
+                    running.begin(len);
                     any = true;
                 }
                 Err(Outcome::Unsupported) => running.error = error::ENOTSUP,
                 Err(_) => running.error = error::EIO,
             }
-            running.put = from + len;
-            running.flushing |= bare;
         }
+        self.end_if_over(at);
         any
     }
 
@@ -164,33 +186,15 @@ impl Clerk {
         if let Some(data) = data {
             running.request.data[part.at..part.at + part.len].copy_from_slice(&data);
         }
-        self.end_if_over(part.running);
+        // What must be durable is flushed now, before the reply.
+        self.begin_parts(part.running);
     }
 
-    /// Replies to a request whose last operation is over; a write that must be durable is flushed first.
+    /// Replies to a request whose last operation is over.
     fn end_if_over(&mut self, at: usize) {
-        let Some(running) = self.running.get_mut(at).and_then(Option::as_mut) else { return };
-        let put = running.put >= running.request.length as usize;
-        if running.left > 0 || (running.error == 0 && !put) {
-            return;
-        }
-        if running.request.fua && running.error == 0 && !running.flushing {
-            running.flushing = true;
-            let Some(tag) = self.free.pop() else { return };
-            let op = Op { kind: OpKind::Flush, sector: 0, sectors: 0, page: 0, tag };
-            self.parts[tag as usize] = Part { running: at, at: 0, len: 0 };
-            match self.queue.start(op) {
-                Ok(()) => {
-                    running.left += 1;
-                    return;
-                }
-                Err(_) => {
-                    self.free.push(tag);
-                    running.error = error::EIO;
-                }
-            }
-        }
-        let Some(Running { request, begun, error, .. }) = self.running[at].take() else { return };
+        let Some(slot) = self.running.get_mut(at) else { return };
+        let Some(running) = slot.take_if(|running| running.is_over()) else { return };
+        let Running { request, begun, error, .. } = running;
         self.count(&request, begun, error);
         let reads = request.wish == Wish::Read && error == 0;
         let data = if reads { request.data } else { Vec::new() };
@@ -220,21 +224,10 @@ impl Clerk {
 }
 
 /// A part of a request as an operation.
-fn operation(request: &Request, from: usize, len: usize, tag: u32) -> Op {
-    let kind = match request.wish {
-        Wish::Read => OpKind::Read,
-        Wish::Write => OpKind::Write,
-        Wish::Flush => OpKind::Flush,
-        Wish::Trim => OpKind::Discard { secure: false },
-    };
-    let sectors = if kind == OpKind::Flush { 0 } else { len / 512 };
-    Op {
-        kind,
-        sector: (request.offset + from as u64) / 512,
-        sectors: u32::try_from(sectors).unwrap_or(u32::MAX),
-        page: tag * SLOT_PAGES,
-        tag,
-    }
+fn operation(request: &Request, kind: OpKind, from: usize, len: usize, tag: u32) -> Op {
+    let sector = if kind == OpKind::Flush { 0 } else { (request.offset + from as u64) / 512 };
+    let sectors = u32::try_from(len / 512).unwrap_or(u32::MAX);
+    Op { kind, sector, sectors, page: tag * SLOT_PAGES, tag }
 }
 
 impl Task for Clerk {

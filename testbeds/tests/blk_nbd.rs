@@ -1,0 +1,176 @@
+//! The NBD server between a client and a backend that a test plays both: what the one asks, what reaches the
+//! ring of it, and when it is answered.
+
+mod blk_rig;
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use blk_rig::back::{Attack, Back};
+use blk_rig::{Lab, WATCHDOG, until};
+use rings::io::blkif::{Op, Request, Response};
+use rings::worker::Task as _;
+use testbeds::config::RunConfig;
+use testbeds::workload::Job as _;
+use testbeds::workload::nbd::{Clerk, Desk, serve};
+
+/// Commands and flags of NBD's transmission phase.
+const READ: u16 = 0;
+const WRITE: u16 = 1;
+const FLUSH: u16 = 3;
+const TRIM: u16 = 4;
+const FUA: u16 = 1;
+
+/// The server, with a client before it and a backend behind it.
+struct Served {
+    client: UnixStream,
+    clerk: Clerk,
+    back: Back,
+    /// Requests seen on the ring.
+    seen: u32,
+    cookie: u64,
+    _name: Box<dyn std::any::Any>,
+    _lab: Lab,
+}
+
+impl Served {
+    /// With so many operations at once.
+    fn new(slots: u32) -> Self {
+        let keys = [("sectors", "2048"), ("feature-discard", "1"), ("discard-granularity", "512")];
+        let Attack { queue, back, lab, .. } = Attack::describing(&keys).unwrap();
+        let socket = lab.dir.path().join("nbd");
+        let desk = Desk::new(Arc::new(|| ()));
+        let disk = *queue.disk();
+        let clerk = Clerk::new(queue, desk.clone(), slots, &RunConfig::default());
+        let name = Box::new(serve(&socket, &disk, vec![desk]).unwrap());
+        let client = greeted(&socket);
+        Self { client, clerk, back, seen: 0, cookie: 0, _name: name, _lab: lab }
+    }
+
+    /// The client asks. Returns the cookie that the reply must have.
+    fn ask(&mut self, flags: u16, command: u16, offset: u64, length: u32, data: &[u8]) -> u64 {
+        self.cookie += 1;
+        self.client.write_all(&header(flags, command, self.cookie, offset, length)).unwrap();
+        self.client.write_all(data).unwrap();
+        self.cookie
+    }
+
+    /// Lets the server work until so many requests more are on the ring.
+    fn requests(&mut self, count: usize) -> Vec<Request> {
+        let found = until("requests on the ring", || {
+            self.clerk.work();
+            let found = self.back.requests(self.seen);
+            (found.len() >= count).then_some(found)
+        });
+        assert_eq!(found.len(), count, "{found:?}");
+        self.seen = self.seen.wrapping_add(u32::try_from(count).unwrap());
+        found
+    }
+
+    /// The backend answers a request of 11 segments at most, and the server hears of it.
+    fn answer(&mut self, request: &Request, status: i16) {
+        self.answer_as(request, request.operation, status);
+    }
+
+    /// The same, as what the request is when its segments are elsewhere.
+    fn answer_as(&mut self, request: &Request, operation: u8, status: i16) {
+        self.back.answer(Response::new(request.id, operation, status));
+        self.clerk.work();
+    }
+
+    /// The client's next reply: its error and its cookie.
+    fn reply(&mut self) -> (u32, u64) {
+        let mut head = [0; 16];
+        self.client.read_exact(&mut head).unwrap();
+        let word = |at: usize| u32::from_be_bytes(*head[at..].first_chunk().unwrap());
+        assert_eq!(word(0), 0x6744_6698, "a reply");
+        (word(4), u64::from_be_bytes(*head[8..].first_chunk().unwrap()))
+    }
+
+    fn end(self) {
+        drop(self.client);
+        self.back.leave();
+        Box::new(self.clerk).finish();
+    }
+}
+
+/// A client that has been let in.
+fn greeted(socket: &std::path::Path) -> UnixStream {
+    let mut client = UnixStream::connect(socket).unwrap();
+    client.set_read_timeout(Some(WATCHDOG)).unwrap();
+    let mut hello = [0; 18];
+    client.read_exact(&mut hello).unwrap();
+    client.write_all(&3_u32.to_be_bytes()).unwrap();
+    let name = [&0x4948_4156_454f_5054_u64.to_be_bytes()[..], &1_u32.to_be_bytes(), &[0; 4]];
+    client.write_all(&name.concat()).unwrap();
+    let mut export = [0; 10];
+    client.read_exact(&mut export).unwrap();
+    assert_eq!(export[..8], (2048 * 512_u64).to_be_bytes());
+    client
+}
+
+fn header(flags: u16, command: u16, cookie: u64, offset: u64, length: u32) -> Vec<u8> {
+    let mut bytes = Vec::from(0x2560_9513_u32.to_be_bytes());
+    bytes.extend([flags, command].iter().flat_map(|n| n.to_be_bytes()));
+    bytes.extend([cookie, offset].iter().flat_map(|n| n.to_be_bytes()));
+    bytes.extend(length.to_be_bytes());
+    bytes
+}
+
+fn operations(requests: &[Request]) -> Vec<u8> {
+    requests.iter().map(|request| request.operation).collect()
+}
+
+/// FUA: nothing is answered before the flush is, whatever it is that must be durable.
+#[test]
+fn what_must_be_durable_is_flushed_before_it_is_answered() {
+    let mut served = Served::new(2);
+    for (command, op, data) in [(TRIM, Op::Discard, &[][..]), (WRITE, Op::Write, &[7; 4096])] {
+        let cookie = served.ask(FUA, command, 8192, 4096, data);
+        let first = served.requests(1);
+        assert_eq!(operations(&first), [op as u8]);
+        served.answer(&first[0], 0);
+        let flush = served.requests(1);
+        assert_eq!(operations(&flush), [Op::FlushDiskcache as u8]);
+        served.answer(&flush[0], 0);
+        assert_eq!(served.reply(), (0, cookie));
+    }
+    // Where one of the two fails, so does the whole.
+    let cookie = served.ask(FUA, TRIM, 0, 512, &[]);
+    let trim = served.requests(1);
+    served.answer(&trim[0], -1);
+    assert_eq!(served.reply(), (5, cookie));
+    let cookie = served.ask(FUA, TRIM, 0, 512, &[]);
+    let trim = served.requests(1);
+    served.answer(&trim[0], 0);
+    let flush = served.requests(1);
+    served.answer(&flush[0], -1);
+    assert_eq!(served.reply(), (5, cookie));
+    // And nothing is flushed that need not be.
+    let cookies = [served.ask(0, TRIM, 0, 512, &[]), served.ask(0, FLUSH, 0, 0, &[])];
+    let both = served.requests(2);
+    assert_eq!(operations(&both), [Op::Discard as u8, Op::FlushDiskcache as u8]);
+    served.answer(&both[0], 0);
+    served.answer(&both[1], 0);
+    assert_eq!([served.reply(), served.reply()], cookies.map(|cookie| (0, cookie)));
+    served.end();
+}
+
+/// A request of more bytes than one operation takes is answered after the last of them.
+#[test]
+fn a_long_read_is_answered_once() {
+    let mut served = Served::new(1);
+    let cookie = served.ask(0, READ, 0, 512 << 10, &[]);
+    // Two operations of 256 KiB, each two requests of 32 pages, one operation at once.
+    for _ in 0..2 {
+        for request in served.requests(2) {
+            served.answer_as(&request, Op::Read as u8, 0);
+        }
+    }
+    assert_eq!(served.reply(), (0, cookie));
+    let mut data = vec![1; 512 << 10];
+    served.client.read_exact(&mut data).unwrap();
+    assert!(data.iter().all(|&byte| byte == 0));
+    served.end();
+}
