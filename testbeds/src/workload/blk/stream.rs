@@ -6,7 +6,8 @@ use super::block::{Found, look, stamp};
 use crate::config::{BlkConfig, Rw};
 use crate::units::{float, round_u64};
 
-/// Blocks whose writes are remembered, at most: a quarter of a gigabyte of counters.
+/// Blocks whose writes are remembered, at most: a quarter of a gigabyte of counters. The backend says how
+/// long the disk is, and must not decide how much memory we take.
 const MOST: u64 = 1 << 26;
 
 /// A job's part of the disk.
@@ -54,7 +55,8 @@ impl Stream {
         let seed = config.run.seed;
         let remembered = if verify { usize::try_from(blocks).unwrap_or(0) } else { 0 };
         let ordered = verify || config.rw.writes();
-        let words = if ordered { usize::try_from(blocks.div_ceil(64)).unwrap_or(0) } else { 0 };
+        let bits = blocks.min(MOST).next_power_of_two();
+        let words = if ordered { usize::try_from(bits.div_ceil(64)).unwrap_or(0) } else { 0 };
         Self {
             start: index * (bytes / count.max(1) / bs * bs),
             blocks,
@@ -134,11 +136,19 @@ impl Stream {
         None
     }
 
+    /// Where it stands whether a block is in flight: the word and the bit. On a disk of more blocks than
+    /// there are bits, those that share one count as one. Nowhere if nobody asks.
+    #[inline]
+    fn place(&mut self, block: u64) -> Option<(&mut u64, u64)> {
+        // There are as many words as a power of two.
+        let mask = self.busy.len().wrapping_sub(1);
+        let word = self.busy.get_mut(usize::try_from(block / 64).unwrap_or(0) & mask)?;
+        Some((word, 1 << (block % 64)))
+    }
+
     #[inline]
     fn take(&mut self, block: u64) -> bool {
-        let at = usize::try_from(block / 64).unwrap_or(0);
-        let Some(word) = self.busy.get_mut(at) else { return true };
-        let bit = 1 << (block % 64);
+        let Some((word, bit)) = self.place(block) else { return true };
         let free = *word & bit == 0;
         *word |= bit;
         free
@@ -147,9 +157,8 @@ impl Stream {
     /// The operation on a block is over.
     #[inline]
     pub(super) fn release(&mut self, block: u64) {
-        let at = usize::try_from(block / 64).unwrap_or(0);
-        if let Some(word) = self.busy.get_mut(at) {
-            *word &= !(1 << (block % 64));
+        if let Some((word, bit)) = self.place(block) {
+            *word &= !bit;
         }
     }
 
@@ -223,5 +232,39 @@ impl Stream {
         let (rate, began) = (self.rate?, self.began?);
         let due = float(self.begun) / rate - now.duration_since(began).as_secs_f64();
         Some(due.max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A backend may claim any length.
+    #[test]
+    fn the_longest_disk_there_is_takes_little_memory() {
+        let config = BlkConfig { rw: Rw::RandWrite, ..BlkConfig::default() };
+        for verify in [false, true] {
+            let run = crate::config::RunConfig { verify, ..config.run.clone() };
+            let config = BlkConfig { run, ..config.clone() };
+            let mut stream = Stream::new(&config, 0, 1, u64::MAX / 512 * 512);
+            let bits = u64::try_from(stream.busy.len()).unwrap() * 64;
+            assert_eq!(bits, MOST, "a bit for each, or for many");
+            let last = stream.blocks - 1;
+            assert!(stream.take(last) && !stream.take(last));
+            assert!(!stream.take(last % bits), "what shares its bit waits");
+            stream.release(last);
+            assert!(stream.take(last % bits));
+        }
+    }
+
+    /// Blocks of a disk with a bit for each do not get into each other's way.
+    #[test]
+    fn blocks_of_a_usual_disk_are_told_apart() {
+        let config = BlkConfig { rw: Rw::RandWrite, ..BlkConfig::default() };
+        let mut stream = Stream::new(&config, 0, 1, 1000 * 4096);
+        assert!((0..1000).all(|block| stream.take(block)));
+        assert!((0..1000).all(|block| !stream.take(block)));
+        stream.release(63);
+        assert!(stream.take(63) && !stream.take(64));
     }
 }
