@@ -24,6 +24,7 @@ use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
 use rings::{DomId, Domain};
 
 use super::error::ConnectError;
+use super::news;
 use super::queue::{Live, Queue};
 use super::vbd::{Config, VbdEvent, VbdId};
 
@@ -83,19 +84,21 @@ impl<D: Domain> Blkback<D> {
     /// If the store does not answer: the host is gone.
     pub fn step(&mut self, timeout: Duration) -> Result<Vec<VbdEvent<D>>, StoreError> {
         let mut events = Vec::new();
-        self.look_at_disk()?;
-        let Some(_) = self.store.next_event(Some(timeout))? else { return Ok(events) };
-        // Watch events are only hints: however many have come, one look at everything will do, so
-        // that a flood of them costs no more than the looks (XSA-349).
-        for _ in 0..FLOOD {
-            if self.store.next_event(Some(Duration::ZERO))?.is_none() {
-                break;
+        if self.store.next_event(Some(timeout))?.is_some() {
+            // Watch events are only hints: however many have come, one look at everything will do, so
+            // that a flood of them costs no more than the looks (XSA-349).
+            for _ in 0..FLOOD {
+                if self.store.next_event(Some(Duration::ZERO))?.is_none() {
+                    break;
+                }
+            }
+            self.discover()?;
+            for id in self.vbds.keys().copied().collect::<Vec<_>>() {
+                self.look(id, &mut events)?;
             }
         }
-        self.discover()?;
-        for id in self.vbds.keys().copied().collect::<Vec<_>>() {
-            self.look(id, &mut events)?;
-        }
+        // Afterwards: what is told then is told to guests that are still there.
+        self.look_at_disk()?;
         Ok(events)
     }
 
@@ -189,7 +192,11 @@ impl<D: Domain> Blkback<D> {
 
     fn switch(&mut self, id: VbdId, state: XenbusState) -> Result<(), StoreError> {
         let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
-        tracing::info!(front = %id.front, handle = id.handle, from = %vbd.state, to = %state, "vbd");
+        // The node may lack even the state that we know: the device may have been made anew.
+        if vbd.state != state {
+            let from = vbd.state;
+            tracing::info!(front = %id.front, handle = id.handle, %from, to = %state, "vbd");
+        }
         vbd.state = state;
         xenbus::switch_state(&mut self.store, &vbd.back, state)
     }
@@ -204,7 +211,7 @@ impl<D: Domain> Blkback<D> {
         if vbd.broken && vbd.connected {
             return self.bring_down(id, XenbusState::Closing, events);
         }
-        if self.is_new(&back)? {
+        if news::is_new(&mut self.store, &back)? {
             return self.begin_again(id, &back, events);
         }
         let otherend = xenbus::read_state(&mut self.store, &front)?;
@@ -233,12 +240,6 @@ impl<D: Domain> Blkback<D> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether this directory has not seen our limits.
-    fn is_new(&mut self, back: &str) -> Result<bool, StoreError> {
-        let mut has = |key| self.store.read_if_present(&format!("{back}/{key}"));
-        Ok(has(keys::MAX_RING_PAGE_ORDER)?.is_none() && has(keys::FRONTEND)?.is_some())
     }
 
     /// The toolstack made the device anew: another guest has taken the place of the one we knew.
@@ -353,31 +354,18 @@ impl<D: Domain> Blkback<D> {
         Ok(())
     }
 
-    /// Tells guests when the disk has another length, or turned out to do less than was offered.
+    /// Tells guests what has become of their disk.
     fn look_at_disk(&mut self) -> Result<(), StoreError> {
         let resized = self.config.disk.resized();
-        let connected = self.vbds.values_mut().filter(|vbd| vbd.connected);
-        for vbd in connected {
+        for vbd in self.vbds.values_mut().filter(|vbd| vbd.connected) {
+            let mut all = news::withdrawn(&vbd.live, &mut vbd.withdrawn);
             if let Some(sectors) = resized {
                 tracing::info!(sectors, "the disk has another length");
                 vbd.live.sectors.store(sectors, Ordering::Relaxed);
-                let node = super::keys::sectors(&self.config);
-                self.store.write(&format!("{}/{}", vbd.back, keys::SECTORS), node)?;
-                // Our own state, written again, fires the guest's watch.
-                let state = vbd.state.number().to_string();
-                self.store.write(&format!("{}/{}", vbd.back, keys::STATE), state)?;
+                all.extend(news::length(&self.config, vbd.state));
             }
-            // A barrier is a flush too.
-            let flushes = [keys::FEATURE_FLUSH_CACHE, keys::FEATURE_BARRIER];
-            for (names, lacks, told) in [
-                (&flushes[..], &vbd.live.no_flush, &mut vbd.withdrawn.0),
-                (&[keys::FEATURE_DISCARD], &vbd.live.no_discard, &mut vbd.withdrawn.1),
-            ] {
-                if lacks.load(Ordering::Relaxed) && !std::mem::replace(told, true) {
-                    for key in names {
-                        self.store.write(&format!("{}/{key}", vbd.back), "0")?;
-                    }
-                }
+            if vbd.leaving.is_none() && !all.is_empty() {
+                news::tell(&mut self.store, &vbd.back, &all)?;
             }
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `connect` | the driver domain's half of the handshake, for all its vbds |
 //! | `keys` | what a guest's keys ask for; those that describe the disk |
+//! | `news` | what a connected guest is told of its disk |
 //! | `vbd` | what the control side and the workers say to each other |
 //! | [`Queue`] | one ring with its port: the unit of work of a worker |
 //! | `serve` | requests from the ring to the disk, and answers back |
@@ -22,6 +23,7 @@ pub mod disk;
 mod error;
 mod keys;
 pub mod lru;
+mod news;
 pub mod parse;
 mod pending;
 mod queue;

@@ -1,0 +1,54 @@
+//! What guests are told of their disk, and which guests are: the control half of blkback.
+
+mod blk_rig;
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::Duration;
+
+use blk_rig::front::{Attack, VBD, config, dir, wait_for};
+use blkif::back::VbdEvent;
+use blkif::back::disk::Spec;
+use rings::store::{Nodes as _, XenbusState};
+use rings::{Domain as _, GrantMode};
+
+fn resize(path: &Path, bytes: u64) {
+    let file = OpenOptions::new().create(true).write(true).truncate(false).open(path);
+    file.and_then(|file| file.set_len(bytes)).unwrap();
+}
+
+/// The state that a guest gets to see belongs to it, not to the one before.
+#[test]
+fn a_guest_made_anew_hears_nothing_that_was_meant_for_the_one_before() {
+    let files = tempfile::tempdir().unwrap();
+    let image = files.path().join("disk.img");
+    resize(&image, 1 << 20);
+    let spec = Spec::File(image.clone());
+    let Attack { front, queue, mut blkback, lab } =
+        Attack::with(&config(&spec, GrantMode::Copy, false), 0);
+    let mut toolstack = lab.dom0.store().unwrap();
+    let node = |key| format!("{}/{key}", dir());
+    // One that is connected is told.
+    resize(&image, 2 << 20);
+    blkback.step(Duration::ZERO).unwrap();
+    assert_eq!(toolstack.read_string(&node("sectors")).unwrap(), "4096");
+    assert_eq!(toolstack.read_string(&node("state")).unwrap(), "4");
+    // The next one's device is as the toolstack makes it: without limits, and in the first state.
+    resize(&image, 1 << 20);
+    let made = toolstack.transaction(|t| {
+        t.rm(&node("max-ring-page-order"))?;
+        t.rm(&node("sectors"))?;
+        t.write(&node("state"), "1")
+    });
+    made.unwrap();
+    let mut events = blkback.step(Duration::from_secs(10)).unwrap();
+    assert_eq!(toolstack.read_string(&node("state")).unwrap(), "1");
+    assert_eq!(toolstack.read_if_present(&node("sectors")).unwrap(), None);
+    while !events.iter().any(|event| matches!(event, VbdEvent::Disconnect(VBD))) {
+        events = blkback.step(Duration::from_secs(10)).unwrap();
+    }
+    queue.close();
+    blkback.disconnected(VBD).unwrap();
+    wait_for(&mut blkback, XenbusState::InitWait);
+    front.leave();
+}
