@@ -6,6 +6,7 @@ mod blk_rig;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use blk_rig::back::{Attack, Back};
 use blk_rig::{Lab, WATCHDOG, until};
@@ -26,6 +27,7 @@ const FUA: u16 = 1;
 struct Served {
     client: UnixStream,
     clerk: Clerk,
+    desk: Desk,
     back: Back,
     /// Requests seen on the ring.
     seen: u32,
@@ -43,9 +45,9 @@ impl Served {
         let desk = Desk::new(Arc::new(|| ()));
         let disk = *queue.disk();
         let clerk = Clerk::new(queue, desk.clone(), slots, &RunConfig::default());
-        let name = Box::new(serve(&socket, &disk, vec![desk]).unwrap());
+        let name = Box::new(serve(&socket, &disk, vec![desk.clone()]).unwrap());
         let client = greeted(&socket);
-        Self { client, clerk, back, seen: 0, cookie: 0, _name: name, _lab: lab }
+        Self { client, clerk, desk, back, seen: 0, cookie: 0, _name: name, _lab: lab }
     }
 
     /// The client asks. Returns the cookie that the reply must have.
@@ -172,5 +174,36 @@ fn a_long_read_is_answered_once() {
     let mut data = vec![1; 512 << 10];
     served.client.read_exact(&mut data).unwrap();
     assert!(data.iter().all(|&byte| byte == 0));
+    served.end();
+}
+
+/// Memory is what the server says, not what the client asks for: one that asks for much waits until it has
+/// taken what it was told.
+#[test]
+fn a_client_has_its_share_of_memory_and_no_more() {
+    let mut served = Served::new(2);
+    let (asked, share) = (70, 64);
+    for _ in 0..asked {
+        served.ask(0, READ, 0, 1 << 20, &[]);
+    }
+    let waiting = |served: &Served| format!("{:?}", served.desk);
+    until("requests on the desk", || {
+        (waiting(&served) == format!("Desk({share} requests)")).then_some(())
+    });
+    // Any more of them would be here soon.
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(waiting(&served), format!("Desk({share} requests)"));
+    let mut data = vec![0; 1 << 20];
+    for cookie in 1..=asked {
+        // Two operations of 256 KiB at once, each two requests of 32 pages.
+        for _ in 0..2 {
+            for request in served.requests(4) {
+                served.back.answer(Response::new(request.id, Op::Read as u8, 0));
+            }
+        }
+        served.clerk.work();
+        assert_eq!(served.reply(), (0, cookie));
+        served.client.read_exact(&mut data).unwrap();
+    }
     served.end();
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::credit::Share;
+
 /// What is exported.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Export {
@@ -34,10 +36,12 @@ pub(super) struct Request {
     pub(super) length: u32,
     /// A flush follows before the reply.
     pub(super) fua: bool,
-    /// What is to be written; what was read.
+    /// What is to be written; what was read, from when it is begun.
     pub(super) data: Vec<u8>,
     /// Where the reply goes.
     pub(super) reply: Sender<Reply>,
+    /// What it has taken of its client's credit.
+    pub(super) share: Share,
 }
 
 /// What a client is told.
@@ -45,6 +49,8 @@ pub(super) struct Reply {
     pub(super) cookie: u64,
     pub(super) error: u32,
     pub(super) data: Vec<u8>,
+    /// Given back when the client has been told.
+    pub(super) share: Share,
 }
 
 /// Where requests lie until a worker takes them.

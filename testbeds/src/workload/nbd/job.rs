@@ -41,7 +41,11 @@ struct Running {
 }
 
 impl Running {
-    fn new(request: Request) -> Self {
+    /// Memory for what is read is taken now, not while the request waits.
+    fn new(mut request: Request) -> Self {
+        if request.wish == Wish::Read {
+            request.data = vec![0; request.length as usize];
+        }
         let begun = Instant::now();
         Self { request, begun, put: 0, bare_put: false, flushing: false, left: 0, error: 0 }
     }
@@ -197,9 +201,10 @@ impl Clerk {
         let Running { request, begun, error, .. } = running;
         self.count(&request, begun, error);
         let reads = request.wish == Wish::Read && error == 0;
-        let data = if reads { request.data } else { Vec::new() };
+        let Request { cookie, data, reply, share, .. } = request;
+        let data = if reads { data } else { Vec::new() };
         // A client that has gone wants no answer.
-        let _ = request.reply.send(Reply { cookie: request.cookie, error, data });
+        let _ = reply.send(Reply { cookie, error, data, share });
     }
 
     fn count(&mut self, request: &Request, begun: Instant, error: u32) {

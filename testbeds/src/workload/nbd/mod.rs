@@ -5,6 +5,7 @@
 //! | `wire` | NBD's numbers and messages, as bytes |
 //! | `greet` | the handshake: what a client may ask before it is let in |
 //! | `serve` | sockets and the threads that read and write them |
+//! | `credit` | how much a client may have asked for and not been told |
 //! | `desk` | what clients asked for and has not been begun |
 //! | `job` | the worker's end: requests become operations, and their ends become replies |
 //!
@@ -12,6 +13,7 @@
 //! a thread that reads and one that writes; a write is answered when blkback has answered it. The protocol
 //! is NBD's own `doc/proto.md`: fixed newstyle, simple replies, no TLS.
 
+mod credit;
 mod desk;
 mod greet;
 mod job;

@@ -6,17 +6,25 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use blkif::front::DiskInfo;
 
+use super::credit::Credit;
 use super::desk::{Desk, Export, Reply, Request, Wish};
 use super::greet::greet;
 use super::wire::{Command, Header, error, reply_header};
 
 /// Bytes of a request at most, as NBD's document has it.
 const LONGEST: u32 = 32 << 20;
+/// What a client may have asked for and not been told. Bytes.
+const CREDIT: usize = 64 << 20;
+/// What each request takes of it at least. Bytes.
+const LEAST: usize = 4096;
+/// Between two clients that could not be let in.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// Listens until the process ends; requests go to the desks in turn. Removing the socket's name at the
 /// end is the caller's: that is what the returned guard is for.
@@ -37,7 +45,12 @@ pub fn serve(path: &Path, disk: &DiskInfo, desks: Vec<Desk>) -> anyhow::Result<i
     };
     let desks: Arc<[Desk]> = desks.into();
     std::thread::Builder::new().name("nbd".into()).spawn(move || {
-        for (n, client) in listener.incoming().flatten().enumerate() {
+        for (n, client) in listener.incoming().enumerate() {
+            let Ok(client) = client else {
+                // The next would fail at once, too: there are as many files open as there may be.
+                std::thread::sleep(BREATH);
+                continue;
+            };
             let desk = desks[n % desks.len()].clone();
             let name = format!("nbd-{n}");
             // Without a thread for it a client is turned away by the end of its socket.
@@ -64,6 +77,7 @@ fn client_of(mut socket: UnixStream, export: &Export, desk: &Desk) -> io::Result
         return Ok(());
     }
     let (reply, replies) = channel();
+    let credit = Credit::new(CREDIT);
     let writing = socket.try_clone()?;
     std::thread::Builder::new().name("nbd-replies".into()).spawn(move || {
         let _ = write_all(writing, &replies);
@@ -71,36 +85,36 @@ fn client_of(mut socket: UnixStream, export: &Export, desk: &Desk) -> io::Result
     let mut socket = io::BufReader::with_capacity(1 << 20, socket);
     loop {
         let header = Header::read(&mut socket)?;
+        let bytes = match header.command {
+            Command::Disconnect => return Ok(()),
+            // Its data follow, and nobody knows where those of the next would begin.
+            Command::Write if header.length > LONGEST => return Ok(()),
+            Command::Read | Command::Write => header.length.min(LONGEST) as usize,
+            _ => 0,
+        };
+        // Before anything is taken for it: one that asks and does not listen waits here.
+        let share = credit.take(bytes.max(LEAST));
         let mut data = Vec::new();
         if header.command == Command::Write {
-            if header.length > LONGEST {
-                return Ok(());
-            }
-            data.resize(header.length as usize, 0);
+            data.resize(bytes, 0);
             socket.read_exact(&mut data)?;
         }
         match judge(&header, export) {
-            _ if header.command == Command::Disconnect => return Ok(()),
-            Ok(wish) => desk.put(request(&header, wish, data, &reply)),
+            Ok(wish) => desk.put(Request {
+                wish,
+                cookie: header.cookie,
+                offset: header.offset,
+                length: header.length,
+                fua: header.fua && matches!(wish, Wish::Write | Wish::Trim),
+                data,
+                reply: reply.clone(),
+                share,
+            }),
             Err(error) => {
-                let _ = reply.send(Reply { cookie: header.cookie, error, data: Vec::new() });
+                let data = Vec::new();
+                let _ = reply.send(Reply { cookie: header.cookie, error, data, share });
             }
         }
-    }
-}
-
-fn request(header: &Header, wish: Wish, mut data: Vec<u8>, reply: &Sender<Reply>) -> Request {
-    if wish == Wish::Read {
-        data.resize(header.length as usize, 0);
-    }
-    Request {
-        wish,
-        cookie: header.cookie,
-        offset: header.offset,
-        length: header.length,
-        fua: header.fua && matches!(wish, Wish::Write | Wish::Trim),
-        data,
-        reply: reply.clone(),
     }
 }
 
@@ -127,12 +141,15 @@ fn judge(header: &Header, export: &Export) -> Result<Wish, u32> {
 }
 
 /// Writes replies until there can be no more of them. Several that wait go out together.
+/// A reply's share of the credit comes back when it is written.
 fn write_all(socket: UnixStream, replies: &Receiver<Reply>) -> io::Result<()> {
     let mut out = io::BufWriter::with_capacity(1 << 20, socket);
     while let Ok(first) = replies.recv() {
         for reply in [first].into_iter().chain(replies.try_iter()) {
-            out.write_all(&reply_header(reply.cookie, reply.error))?;
-            out.write_all(&reply.data)?;
+            let Reply { cookie, error, data, share } = reply;
+            out.write_all(&reply_header(cookie, error))?;
+            out.write_all(&data)?;
+            drop(share);
         }
         out.flush()?;
     }
