@@ -7,6 +7,7 @@
 //! | [`Queue`] | operations on a ring: the unit of work of a worker |
 //! | `again` | what was in flight, on the ring of the backend that comes after one that died |
 //! | `put` | a request in a slot, and its segments in a page of their own |
+//! | `sleep` | masking, arming, and what an event brought |
 //! | `split` | pure: an operation of any length as requests |
 //! | `ops` | operations that are not over |
 //! | `shadow` | requests in flight, as we know them ourselves |
@@ -27,6 +28,7 @@ mod ops;
 mod put;
 mod queue;
 mod shadow;
+mod sleep;
 mod split;
 mod stats;
 

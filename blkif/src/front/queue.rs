@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
+use rings::Domain;
 use rings::evtchn::{Eoi, EventCounters};
 use rings::io::blkif::Response;
 use rings::ring::Notify;
-use rings::{Domain, DomainError, Waiter};
 
 use super::buffers::Buffers;
 use super::disk::DiskInfo;
@@ -74,9 +73,9 @@ pub struct Queue<D: Domain> {
     /// Requests put since the last push.
     pub(super) put: u32,
     notify_due: bool,
-    eoi: Eoi,
+    pub(super) eoi: Eoi,
     pub(super) stats: Stats,
-    broken: Option<Misbehaviour>,
+    pub(super) broken: Option<Misbehaviour>,
 }
 
 impl<D: Domain> Queue<D> {
@@ -322,63 +321,9 @@ impl<D: Domain> Queue<D> {
     }
 
     /// A lie breaks the device, once and for all.
-    fn lie(&mut self, lie: Misbehaviour) -> u32 {
+    pub(super) fn lie(&mut self, lie: Misbehaviour) -> u32 {
         self.broken.get_or_insert(lie);
         0
-    }
-
-    /// Before sleeping: unmasks the port, asks the ring to wake us, looks once more. `true` if there is
-    /// work after all.
-    pub fn arm(&mut self, now: Instant) -> bool {
-        if self.broken.is_none() && !self.failed.is_empty() {
-            return true;
-        }
-        if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
-            return false;
-        }
-        let pending = self.link.port.unmask();
-        match self.link.ring.final_check_for_responses() {
-            Ok(work) => pending | work,
-            Err(lie) => {
-                self.lie(lie.into());
-                true
-            }
-        }
-    }
-
-    /// After sleeping, or when polling: masks the port and clears what is pending, before the ring is
-    /// looked at. `true` if an event had come.
-    pub fn disarm(&mut self) -> bool {
-        self.link.port.mask();
-        self.link.port.clear()
-    }
-
-    /// Tells the storm guard what an event brought.
-    pub fn settle_event(&mut self, worked: bool, now: Instant) {
-        if worked {
-            self.eoi.worked();
-        } else {
-            self.eoi.spurious(now);
-        }
-    }
-
-    /// How long this queue may be left asleep: for ever, unless a storm keeps its port masked.
-    #[must_use]
-    pub fn patience(&self, now: Instant) -> Duration {
-        self.eoi.masked_until(now).map_or(Duration::MAX, |until| until - now)
-    }
-
-    /// Sleeps on this queue's doorbell from now on.
-    ///
-    /// # Errors
-    /// If the operating system refuses.
-    pub fn watch(&self, waiter: &mut impl Waiter<D::Doorbell>) -> Result<(), DomainError> {
-        waiter.add(&self.link.port)
-    }
-
-    /// Stops sleeping on it.
-    pub fn unwatch(&self, waiter: &mut impl Waiter<D::Doorbell>) {
-        waiter.remove(&self.link.port);
     }
 
     /// Closes the port, takes the grants back and returns the pages. Says how many grants the backend

@@ -191,6 +191,11 @@ impl Back {
         self.ring.store(Index::RspProd, rsp_prod, Ordering::Release);
     }
 
+    /// Sends an event.
+    pub(crate) fn wake(&mut self) {
+        self.port.send();
+    }
+
     /// Lets go of everything.
     pub(crate) fn leave(self) {
         self.domain.close(self.port.port());

@@ -309,6 +309,10 @@ impl Task for Exerciser {
         self.queue.patience(now).min(due)
     }
 
+    fn missed(&mut self) -> bool {
+        self.queue.missed()
+    }
+
     fn finished(&self) -> bool {
         self.queue.broken().is_some() || (self.over && self.queue.running() == 0)
     }

@@ -278,6 +278,10 @@ impl Task for Clerk {
         self.queue.patience(now)
     }
 
+    fn missed(&mut self) -> bool {
+        self.queue.missed()
+    }
+
     fn finished(&self) -> bool {
         self.queue.broken().is_some()
     }
