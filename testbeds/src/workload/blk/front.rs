@@ -123,6 +123,12 @@ impl Jobs {
         Some(Op { kind, sector, sectors, page, tag })
     }
 
+    /// How long until a rate allows an operation that nothing else keeps.
+    fn due_in(&self, now: Instant) -> Option<Duration> {
+        let free = self.streams.iter().zip(&self.free).filter(|(_, free)| !free.is_empty());
+        free.filter_map(|(stream, _)| stream.due_in(now)).min()
+    }
+
     /// An operation is over.
     #[inline]
     fn over(&mut self, buffers: &mut Buffers, op: Op, outcome: Outcome) {
@@ -211,13 +217,19 @@ impl Exerciser {
         }
     }
 
+    /// Whether there is room for another operation, and there are to be more.
+    #[inline(always)]
+    fn may_begin(&self) -> bool {
+        !self.over && self.queue.has_room() && self.jobs.meter.left(self.begun) > 0
+    }
+
     /// Begins as many operations as there is room for, and pushes them.
     #[inline]
     fn begin(&mut self, now: Instant) -> bool {
         let start = cycles();
         let (mut reads, mut writes) = (0, 0);
         for job in 0..self.jobs.streams.len() {
-            while self.queue.has_room() && self.jobs.meter.left(self.begun) > 0 {
+            while self.may_begin() {
                 let Some(op) = self.jobs.next(job, now) else { break };
                 let stream = &mut self.jobs.streams[job];
                 if op.kind == OpKind::Write && stream.verifies() {
@@ -304,9 +316,9 @@ impl Task for Exerciser {
     }
 
     fn patience(&self, now: Instant) -> Duration {
-        let due = self.jobs.streams.iter().filter_map(|stream| stream.due_in(now));
-        let due = due.map(Duration::from_secs_f64).min().unwrap_or(Duration::MAX);
-        self.queue.patience(now).min(due)
+        // What waits for an answer is woken by it.
+        let due = self.may_begin().then(|| self.jobs.due_in(now)).flatten();
+        self.queue.patience(now).min(due.unwrap_or(Duration::MAX))
     }
 
     fn missed(&mut self) -> bool {

@@ -1,6 +1,6 @@
 //! One job: which block is next, what was written to it last, and whether what was read is that.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::block::{Found, look, stamp};
 use crate::config::{BlkConfig, Rw};
@@ -33,6 +33,8 @@ pub(super) struct Stream {
     rate: Option<f64>,
     began: Option<Instant>,
     begun: u64,
+    /// What keeps the next operation is the rate, and nothing else.
+    early: bool,
 }
 
 /// What to do next.
@@ -74,6 +76,7 @@ impl Stream {
             rate: config.rate_iops,
             began: None,
             begun: 0,
+            early: false,
         }
     }
 
@@ -91,7 +94,8 @@ impl Stream {
         if let Some(rate) = self.rate {
             let began = *self.began.get_or_insert(now);
             let due = now.duration_since(began).as_secs_f64() * rate;
-            if self.begun > round_u64(due).unwrap_or(u64::MAX) {
+            self.early = self.begun > round_u64(due).unwrap_or(u64::MAX);
+            if self.early {
                 return Next::Wait;
             }
         }
@@ -227,11 +231,11 @@ impl Stream {
         self.fsync = 0;
     }
 
-    /// When the rate allows the next operation, if it does not now. Seconds.
-    pub(super) fn due_in(&self, now: Instant) -> Option<f64> {
-        let (rate, began) = (self.rate?, self.began?);
+    /// How long until the rate allows the next operation, if it was the rate that did not.
+    pub(super) fn due_in(&self, now: Instant) -> Option<Duration> {
+        let (rate, began) = (self.rate.filter(|_| self.early)?, self.began?);
         let due = float(self.begun) / rate - now.duration_since(began).as_secs_f64();
-        Some(due.max(0.0))
+        Some(Duration::try_from_secs_f64(due.max(0.0)).unwrap_or(Duration::MAX))
     }
 }
 
@@ -266,5 +270,19 @@ mod tests {
         assert!((0..1000).all(|block| !stream.take(block)));
         stream.release(63);
         assert!(stream.take(63) && !stream.take(64));
+    }
+
+    /// An operation that is late because its block is in flight is no reason to look again at once.
+    #[test]
+    fn what_an_answer_keeps_does_not_wait_for_the_clock() {
+        let config = BlkConfig { rw: Rw::Write, rate_iops: Some(10.0), ..BlkConfig::default() };
+        let mut stream = Stream::new(&config, 0, 1, 4096);
+        let start = Instant::now();
+        assert_eq!(stream.next(start), Next::Write(0));
+        assert_eq!(stream.next(start), Next::Wait);
+        assert_eq!(stream.due_in(start), Some(Duration::from_millis(100)), "by the rate");
+        let late = start + Duration::from_secs(1);
+        assert_eq!(stream.next(late), Next::Wait);
+        assert_eq!(stream.due_in(late), None, "by its only block");
     }
 }
