@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rings::io::netif::queue_name;
 use rings::store::xenbus::{self, WaitError};
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
-use rings::{DomId, Domain, DomainError};
+use rings::{DomId, Domain, DomainError, Granted};
 use tracer::traced;
 
 use crate::features::{Features, Wanted};
@@ -94,13 +94,7 @@ impl<D: Domain> Netfront<D> {
 
         me.wait("waiting for the backend's features", &[XenbusState::InitWait], config)?;
         me.features = me.negotiate(&config.wanted)?;
-        let mut queues = (0..me.features.queues)
-            .map(|n| {
-                let (base, always) = (config.index_base, config.always_notify);
-                let name = queue_name(domain.domid(), handle, n);
-                Queue::new(domain, backend, me.features, base, always, &name)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut queues = Vec::new();
         if let Err(why) = me.bring_up(domain, backend, &mut queues, config) {
             // A backend that never connects must not cost pages, grants and ports each time.
             queues.into_iter().for_each(|queue| {
@@ -113,19 +107,23 @@ impl<D: Domain> Netfront<D> {
         Ok((me, queues))
     }
 
-    /// Publishes the queues and waits for the backend to take them.
+    /// Makes the queues, as far as that goes, publishes them and waits for the backend to take them.
     #[traced]
     fn bring_up(
         &mut self,
         domain: &D,
         backend: DomId,
-        queues: &mut [Queue<D>],
+        queues: &mut Vec<Queue<D>>,
         config: &Config,
     ) -> Result<(), ConnectError> {
         let handle = self.handle;
         let bad = |why| ConnectError::Store { handle, why };
-        let published: Vec<Vec<(&str, u32)>> =
-            queues.iter_mut().map(|q| ring_keys(domain, backend, q)).collect::<Result<_, _>>()?;
+        for n in 0..self.features.queues {
+            let (base, always) = (config.index_base, config.always_notify);
+            let name = queue_name(domain.domid(), handle, n);
+            queues.push(Queue::new(domain, backend, self.features, base, always, &name)?);
+        }
+        let published: Vec<Vec<(&str, u32)>> = queues.iter().map(ring_keys).collect();
         self.publish(&published).map_err(bad)?;
         self.switch(XenbusState::Connected).map_err(bad)?;
         self.wait("waiting for the backend to connect", &[XenbusState::Connected], config)?;
@@ -313,19 +311,11 @@ impl Features {
     }
 }
 
-/// What one queue publishes: its rings' grefs, granted now, and its ports.
-fn ring_keys<D: Domain>(
-    domain: &D,
-    backend: DomId,
-    queue: &mut Queue<D>,
-) -> Result<Vec<(&'static str, u32)>, DomainError> {
-    let grant = |frames| {
-        let gref = domain.memory().grant_access(backend, frames, 0, false);
-        gref.ok_or(DomainError::Refused { what: "a grant for a ring".into(), errno: "ENOSPC" })
-    };
-    let (tx, rx) = (grant(&queue.tx.page)?, grant(&queue.rx.page)?);
-    (queue.tx.gref, queue.rx.gref) = (Some(tx), Some(rx));
-    let mut all = vec![(keys::TX_RING_REF, tx.0), (keys::RX_RING_REF, rx.0)];
+/// What one queue publishes: its rings' grefs, and its ports.
+fn ring_keys<D: Domain>(queue: &Queue<D>) -> Vec<(&'static str, u32)> {
+    let gref = |page: &Granted| page.grefs()[0].0;
+    let (tx, rx) = (gref(&queue.tx.page), gref(&queue.rx.page));
+    let mut all = vec![(keys::TX_RING_REF, tx), (keys::RX_RING_REF, rx)];
     match queue.ports() {
         (tx, Some(rx)) => {
             all.push((keys::EVENT_CHANNEL_TX, tx.port().0));
@@ -333,7 +323,7 @@ fn ring_keys<D: Domain>(
         }
         (both, None) => all.push((keys::EVENT_CHANNEL, both.port().0)),
     }
-    Ok(all)
+    all
 }
 
 fn parse_mac(text: &str) -> Option<[u8; 6]> {

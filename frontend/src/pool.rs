@@ -4,9 +4,8 @@
 //! There are single pages for ordinary frames and runs of contiguous pages for large ones, so that
 //! TCP fills a large frame as one slice. A page's number is its request id.
 
-use rings::mem::Frames;
 use rings::weaken::{Check, skipped};
-use rings::{DomId, Domain, DomainError, Gref, Memory, PAGE_SIZE};
+use rings::{DomId, Domain, DomainError, Granted, Gref, Memory, PAGE_SIZE};
 use tracer::traced;
 
 use crate::error::Misbehaviour;
@@ -21,8 +20,7 @@ const RUN_PAGES: usize = 17;
 /// Pages to send from.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    frames: Frames,
-    grefs: Vec<Gref>,
+    pages: Granted,
     /// The shadow: pages that a published request names. Never read back from the ring.
     in_flight: Vec<bool>,
     free_singles: Vec<u16>,
@@ -45,16 +43,10 @@ impl Pool {
     /// Takes the pages from the domain's memory and grants them to the backend, for reading only.
     #[traced]
     pub(crate) fn new<D: Domain>(domain: &D, backend: DomId) -> Result<Self, DomainError> {
-        let memory = domain.memory();
-        let none = |what: &str| DomainError::Refused { what: what.into(), errno: "ENOSPC" };
-        let frames = memory.alloc(Self::PAGES).ok_or_else(|| none("pages to send from"))?;
-        let grefs: Option<Vec<Gref>> = (0..Self::PAGES)
-            .map(|page| memory.grant_access(backend, &frames, page, true))
-            .collect();
-        let grefs = grefs.ok_or_else(|| none("grants for pages to send from"))?;
+        let what = "pages to send from, or their grants".into();
+        let pages = domain.memory().grant_all(backend, Self::PAGES, true);
         Ok(Self {
-            frames,
-            grefs,
+            pages: pages.ok_or(DomainError::Refused { what, errno: "ENOSPC" })?,
             in_flight: vec![false; Self::PAGES],
             free_singles: (0..SINGLES).rev().map(id).collect(),
             free_runs: (0..RUNS).rev().map(|run| id(SINGLES + run * RUN_PAGES)).collect(),
@@ -92,7 +84,7 @@ impl Pool {
         len: usize,
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> R {
-        self.frames.lend(usize::from(buffer.page) * PAGE_SIZE + offset, len, fill)
+        self.pages.lend(usize::from(buffer.page) * PAGE_SIZE + offset, len, fill)
     }
 
     /// Journey 4. Notes that `page` is in flight, which nobody is asked again. Returns its gref.
@@ -105,7 +97,7 @@ impl Pool {
         if at >= SINGLES {
             self.run_pages[(at - SINGLES) / RUN_PAGES] += 1;
         }
-        self.grefs[at]
+        self.pages.grefs()[at]
     }
 
     /// The backend says it is done with `page`: believed only of one in flight.
@@ -119,7 +111,7 @@ impl Pool {
         if at < SINGLES {
             self.free_singles.push(page);
             // It is the next to be used, and the backend's CPU has its line.
-            self.frames.region().prefetch_write(at * PAGE_SIZE + small_offset(page));
+            self.pages.region().prefetch_write(at * PAGE_SIZE + small_offset(page));
             return Ok(());
         }
         let run = (at - SINGLES) / RUN_PAGES;
@@ -134,11 +126,7 @@ impl Pool {
     /// Takes all grants back and returns the pages. Those the backend still uses are kept out of
     /// the pool for good (XSA-396); says how many grants that are.
     pub(crate) fn close(self, memory: &Memory) -> usize {
-        let kept = self.grefs.iter().filter(|&&gref| memory.end_access(gref).is_err()).count();
-        if kept == 0 {
-            memory.free(self.frames);
-        }
-        kept
+        self.pages.close(memory)
     }
 }
 

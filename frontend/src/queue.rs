@@ -12,8 +12,7 @@ use tracer::traced;
 use crate::csum;
 use crate::error::Misbehaviour;
 use crate::features::Features;
-use crate::pool::Pool;
-use crate::rx::{Rx, close_ring};
+use crate::rx::Rx;
 use crate::stats::Stats;
 use crate::tx::Tx;
 
@@ -46,16 +45,24 @@ impl<D: Domain> Queue<D> {
         always_notify: bool,
         name: &str,
     ) -> Result<Self, DomainError> {
-        let page = || {
-            let none = || DomainError::Refused { what: "a ring's page".into(), errno: "ENOSPC" };
-            domain.memory().alloc(1).ok_or_else(none)
-        };
-        let pool = Pool::new(domain, backend)?;
-        let mut tx = Tx::new(page()?, pool, index_base, features.csum_tx, always_notify);
+        let memory = domain.memory();
+        let mut tx = Tx::new(domain, backend, index_base, features.csum_tx, always_notify)?;
         tx.set_name(&format!("{name}-tx"));
-        let rx = Rx::new(domain, backend, page()?, index_base, always_notify, name)?;
-        let mut tx_port = domain.alloc_unbound(backend)?;
-        let mut rx_port = if features.split { Some(domain.alloc_unbound(backend)?) } else { None };
+        let rx = match Rx::new(domain, backend, index_base, always_notify, name) {
+            Ok(rx) => rx,
+            Err(why) => {
+                tx.close(memory);
+                return Err(why);
+            }
+        };
+        let (mut tx_port, mut rx_port) = match ports(domain, backend, features.split) {
+            Ok(ports) => ports,
+            Err(why) => {
+                tx.close(memory);
+                rx.close(memory);
+                return Err(why);
+            }
+        };
         tx_port.set_name(&if features.split { format!("{name}-tx") } else { name.into() });
         if let Some(port) = &mut rx_port {
             port.set_name(&format!("{name}-rx"));
@@ -334,9 +341,7 @@ impl<D: Domain> Queue<D> {
         if let Some(port) = &self.rx_port {
             self.domain.close(port.port());
         }
-        let Tx { page, gref, pool, .. } = self.tx;
-        // Rings that the backend has not unmapped are kept too, and go with the domain.
-        pool.close(memory) + self.rx.close(memory) + close_ring(memory, page, gref)
+        self.tx.close(memory) + self.rx.close(memory)
     }
 
     /// A lie breaks the device, once and for all.
@@ -348,6 +353,21 @@ impl<D: Domain> Queue<D> {
                 self.broken.get_or_insert(lie);
                 None
             }
+        }
+    }
+}
+
+/// The ports of the tx ring and, where it has its own, of the rx ring.
+type Ports<D> = (Channel<<D as Domain>::Doorbell>, Option<Channel<<D as Domain>::Doorbell>>);
+
+/// A port for the tx ring and, if `split`, another for the rx ring.
+fn ports<D: Domain>(domain: &D, backend: DomId, split: bool) -> Result<Ports<D>, DomainError> {
+    let tx = domain.alloc_unbound(backend)?;
+    match split.then(|| domain.alloc_unbound(backend)).transpose() {
+        Ok(rx) => Ok((tx, rx)),
+        Err(why) => {
+            domain.close(tx.port());
+            Err(why)
         }
     }
 }

@@ -7,15 +7,14 @@ use rings::frame::{Csum, Meta};
 use rings::io::netif::{
     Extra, ExtraInfo, GsoType, NR_SLOTS_MIN, RX_RING_SIZE, RX_SLOT, RxFlags, RxRequest, RxResponse,
 };
-use rings::mem::Frames;
 use rings::ring::{Answered, FrontRing, Notify, Sring};
 use rings::weaken::{Check, skipped};
-use rings::{CACHE_LINE, DomId, Domain, DomainError, Gref, Memory, PAGE_SIZE};
+use rings::{CACHE_LINE, DomId, Domain, DomainError, Granted, Memory, PAGE_SIZE};
 use tracer::traced;
 
 use crate::error::Misbehaviour;
 use crate::stats::Stats;
-use crate::tx::settle;
+use crate::tx::{ring_page, settle};
 
 /// Largest frame a backend can deliver: 18 full pages, though netif.h says 65,535 bytes.
 const FRAME_BYTES: usize = NR_SLOTS_MIN * PAGE_SIZE;
@@ -25,11 +24,8 @@ const FRAME_BYTES: usize = NR_SLOTS_MIN * PAGE_SIZE;
 pub(crate) struct Rx {
     ring: FrontRing<Sring<RX_SLOT>, RxRequest, RxResponse>,
     /// The ring's page; goes back when the queue closes.
-    pub(crate) page: Frames,
-    /// Its grant, once the backend may have it.
-    pub(crate) gref: Option<Gref>,
-    buffers: Frames,
-    grefs: Vec<Gref>,
+    pub(crate) page: Granted,
+    buffers: Granted,
     /// The frame being assembled: private memory, so that what is checked stays what it was.
     frame: Vec<u8>,
     /// Buffers posted since the last push.
@@ -42,25 +38,23 @@ impl Rx {
     pub(crate) fn new<D: Domain>(
         domain: &D,
         backend: DomId,
-        page: Frames,
         base: u32,
         always_notify: bool,
         name: &str,
     ) -> Result<Self, DomainError> {
         let memory = domain.memory();
-        let none = |what: &str| DomainError::Refused { what: what.into(), errno: "ENOSPC" };
-        let buffers = memory.alloc(RX_RING_SIZE).ok_or_else(|| none("pages to receive into"))?;
-        let grefs: Option<Vec<Gref>> = (0..RX_RING_SIZE)
-            .map(|slot| memory.grant_access(backend, &buffers, slot, false))
-            .collect();
-        let grefs = grefs.ok_or_else(|| none("grants for pages to receive into"))?;
+        let what = "pages to receive into, or their grants".into();
+        let page = ring_page(memory, backend)?;
+        let Some(buffers) = memory.grant_all(backend, RX_RING_SIZE, false) else {
+            page.close(memory);
+            return Err(DomainError::Refused { what, errno: "ENOSPC" });
+        };
         let sring = Sring::new(page.region().clone());
         sring.init(base);
         let mut ring = FrontRing::attach(sring, base);
         ring.set_name(&format!("{name}-rx"), Answered::WhenItComes);
         let frame = vec![0; FRAME_BYTES];
-        let mut rx =
-            Self { ring, page, gref: None, buffers, grefs, frame, posted: 0, always_notify };
+        let mut rx = Self { ring, page, buffers, frame, posted: 0, always_notify };
         rx.refill();
         // Before the backend is there nobody can be woken.
         let _ = rx.ring.push_requests();
@@ -74,7 +68,7 @@ impl Rx {
     fn refill(&mut self) {
         for _ in 0..self.ring.free_requests() {
             let id = slot_of(self.ring.next_request());
-            let gref = self.grefs[usize::from(id)].0;
+            let gref = self.buffers.grefs()[usize::from(id)].0;
             self.ring.put_request(RxRequest { id, pad: 0, gref });
             self.posted += 1;
         }
@@ -225,23 +219,11 @@ impl Rx {
         Ok(self.ring.final_check_for_responses()?)
     }
 
-    /// Takes all grants back and returns the pages, as `Pool::close` does.
+    /// Takes all grants back and returns the pages, as `Tx::close` does. A ring that the backend has not
+    /// unmapped is kept too, and goes with the domain.
     pub(crate) fn close(self, memory: &Memory) -> usize {
-        let kept = self.grefs.iter().filter(|&&gref| memory.end_access(gref).is_err()).count();
-        if kept == 0 {
-            memory.free(self.buffers);
-        }
-        kept + close_ring(memory, self.page, self.gref)
+        self.buffers.close(memory) + self.page.close(memory)
     }
-}
-
-/// Returns a ring's page, unless the backend still has it mapped. Says how many grants remain.
-pub(crate) fn close_ring(memory: &Memory, page: Frames, gref: Option<Gref>) -> usize {
-    if gref.is_some_and(|gref| memory.end_access(gref).is_err()) {
-        return 1;
-    }
-    memory.free(page);
-    0
 }
 
 /// The slot, and so the buffer and the id, of an index.

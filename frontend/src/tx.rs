@@ -1,11 +1,10 @@
 //! Frames out: from the application's bytes to requests on the ring, and the pages back.
 
-use rings::Gref;
 use rings::frame::Headers;
 use rings::io::netif::{self, Extra, GsoType, TX_SLOT, TxFlags, TxRequest, TxResponse};
-use rings::mem::Frames;
 use rings::ring::{Answered, FrontRing, Notify, Sring};
 use rings::weaken::{Check, skipped};
+use rings::{DomId, Domain, DomainError, Granted, Memory};
 use tracer::traced;
 
 use crate::csum;
@@ -33,10 +32,8 @@ const PIECES_BELOW: usize = 512;
 pub(crate) struct Tx {
     ring: FrontRing<Sring<TX_SLOT>, TxRequest, TxResponse>,
     /// The ring's page; goes back when the queue closes.
-    pub(crate) page: Frames,
-    /// Its grant, once the backend may have it.
-    pub(crate) gref: Option<Gref>,
-    pub(crate) pool: Pool,
+    pub(crate) page: Granted,
+    pool: Pool,
     /// Slots in flight that carry an extra info: their responses have no id.
     extras: u32,
     /// Slots put since the last push.
@@ -51,20 +48,27 @@ pub(crate) struct Tx {
 }
 
 impl Tx {
-    pub(crate) fn new(
-        page: Frames,
-        pool: Pool,
+    /// Takes the pages from the domain's memory and grants them to the backend.
+    pub(crate) fn new<D: Domain>(
+        domain: &D,
+        backend: DomId,
         base: u32,
         csum: bool,
         always_notify: bool,
-    ) -> Self {
+    ) -> Result<Self, DomainError> {
+        let page = ring_page(domain.memory(), backend)?;
+        let pool = match Pool::new(domain, backend) {
+            Ok(pool) => pool,
+            Err(why) => {
+                page.close(domain.memory());
+                return Err(why);
+            }
+        };
         let sring = Sring::new(page.region().clone());
         sring.init(base);
-        let ring = FrontRing::attach(sring, base);
-        Self {
-            ring,
+        Ok(Self {
+            ring: FrontRing::attach(sring, base),
             page,
-            gref: None,
             pool,
             extras: 0,
             put: 0,
@@ -72,7 +76,7 @@ impl Tx {
             csum,
             always_notify,
             whole: vec![0; PIECES_BELOW],
-        }
+        })
     }
 
     /// Gives the ring its name.
@@ -267,6 +271,12 @@ impl Tx {
     pub(crate) fn outstanding(&self) -> u32 {
         self.ring.outstanding()
     }
+
+    /// Takes all grants back and returns the pages, as `Rx::close` does. A ring that the backend has not
+    /// unmapped is kept too, and goes with the domain.
+    pub(crate) fn close(self, memory: &Memory) -> usize {
+        self.pool.close(memory) + self.page.close(memory)
+    }
 }
 
 /// Where in its first page a frame starts. Bytes.
@@ -286,6 +296,12 @@ fn flag(frame: &mut [u8]) -> TxFlags {
         }
         None => TxFlags::empty(),
     }
+}
+
+/// A page for a ring, granted to the backend.
+pub(crate) fn ring_page(memory: &Memory, backend: DomId) -> Result<Granted, DomainError> {
+    let what = "a ring's page, or its grant".into();
+    memory.grant_all(backend, 1, false).ok_or(DomainError::Refused { what, errno: "ENOSPC" })
 }
 
 /// Counts a push's outcome; with `always` every push notifies.

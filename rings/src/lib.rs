@@ -24,7 +24,7 @@ pub mod worker;
 
 pub use domain::{Domain, DomainError, Foreign, ForeignCounters, GrantMode, Waiter};
 pub use id::{DomId, Gref, Pfn, Port};
-pub use memory::Memory;
+pub use memory::{Granted, Memory};
 
 // Offsets into a domain's memory, and the ring's 32-bit indices, are counted in `usize` everywhere.
 const _: () = assert!(usize::BITS == 64, "pvlab is for 64-bit machines");

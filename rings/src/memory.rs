@@ -16,6 +16,13 @@ pub struct Memory {
     inner: Mutex<Inner>,
 }
 
+/// Frames of which one other domain may use all: taken and granted together, and given back together.
+#[derive(Debug)]
+pub struct Granted {
+    frames: Frames,
+    grefs: Vec<Gref>,
+}
+
 #[derive(Debug)]
 struct Inner {
     grants: GrantTable<GrantPage>,
@@ -109,6 +116,24 @@ impl Memory {
         self.lock().grants.end_access(gref)
     }
 
+    /// Takes `count` contiguous frames from the pool and lets `domid` read, and unless `readonly` write,
+    /// each of them. `None`, and nothing is taken, if there are not so many frames or grants.
+    #[must_use]
+    pub fn grant_all(&self, domid: DomId, count: usize, readonly: bool) -> Option<Granted> {
+        let frames = self.alloc(count)?;
+        let mut granted = Granted { frames, grefs: Vec::with_capacity(count) };
+        for index in 0..count {
+            match self.grant_access(domid, &granted.frames, index, readonly) {
+                Some(gref) => granted.grefs.push(gref),
+                None => {
+                    granted.close(self);
+                    return None;
+                }
+            }
+        }
+        Some(granted)
+    }
+
     /// Grants given and not taken back.
     #[must_use]
     pub fn active_grants(&self) -> usize {
@@ -118,6 +143,38 @@ impl Memory {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere leaves these lists whole: each change is a single step.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Granted {
+    /// The grants, one for each frame.
+    #[inline(always)]
+    #[must_use]
+    pub fn grefs(&self) -> &[Gref] {
+        &self.grefs
+    }
+
+    /// The frames' bytes as shared memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        self.frames.region()
+    }
+
+    /// Lends bytes to be filled in place; see [`Frames::lend`].
+    #[inline(always)]
+    pub fn lend<R>(&mut self, offset: usize, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.frames.lend(offset, len, fill)
+    }
+
+    /// Takes all grants back and returns the frames. Those the other domain still uses, and their
+    /// neighbours, are kept out of the pool for good (XSA-396); says how many grants that are.
+    pub fn close(self, memory: &Memory) -> usize {
+        let kept = self.grefs.iter().filter(|&&gref| memory.end_access(gref).is_err()).count();
+        if kept == 0 {
+            memory.free(self.frames);
+        }
+        kept
     }
 }
 
@@ -159,5 +216,26 @@ mod tests {
         assert_eq!(m.active_grants(), 1);
         m.end_access(g).unwrap();
         assert_eq!(m.active_grants(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_granted_whole_is_not_taken() {
+        let m = memory(4096);
+        let free = m.free_frames();
+        let mut all = Vec::new();
+        while let Some(one) = m.grant_all(DomId(0), 1, false) {
+            all.push(one);
+        }
+        let (frames, grants) = (m.free_frames(), m.active_grants());
+        assert!(frames > 0, "it is the grants that are short");
+        all.drain(..3).for_each(|one| assert_eq!(one.close(&m), 0));
+        assert!(m.grant_all(DomId(0), 4, true).is_none());
+        assert!(m.grant_all(DomId(0), 1 << 20, true).is_none());
+        assert_eq!((m.free_frames(), m.active_grants()), (frames + 3, grants - 3));
+        let three = m.grant_all(DomId(0), 3, true).expect("as many as there are");
+        assert_eq!((three.grefs().len(), three.region().len()), (3, 3 * PAGE_SIZE));
+        three.close(&m);
+        all.into_iter().for_each(|one| assert_eq!(one.close(&m), 0));
+        assert_eq!((m.free_frames(), m.active_grants()), (free, 0));
     }
 }

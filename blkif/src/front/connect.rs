@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rings::io::blkif::PROTO_X86_64;
 use rings::store::xenbus::{self, WaitError};
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
-use rings::{DomId, Domain};
+use rings::{DomId, Domain, DomainError};
 
 use super::buffers::Buffers;
 use super::disk::DiskInfo;
@@ -134,10 +134,7 @@ impl<D: Domain> Blkfront<D> {
             let what = format!("{queues} rings of order {order}, {before}");
             return Err(ConnectError::Disk { handle, what });
         }
-        let base = self.config.index_base;
-        let links = (0..queues)
-            .map(|_| Link::new(&self.domain, self.backend, order, base))
-            .collect::<Result<Vec<_>, _>>()?;
+        let links = self.links(queues, order)?;
         match self.publish_and_read(&links, order, timeout) {
             Ok(disk) => {
                 (self.disk, self.queues, self.ring_order) = (disk, queues, order);
@@ -152,6 +149,23 @@ impl<D: Domain> Blkfront<D> {
                 Err(why)
             }
         }
+    }
+
+    /// So many rings of this order, or none.
+    fn links(&self, queues: u32, order: u32) -> Result<Vec<Link<D>>, DomainError> {
+        let mut links = Vec::new();
+        for _ in 0..queues {
+            match Link::new(&self.domain, self.backend, order, self.config.index_base) {
+                Ok(link) => links.push(link),
+                Err(why) => {
+                    for link in links {
+                        Link::close(link, &self.domain);
+                    }
+                    return Err(why);
+                }
+            }
+        }
+        Ok(links)
     }
 
     fn publish_and_read(
@@ -177,25 +191,47 @@ impl<D: Domain> Blkfront<D> {
         Ok(disk)
     }
 
+    /// Takes the pages of each queue and, where there are indirect requests, their segments' pages, as far
+    /// as there are any.
+    fn take_pages(
+        &self,
+        links: &[Link<D>],
+        pages: &mut Vec<Buffers>,
+        lists: &mut Vec<Buffers>,
+    ) -> Result<(), DomainError> {
+        let take = |count, readonly| Buffers::new(&self.domain, self.backend, count, readonly);
+        for link in links {
+            pages.push(take(self.config.pages, false)?);
+            if self.segments() > DIRECT {
+                lists.push(take(link.ring.size() as usize, true)?);
+            }
+        }
+        Ok(())
+    }
+
     /// A queue for each link.
     fn queues(&mut self, links: Vec<Link<D>>) -> Result<Vec<Queue<D>>, ConnectError> {
+        let (mut pages, mut lists) = (Vec::new(), Vec::new());
+        if let Err(why) = self.take_pages(&links, &mut pages, &mut lists) {
+            // The backend has the rings already: it is to let go of them first.
+            let _ = self.close(self.config.timeout);
+            for link in links {
+                link.close(&self.domain);
+            }
+            for buffers in pages.into_iter().chain(lists) {
+                buffers.close(self.domain.memory());
+            }
+            return Err(why.into());
+        }
         let mut limits = self.config.limits;
         limits.handle = u16::try_from(self.config.handle).unwrap_or(u16::MAX);
         limits.segments = self.segments();
         let written = Arc::new(AtomicBool::new(false));
-        let mut queues = Vec::new();
-        for mut link in links {
-            let pages = self.config.pages;
-            let buffers = Buffers::new(&self.domain, self.backend, pages, false)?;
-            let lists = if limits.segments > DIRECT {
-                let pages = link.ring.size() as usize;
-                Some(Buffers::new(&self.domain, self.backend, pages, true)?)
-            } else {
-                None
-            };
+        let (mut queues, mut lists) = (Vec::new(), lists.into_iter());
+        for (mut link, pages) in links.into_iter().zip(pages) {
             link.port.send();
-            let written = Arc::clone(&written);
-            queues.push(Queue::new(&self.domain, link, self.disk, limits, buffers, lists, written));
+            let (lists, written) = (lists.next(), Arc::clone(&written));
+            queues.push(Queue::new(&self.domain, link, self.disk, limits, pages, lists, written));
         }
         Ok(queues)
     }
@@ -335,7 +371,7 @@ impl<D: Domain> Blkfront<D> {
                     1 => front.clone(),
                     _ => format!("{front}/{}", keys::queue(n)),
                 };
-                for (page, gref) in link.grefs.iter().enumerate() {
+                for (page, gref) in link.pages.grefs().iter().enumerate() {
                     let key = match order {
                         0 => keys::RING_REF.to_owned(),
                         _ => keys::ring_ref(page),
@@ -347,23 +383,5 @@ impl<D: Domain> Blkfront<D> {
             t.write(&format!("{front}/{}", keys::PROTOCOL), PROTO_X86_64)?;
             t.write(&format!("{front}/{}", keys::FEATURE_PERSISTENT), persistent)
         })
-    }
-}
-
-impl DiskInfo {
-    /// Before anything is known.
-    fn none() -> Self {
-        Self {
-            sectors: 0,
-            sector_size: 512,
-            physical_sector_size: 512,
-            read_only: false,
-            flush: false,
-            barrier: false,
-            discard: None,
-            secure: false,
-            max_indirect: 0,
-            persistent: false,
-        }
     }
 }

@@ -31,6 +31,22 @@ pub struct DiskInfo {
 }
 
 impl DiskInfo {
+    /// Before anything is known.
+    pub(super) fn none() -> Self {
+        Self {
+            sectors: 0,
+            sector_size: 512,
+            physical_sector_size: 512,
+            read_only: false,
+            flush: false,
+            barrier: false,
+            discard: None,
+            secure: false,
+            max_indirect: 0,
+            persistent: false,
+        }
+    }
+
     /// Reads the description in the backend's directory.
     pub(super) fn read<N: Nodes>(
         store: &mut N,
