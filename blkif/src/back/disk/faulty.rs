@@ -54,15 +54,15 @@ struct State {
     cache: BTreeMap<u64, (u64, Sector)>,
     /// Writes so far.
     writes: u64,
-    /// Flushes that are writing just now, at most one: nothing may overtake it.
-    flushing: u32,
+    /// A flush is writing just now: nothing may overtake it.
+    flushing: bool,
 }
 
 impl Shared {
-    pub(super) fn new(faults: Faults) -> nix::Result<Self> {
+    pub(super) fn new(faults: Faults) -> Self {
         let random = faults.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let state = State { random, cache: BTreeMap::new(), writes: 0, flushing: 0 };
-        Ok(Self { faults, state: Mutex::new(state) })
+        let state = State { random, cache: BTreeMap::new(), writes: 0, flushing: false };
+        Self { faults, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -127,6 +127,8 @@ struct Flush {
     /// The flush's own operation.
     io: Io,
     runs: VecDeque<(u64, Vec<u8>)>,
+    /// All of them are written, and the disk below is flushing.
+    last: bool,
     /// Writes up to this one are saved by it.
     until: u64,
 }
@@ -195,7 +197,7 @@ impl Faulty {
         if skipped(Check::BlkFlush) {
             return self.over(Done { tag: io.tag, buffer: io.buffer, outcome: Ok(()) });
         }
-        self.flushes.push_back(Flush { io, runs: VecDeque::new(), until: 0 });
+        self.flushes.push_back(Flush { io, runs: VecDeque::new(), last: false, until: 0 });
         if self.flushes.len() == 1 {
             self.begin_flush();
         }
@@ -207,11 +209,11 @@ impl Faulty {
         self.held = None;
         let Some(flush) = self.flushes.front_mut() else { return };
         let mut state = self.shared.lock();
-        if state.flushing > 0 {
+        if state.flushing {
             self.held = Some(Instant::now() + AGAIN);
             return;
         }
-        state.flushing += 1;
+        state.flushing = true;
         flush.until = state.writes;
         for (&sector, (_, bytes)) in &state.cache {
             match flush.runs.back_mut() {
@@ -237,8 +239,7 @@ impl Faulty {
                 Io { tag, kind: Kind::Write, sector, sectors, buffer }
             }
             None => {
-                flush.io.kind = Kind::Flush;
-                flush.io.sectors = u64::MAX;
+                flush.last = true;
                 Io { tag, kind: Kind::Flush, sector: 0, sectors: 0, buffer }
             }
         };
@@ -247,14 +248,13 @@ impl Faulty {
 
     fn flush_came(&mut self, done: Done) {
         let Some(flush) = self.flushes.front_mut() else { return };
-        let last = flush.io.sectors == u64::MAX;
-        if !last && done.outcome.is_ok() {
+        if !flush.last && done.outcome.is_ok() {
             return self.next_run();
         }
         let Some(flush) = self.flushes.pop_front() else { return };
         {
             let mut state = self.shared.lock();
-            state.flushing -= 1;
+            state.flushing = false;
             if done.outcome.is_ok() {
                 state.cache.retain(|_, (written, _)| *written > flush.until);
             }
@@ -276,7 +276,7 @@ impl Faulty {
     /// already: taken out, it would leave what is older still until the disk below has the new.
     fn write(&mut self, io: Io) {
         let mut state = self.shared.lock();
-        let must = state.flushing > 0 || state.kept(io.sector, io.sectors).next().is_some();
+        let must = state.flushing || state.kept(io.sector, io.sectors).next().is_some();
         if self.shared.faults.cache && (must || state.chance() < 0.5) {
             state.keep(io.sector, io.buffer.bytes());
             drop(state);
@@ -291,7 +291,7 @@ impl Drop for Faulty {
     /// A flush that nobody waits for any more must not hold those of other queues.
     fn drop(&mut self) {
         if self.held.is_none() && !self.flushes.is_empty() {
-            self.shared.lock().flushing -= 1;
+            self.shared.lock().flushing = false;
         }
     }
 }
@@ -422,7 +422,7 @@ mod tests {
     impl Bench {
         fn new(seed: u64) -> Self {
             let faults = Faults { cache: true, seed, ..Faults::default() };
-            let shared = Arc::new(Shared::new(faults).unwrap());
+            let shared = Arc::new(Shared::new(faults));
             let memory = Memory::new(SECTORS);
             let next: Vec<Arc<Mutex<_>>> = (0..QUEUES).map(|_| Arc::default()).collect();
             let queue = |next: &Arc<Mutex<_>>| {

@@ -69,7 +69,6 @@ impl Source {
     /// # Errors
     /// One line that says what is wrong with it, and what to do.
     pub fn open(spec: &Spec, read_only: bool, sector_size: u32) -> Result<Self, OpenError> {
-        let os = |error: nix::Error| OpenError(format!("cannot make a timer: {error}"));
         let shape = |bytes: u64| Geometry { read_only, sector_size, ..in_memory(bytes) };
         let (kind, geometry) = match spec {
             Spec::Null(bytes) => {
@@ -98,7 +97,7 @@ impl Source {
             }
             Spec::Faulty(inner, faults) => {
                 let inner = Self::open(inner, read_only, sector_size)?;
-                let shared = faulty::Shared::new(*faults).map_err(os)?;
+                let shared = faulty::Shared::new(*faults);
                 let geometry = inner.geometry();
                 (Opened::Faulty(Box::new(inner), Arc::new(shared)), geometry)
             }
