@@ -95,6 +95,14 @@ pub(super) struct Running {
     bare: bool,
 }
 
+impl Running {
+    /// Whether all its requests have been put.
+    #[inline(always)]
+    fn all_put(&self) -> bool {
+        self.bare || (self.put >= self.op.sectors && self.op.sectors > 0)
+    }
+}
+
 /// All operations that are not over.
 #[derive(Debug)]
 pub(super) struct Ops {
@@ -149,7 +157,7 @@ impl Ops {
     /// Whether all its requests have been put.
     #[inline(always)]
     pub(super) fn all_put(&self, number: u32) -> bool {
-        self.get(number).is_none_or(|r| r.bare || r.put >= r.op.sectors && r.op.sectors > 0)
+        self.get(number).is_none_or(Running::all_put)
     }
 
     /// Ends all flushes and barriers: appends them to `ended`.
@@ -170,8 +178,7 @@ impl Ops {
         let running = slot.as_mut()?;
         running.outcome = running.outcome.worse(Outcome::of(status));
         running.left = running.left.saturating_sub(1);
-        let all_put = running.bare || running.put >= running.op.sectors;
-        if running.left > 0 || !all_put {
+        if running.left > 0 || !running.all_put() {
             return None;
         }
         let ended = (running.op, running.outcome);
