@@ -138,7 +138,7 @@ fn rules(config: &Config) -> Rules {
         sector_size: disk.sector_size,
         read_only: disk.read_only,
         max_indirect: config.max_indirect,
-        // A disk that turns out not to flush says so then, and the features are taken back.
+        // A disk that turns out not to flush says so then, and what was offered is taken back.
         flush: true,
         barrier: true,
         discard,

@@ -2,7 +2,7 @@
 //!
 //! The order is that of Linux' blkback (`dispatch_rw_block_io`): operation, number of segments, each
 //! segment, alignment, range, permission. Fetching the pages of an indirect request is done by
-//! `queue` in between, so there are two steps: [`head`] looks at the slot, [`check`] at the segments.
+//! `serve` in between, so there are two steps: [`head`] looks at the slot, [`check`] at the segments.
 
 use rings::io::blkif::{
     DISCARD_SECURE, MAX_INDIRECT_PAGES_PER_REQUEST, MAX_SEGMENTS_PER_REQUEST, Op, RSP_EOPNOTSUPP,
@@ -23,7 +23,7 @@ pub struct Rules {
     pub read_only: bool,
     /// Segments of an indirect request; 0 for no indirect requests.
     pub max_indirect: u16,
-    /// The disk can flush.
+    /// Flushes are offered.
     pub flush: bool,
     /// Write barriers are offered.
     pub barrier: bool,

@@ -163,12 +163,20 @@ impl<D: Domain> Queue<D> {
     /// Now and then: what the control side says, what has been unused for long.
     fn look_around(&mut self, now: Instant) {
         self.server.access.tick(now);
-        self.server.rules.sectors = self.live.sectors.load(Ordering::Relaxed);
         if self.server.unsupported.flush {
             self.live.no_flush.store(true, Ordering::Relaxed);
         }
         if self.server.unsupported.discard {
             self.live.no_discard.store(true, Ordering::Relaxed);
+        }
+        let rules = &mut self.server.rules;
+        rules.sectors = self.live.sectors.load(Ordering::Relaxed);
+        // What was taken back, whichever queue found it out, does not go to the disk any more.
+        if self.live.no_flush.load(Ordering::Relaxed) {
+            (rules.flush, rules.barrier) = (false, false);
+        }
+        if self.live.no_discard.load(Ordering::Relaxed) {
+            rules.discard = None;
         }
     }
 
