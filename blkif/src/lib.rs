@@ -3,7 +3,7 @@
 //! ```text
 //!   domain 1: blkfront                                   domain 0: blkback
 //!   operation (any length)
-//!     cut into requests      front/split                 back/queue     takes requests
+//!     cut into requests      front/split                 back/serve     takes requests
 //!     segments by gref       front/queue  --- ring --->  back/parse     judges what the guest wrote
 //!                                                        back/access    pages: copy, map, persistent
 //!     answers, shadow        front/shadow <-- ring ----  back/disk      null ram file model faulty
@@ -21,5 +21,8 @@
 #![deny(unsafe_code)]
 
 pub mod back;
+mod depth;
 pub mod dialect;
 pub mod front;
+
+pub use depth::DEPTHS;

@@ -34,5 +34,5 @@ mod vbd;
 pub use connect::Blkback;
 pub use error::{ConnectError, Rogue};
 pub use queue::Queue;
-pub use stats::{DEPTHS, Stats};
+pub use stats::Stats;
 pub use vbd::{Config, VbdEvent, VbdId};

@@ -1,9 +1,7 @@
 //! What one queue has done so far: plain counters, counted where the thing happens.
 
 use super::parse::Action;
-
-/// Levels of the histogram of requests in flight: 1, 2, 4 ... 32, 64 and more.
-pub const DEPTHS: usize = 7;
+use crate::depth::{DEPTHS, level};
 
 /// Counters of one queue; all only grow. The names are those of Linux' blkback where it has them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +38,7 @@ pub struct Stats {
     pub suppressed: u64,
     /// Bytes copied between pages and buffers.
     pub copied: u64,
-    /// How many requests were in flight when one was taken: 1, up to 2, up to 4 ... 64 and more.
+    /// How many requests were in flight when one was taken; see [`DEPTHS`].
     pub depth: [u64; DEPTHS],
 }
 
@@ -65,7 +63,6 @@ impl Stats {
     /// A request was taken, and now so many are in flight.
     #[inline(always)]
     pub(crate) fn in_flight(&mut self, count: u32) {
-        let level = count.max(1).next_power_of_two().trailing_zeros() as usize;
-        self.depth[level.min(DEPTHS - 1)] += 1;
+        self.depth[level(count)] += 1;
     }
 }

@@ -40,4 +40,4 @@ pub use link::Link;
 pub use ops::{Op, OpKind, Outcome};
 pub use queue::{Limits, Queue, SplitMode};
 pub use split::{Piece, pieces};
-pub use stats::{DEPTHS, Stats};
+pub use stats::Stats;

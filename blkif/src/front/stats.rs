@@ -1,7 +1,6 @@
 //! What one queue has done so far: plain counters, counted where the thing happens.
 
-/// Levels of the histogram of requests in flight: 1, 2, 4 ... 32, 64 and more.
-pub const DEPTHS: usize = 7;
+use crate::depth::{DEPTHS, level};
 
 /// Counters of one queue; all only grow.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +31,7 @@ pub struct Stats {
     pub reconnects: u64,
     /// Features given up because the backend turned out not to have them.
     pub downgrades: u64,
-    /// How many requests were in flight when one was put: 1, up to 2, up to 4 ... 64 and more.
+    /// How many requests were in flight when one was put; see [`DEPTHS`].
     pub depth: [u64; DEPTHS],
 }
 
@@ -40,7 +39,6 @@ impl Stats {
     /// A request was put, and now so many are in flight.
     #[inline(always)]
     pub(super) fn in_flight(&mut self, count: u32) {
-        let level = count.max(1).next_power_of_two().trailing_zeros() as usize;
-        self.depth[level.min(DEPTHS - 1)] += 1;
+        self.depth[level(count)] += 1;
     }
 }

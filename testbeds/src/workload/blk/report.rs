@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::results::Latencies;
 use crate::units::float;
 
-/// Levels of the histograms of requests in flight: 1, 2, 4 ... 32, 64 and more.
-pub const DEPTHS: usize = blkif::front::DEPTHS;
+/// Levels of the histograms of requests in flight.
+pub const DEPTHS: usize = blkif::DEPTHS;
 
 /// Smallest, largest, and what mean and deviation are made of. Nanoseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
