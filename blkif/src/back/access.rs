@@ -111,7 +111,7 @@ impl<F: Foreign> Access<F> {
     }
 
     /// Zeroes the guest's pages, of many requests at once: the ends of their segments in `segments`
-    /// are `ends`; whose pages could not be written is told to `failed`.
+    /// are `ends`; whether its pages could be written is told to `outcome`, of each.
     #[inline]
     pub(crate) fn zero(
         &mut self,

@@ -222,7 +222,10 @@ impl<F: Foreign> Server<F> {
             }
             _ => {}
         }
-        let Some((tag, pending)) = self.table.begin(&self.parts) else { return };
+        let Some((tag, pending)) = self.table.begin(&self.parts) else {
+            // Nobody takes a request from the ring when there is no room; if somebody did, it has an answer.
+            return self.respond(id, echo, RSP_ERROR);
+        };
         (pending.id, pending.echo) = (id, echo);
         (pending.action, pending.sector, pending.sectors) = (head.action, head.sector, sectors);
         let bytes = if matches!(head.action, Action::Discard { .. }) { 0 } else { sectors };
