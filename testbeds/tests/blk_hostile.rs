@@ -9,7 +9,7 @@
 mod blk_rig;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering as Std};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Std};
 use std::time::Duration;
 
 use blk_rig::back::Attack as OnFront;
@@ -76,14 +76,18 @@ fn bytes_that_change_while_they_are_read_cost_nothing_but_answers() {
     let stop = Arc::new(AtomicBool::new(false));
     let (region, list) = (attack.front.ring.clone(), attack.front.pages.region().clone());
     let flag = Arc::clone(&stop);
+    let flips = Arc::new(AtomicUsize::new(0));
+    let flipped = Arc::clone(&flips);
     let flipper = std::thread::spawn(move || {
         let mut n = 1_u32;
         while !flag.load(Std::Relaxed) {
             n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             region.write(n >> 27, n.to_le_bytes());
             list.write((n as usize >> 8) % 512 * 8, u64::from(n));
+            flipped.fetch_add(1, Std::Relaxed);
         }
     });
+    until("the flipper", || (flips.load(Std::Relaxed) > 0).then_some(()));
     let mut answered = 0;
     for round in 0..2000_u32 {
         let request = match round % 2 {
