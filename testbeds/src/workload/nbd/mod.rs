@@ -7,7 +7,8 @@
 //! | `serve` | sockets and the threads that read and write them |
 //! | `credit` | how much a client may have asked for and not been told |
 //! | `desk` | what clients asked for and has not been begun |
-//! | `job` | the worker's end: requests become operations, and their ends become replies |
+//! | `job` | the worker's end: takes requests from the desk, serves the queue |
+//! | `requests` | requests that have been begun become operations, and their ends become replies |
 //!
 //! fio, nbdcopy, nbdinfo, qemu-img and qemu-io drive the paravirtual disk this way. Each connection has
 //! a thread that reads and one that writes; a write is answered when blkback has answered it. The protocol
@@ -17,9 +18,11 @@ mod credit;
 mod desk;
 mod greet;
 mod job;
+mod requests;
 mod serve;
 mod wire;
 
 pub use desk::Desk;
-pub use job::{Clerk, SLOT};
+pub use job::Clerk;
+pub use requests::SLOT;
 pub use serve::serve;
