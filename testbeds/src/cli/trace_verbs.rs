@@ -73,7 +73,7 @@ pub enum TraceVerb {
         #[arg(short = 'o', long = "out", value_name = "OUT", value_parser = values::path)]
         out: Vec<PathBuf>,
     },
-    /// Make a file for another program: .json, .json.gz, .pftrace, .folded or .csv
+    /// Make a file for another program: .json, .json.gz, .pftrace, .uftrace, .folded or .csv
     Export {
         /// The trace: its .pvtrace, or an export beside it
         #[arg(value_name = "FILE", value_parser = values::path)]
@@ -81,7 +81,7 @@ pub enum TraceVerb {
         /// What to write; its name says of which kind
         #[arg(short = 'o', long = "out", value_name = "OUT", value_parser = export)]
         out: PathBuf,
-        /// Events it may have: the shortest calls are left out, arrows never [1M]
+        /// Events it may have: the shortest calls are left out, arrows never [1M where there are arrows]
         #[arg(long, value_name = "N|all", value_parser = most)]
         max_events: Option<Most>,
         /// What of it.

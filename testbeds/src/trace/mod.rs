@@ -8,7 +8,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use tracer_view::{Exported, File, Filter, Paint, Top, Trouble, explain, export, tree};
+use tracer_view::{
+    Arrows, Exported, File, Filter, Format, Paint, Top, Trouble, explain, export, tree,
+};
 
 use crate::cli::{TraceCommand, TraceVerb};
 use crate::units::format_size;
@@ -40,7 +42,8 @@ pub fn run(command: &TraceCommand) -> anyhow::Result<()> {
         TraceVerb::Explain { file } => print(&explain(&File::open(file)?.view()?).text(paint())),
         TraceVerb::Iterations { file, out } => iterations::show(file, out),
         TraceVerb::Export { file, out, max_events, what } => {
-            let most = max_events.map_or(Some(MOST), |most| most.0);
+            let timeline = Format::of(out).is_none_or(Format::is_timeline);
+            let most = max_events.map_or(timeline.then_some(MOST), |most| most.0);
             let filter = Filter { most, ..what.filter() };
             let made = export(&File::open(file)?.view()?, &filter, out)?;
             print(&told(out, &made, most))
@@ -87,17 +90,26 @@ pub fn export_run(lossless: &Path, out: &Path) -> anyhow::Result<String> {
     Ok(told(out, &made, Some(MOST)))
 }
 
+/// What is worth knowing of an export of this kind.
+fn what(out: &Path, arrows: Arrows) -> String {
+    match Format::of(out) {
+        Some(Format::Uftrace) => {
+            let dir = out.display();
+            format!("; look at it with uftrace replay -d {dir}, or report, or graph")
+        }
+        Some(Format::Folded) => ", for flamegraph.pl, inferno-flamegraph or speedscope".into(),
+        Some(Format::Csv) => ", a line for each call".into(),
+        _ => format!(
+            ", arrows of {} requests, {} responses and {} doorbells",
+            arrows.requests, arrows.responses, arrows.wakes
+        ),
+    }
+}
+
 /// What an export holds, and what it does not.
 fn told(out: &Path, made: &Exported, most: Option<u64>) -> String {
     let Exported { octets, arrows, thinned, .. } = *made;
-    let mut text = format!(
-        "  {}: {}, arrows of {} requests, {} responses and {} doorbells\n",
-        out.display(),
-        format_size(octets),
-        arrows.requests,
-        arrows.responses,
-        arrows.wakes
-    );
+    let mut text = format!("  {}: {}{}\n", out.display(), format_size(octets), what(out, arrows));
     if thinned.slices + thinned.lanes + thinned.values > 0 {
         text += &format!(
             "  note: thinned to about {} events: {} calls (the longest of them {} ns), {} lanes of requests and {} \

@@ -1,4 +1,4 @@
-//! A trace for other programs: one file of the kind that its name says.
+//! A trace for other programs: one file, or folder, of the kind that its name says.
 
 mod csv;
 mod folded;
@@ -6,6 +6,7 @@ mod json;
 mod perfetto;
 mod proto;
 mod text;
+mod uftrace;
 mod words;
 
 use std::fs;
@@ -21,6 +22,7 @@ use flate2::{Compression, write::GzEncoder};
 use folded::Folded;
 use json::Json;
 use perfetto::Perfetto;
+use uftrace::Uftrace;
 
 /// Arrows, by where they go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub struct Exported {
     pub unsent: u64,
 }
 
-/// Kinds of files.
+/// Kinds of exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Chrome's JSON, which Perfetto opens.
@@ -64,16 +66,19 @@ pub enum Format {
     Folded,
     /// A table of all slices.
     Csv,
+    /// A data directory of uftrace.
+    Uftrace,
 }
 
 impl Format {
     /// All of them, with what names of files end with.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         (".json", Self::Json),
         (".json.gz", Self::JsonGz),
         (".pftrace", Self::Perfetto),
         (".folded", Self::Folded),
         (".csv", Self::Csv),
+        (".uftrace", Self::Uftrace),
     ];
 
     /// The kind that a file's name says.
@@ -82,6 +87,12 @@ impl Format {
         let name = file.file_name()?.to_string_lossy();
         let is = |(end, _): &&(&str, Self)| name.strip_suffix(end).is_some_and(|s| !s.is_empty());
         Self::ALL.iter().find(is).map(|(_, format)| *format)
+    }
+
+    /// Whether it is for a timeline with arrows, which has its limits; else any size will do.
+    #[must_use]
+    pub fn is_timeline(self) -> bool {
+        matches!(self, Self::Json | Self::JsonGz | Self::Perfetto)
     }
 }
 
@@ -109,7 +120,8 @@ impl From<io::Error> for Trouble {
 /// Writes what `filter` selects to `to`.
 ///
 /// # Errors
-/// If the filter names what is not there, or as writing to `to`.
+/// If the filter names what is not there, or as writing to `to`; always for what is a folder, see
+/// [`export`].
 pub fn write<W: Write>(
     view: &View<'_>,
     filter: &Filter,
@@ -145,6 +157,7 @@ pub fn write<W: Write>(
             let csv = told(view, Csv::new(view, to), &selection, &mut made);
             (_, made.octets) = csv.finish()?;
         }
+        Format::Uftrace => return Err(Trouble::Writing(io::ErrorKind::IsADirectory.into())),
     }
     Ok(made)
 }
@@ -157,16 +170,26 @@ fn told<L: Listener>(view: &View<'_>, to: L, selection: &Selection, made: &mut E
     selected.to
 }
 
-/// Writes what `filter` selects to the file `out`, of the kind that its name says; of no kind that is
-/// known, JSON.
+/// Writes a folder of many files.
+fn write_folder(view: &View<'_>, filter: &Filter, to: &Path) -> Result<Exported, Trouble> {
+    let selection = Selection::new(view, filter)?;
+    let mut made = Exported { thinned: selection.thinned, ..Exported::default() };
+    let uftrace = told(view, Uftrace::new(view, to)?, &selection, &mut made);
+    made.octets = uftrace.finish(&selection)?;
+    Ok(made)
+}
+
+/// Writes what `filter` selects to `out`, of the kind that its name says; of no kind that is known, JSON.
 ///
 /// # Errors
 /// If the filter names what is not there, or if the file cannot be written.
 pub fn export(view: &View<'_>, filter: &Filter, out: &Path) -> Result<Exported, Error> {
     let failed = |why| Error::Write { file: out.into(), why };
-    let file = fs::File::create(out).map_err(failed)?;
-    let format = Format::of(out).unwrap_or(Format::Json);
-    write(view, filter, format, file).map_err(|trouble| match trouble {
+    let made = match Format::of(out).unwrap_or(Format::Json) {
+        Format::Uftrace => write_folder(view, filter, out),
+        format => write(view, filter, format, fs::File::create(out).map_err(failed)?),
+    };
+    made.map_err(|trouble| match trouble {
         Trouble::Asked(error) => error,
         Trouble::Writing(why) => failed(why),
     })
