@@ -255,6 +255,7 @@ impl<K: Copy + Eq> Loop<K> {
     }
 
     fn publish(&mut self) {
+        let _span = tracer::span!("publish_counters");
         let own = self.own_counters();
         let jobs = self.jobs.iter().map(|job| job.counters());
         let sum = jobs.fold(self.past.plus(&own), |sum, one| sum.plus(&one));

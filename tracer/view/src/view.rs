@@ -12,6 +12,9 @@ use crate::name::{Name, NameId, NameTable, Names};
 /// Three months before or after the start. Nanoseconds.
 const FURTHEST: i64 = 1 << 53;
 
+/// The category of [`View::starting`]; no site has it.
+pub(crate) const STARTING: &str = "start";
+
 /// A trace made ready for reading.
 #[derive(Debug)]
 pub struct View<'a> {
@@ -22,6 +25,8 @@ pub struct View<'a> {
     /// Of all processes, in their order.
     pub(crate) threads: Vec<Thread<'a>>,
     pub(crate) names: Names,
+    /// What a thread does that is not there yet.
+    pub(crate) starting: NameId,
     pub(crate) rings: Vec<Ring>,
     pub(crate) channels: usize,
     /// What each is for, as far as a journal says.
@@ -133,13 +138,16 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn new(trace: &Trace<'a>) -> Self {
         let scale = trace.clock.scale();
+        let mut names = Names::default();
+        let starting = names.id(Name::plain("worker not started yet", STARTING));
         let mut view = Self {
             clock: trace.clock,
             scale,
             run: trace.run.clone(),
             processes: Vec::new(),
             threads: Vec::new(),
-            names: Names::default(),
+            names,
+            starting,
             rings: Vec::new(),
             channels: 0,
             channel_names: Vec::new(),

@@ -18,10 +18,6 @@ fn mean(way: &Way, phase: Phase) -> i64 {
     way.parts.iter().find(|part| part.phase == phase).map_or(0, |part| part.mean_ns)
 }
 
-fn share(way: &Way, phase: Phase) -> f64 {
-    way.parts.iter().find(|part| part.phase == phase).map_or(0.0, |part| part.share)
-}
-
 /// A batch is served by many frames' worth of work, so that no single thing stands out.
 fn calm() -> Plan {
     Plan::default()
@@ -121,50 +117,90 @@ fn shared_cpu(plan: &Plan) -> Maker {
     maker
 }
 
+/// Which records to take out of a thread.
+type Kind = fn(Event, &[u32]) -> bool;
+
+fn frames(event: Event, sites: &[u32]) -> bool {
+    matches!(event, Event::Enter { site, .. } | Event::Exit { site, .. } if sites.contains(&site))
+}
+
+fn spins(event: Event, _: &[u32]) -> bool {
+    matches!(event, Event::Spin { .. })
+}
+
 #[test]
 fn what_is_taken_out_of_a_trace_becomes_unattributed() {
-    let plan = Plan { wake: Some(3_000), ..calm() };
-    let whole = explained(&plan.make());
-    let way = tx(&whole);
-    let before = way.unattributed();
-    let without =
-        |maker: &mut Maker, thread: usize, kind: fn(Event, &[u32]) -> bool, sites: &[u32]| {
-            maker.records(thread).retain(|record| !kind(record.event(), sites));
-        };
-    // Sleeps of the backend: its wake-up time, and nothing else, is nobody's now.
-    let mut maker = plan.make();
-    without(
-        &mut maker,
-        1,
-        |event, sites| matches!(event, Event::Enter { site, .. } | Event::Exit { site, .. } if sites.contains(&site)),
-        &[sleep_site()],
-    );
-    // A spin would reach to the next record.
-    without(&mut maker, 1, |event, _| matches!(event, Event::Spin { .. }), &[]);
-    let found = explained(&maker);
-    let rise = tx(&found).unattributed() - before;
-    let was = share(way, Phase::WakeUp);
-    assert!((rise - was).abs() < 1.0, "{rise} instead of {was}");
-    // What the frontend's functions were: submit and completion.
-    let mut maker = plan.make();
-    without(
-        &mut maker,
-        0,
-        |event, _| matches!(event, Event::Enter { .. } | Event::Exit { .. }),
-        &[],
-    );
-    let found = explained(&maker);
-    assert_eq!(mean(tx(&found), Phase::Submit) + mean(tx(&found), Phase::Completion), 0);
+    let sleeping = Plan { wake: Some(3_000), ..calm() };
+    let spinning = Plan { front_function: Some(("compose", 4_000)), ..calm() };
+    // Numbers of sites as the plan makes them; what of a thread is taken out; and the phases it was.
+    let cases: [(&str, &Plan, usize, Kind, &[u32], &[Phase]); 5] = [
+        ("sleeps", &sleeping, 1, frames, &[6], &[Phase::WakeUp]),
+        ("looks in vain", &spinning, 1, spins, &[], &[Phase::RingWait]),
+        ("looks in vain", &calm(), 0, spins, &[], &[Phase::ResponseWait]),
+        ("the serving function", &calm(), 1, frames, &[1], &[Phase::BackendWork]),
+        ("all functions", &calm(), 0, frames, &[1, 2], &[Phase::Submit, Phase::Completion]),
+    ];
+    for (what, plan, thread, kind, sites, phases) in cases {
+        let mut maker = plan.make();
+        // A spin would reach to the next record.
+        if thread == 1 && what == "sleeps" {
+            maker.records(1).retain(|record| !spins(record.event(), &[]));
+        }
+        let before = explained(&maker);
+        let was: i64 = phases.iter().map(|&phase| sum(tx(&before), phase)).sum();
+        assert!(was > 0, "{what}: {before:?}");
+        maker.records(thread).retain(|record| !kind(record.event(), sites));
+        let after = explained(&maker);
+        let left: i64 = phases.iter().map(|&phase| sum(tx(&after), phase)).sum();
+        let rise = sum(tx(&after), Phase::Unattributed) - sum(tx(&before), Phase::Unattributed);
+        // When nothing encloses the taking of a response it is over at once: that time is not there.
+        let gone = tx(&before).mean_ns - tx(&after).mean_ns;
+        let requests = i64::try_from(tx(&after).requests).expect("a count");
+        assert!(gone == 0 || what == "all functions", "{what}: the whole is the same");
+        assert!(left <= was / 8, "{what}: {left} of {was} is still there");
+        let difference = (was - left - rise - gone * requests).abs();
+        assert!(difference < was / 50, "{what}: {rise} more, and it was {was}");
+    }
     // Without the moment at which requests were seen none is complete, and nothing is made up.
-    let mut maker = plan.make();
-    without(&mut maker, 1, |event, _| matches!(event, Event::Pop(_)), &[]);
+    let mut maker = calm().make();
+    maker.records(1).retain(|record| !matches!(record.event(), Event::Pop(_)));
     let found = explained(&maker);
     assert!(found.ways.is_empty() && found.blames(&Cause::Nothing), "{found:?}");
 }
 
-/// The number of the backend's site `sleep`, as the plan makes them.
-fn sleep_site() -> u32 {
-    6
+fn sum(way: &Way, phase: Phase) -> i64 {
+    way.parts.iter().find(|part| part.phase == phase).map_or(0, |part| part.sum_ns)
+}
+
+/// The backend's worker starts when requests have long been there: that is told apart from what is not
+/// known, and no bottleneck.
+#[test]
+fn a_worker_that_starts_late_is_told_apart() {
+    const LATE: u64 = 700_000;
+    let late = |said: bool| {
+        let mut maker = calm().make();
+        // All but the first push, and what goes before it, is later.
+        let push = maker.records(0).iter().position(|r| matches!(r.event(), Event::Push { .. }));
+        let early = push.expect("a push") + 1;
+        maker.records(0).iter_mut().skip(early).for_each(|record| record.ticks += LATE);
+        maker.records(1).iter_mut().for_each(|record| record.ticks += LATE);
+        if said {
+            // Its process is there: another thread of it has recorded something.
+            let main = maker.thread(1, "main");
+            let site = maker.site(1, "function", "bring_up", "");
+            maker.record(main, 0, Event::Enter { site, arg: 0 });
+            maker.record(main, LATE, Event::Exit { site, arg: 0 });
+        }
+        explained(&maker)
+    };
+    let (found, unsaid) = (late(true), late(false));
+    let way = tx(&found);
+    let start = sum(way, Phase::StartUp);
+    assert!(start > 7 * i64::try_from(LATE).expect("small"), "{start} of eight requests");
+    assert!(way.unattributed() < 2.0, "{way:?}");
+    assert!(!found.verdict.sentence.contains("not started"), "{:?}", found.verdict);
+    assert_eq!(sum(tx(&unsaid), Phase::StartUp), 0);
+    assert!(tx(&unsaid).unattributed() > 20.0, "nothing is known of it");
 }
 
 #[test]

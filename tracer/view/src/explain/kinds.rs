@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use hdrhistogram::Histogram;
 
 use crate::name::NameId;
-use crate::view::View;
+use crate::view::{STARTING, View};
 
 /// What a request's time is spent on, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +14,8 @@ pub enum Phase {
     Submit,
     /// It lies on the ring; the backend is awake.
     RingWait,
+    /// Who is to act has not started yet, on either side.
+    StartUp,
     /// Somebody who sleeps is to be woken, on either side.
     WakeUp,
     /// The backend reaches the frontend's pages.
@@ -34,9 +36,10 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Submit,
         Self::RingWait,
+        Self::StartUp,
         Self::WakeUp,
         Self::Grant,
         Self::BackendWork,
@@ -53,6 +56,7 @@ impl Phase {
         match self {
             Self::Submit => "submit",
             Self::RingWait => "ring wait",
+            Self::StartUp => "start",
             Self::WakeUp => "notify and wake-up",
             Self::Grant => "grant",
             Self::BackendWork => "backend work",
@@ -73,6 +77,8 @@ pub(super) enum Class {
     Cost,
     Spin,
     Sleep,
+    /// It is not there yet.
+    Start,
 }
 
 /// Names' classes.
@@ -82,6 +88,7 @@ pub(super) fn classes(view: &View<'_>) -> Vec<Class> {
         ("wait", _) => Class::Spin,
         ("grant", _) => Class::Grant,
         ("cost", _) => Class::Cost,
+        (STARTING, _) => Class::Start,
         _ => Class::Work,
     };
     view.names.iter().map(class).collect()

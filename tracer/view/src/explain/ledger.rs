@@ -1,9 +1,9 @@
 //! What each thread has spent its time on so far, by the innermost thing that was recorded of it.
 
 use crate::name::NameId;
-use crate::stack::{Frame, Slice, Stack};
+use crate::stack::{Frame, Opener, Slice, Stack};
 use crate::timeline::At;
-use crate::view::View;
+use crate::view::{Thread, View};
 
 /// Time by name. Nanoseconds; `None` is the time of which nothing is recorded.
 pub(super) type Spent = Vec<(Option<NameId>, i64)>;
@@ -25,6 +25,10 @@ struct Account {
     names: Vec<Option<NameId>>,
     /// By name: place in `sums` and one; 0 for none. The last is for the time without a name.
     local: Vec<u32>,
+    /// Of the time without a name, what it had looked for work in vain, as it turned out; and what that
+    /// is called.
+    looked: i64,
+    spin: Option<NameId>,
     /// What it did since it last touched a ring.
     log: Vec<(Option<NameId>, i64, i64)>,
     /// When it last stopped waiting or touched a ring.
@@ -36,32 +40,54 @@ struct Account {
 pub(super) struct Ledger {
     accounts: Vec<Account>,
     waits: Vec<bool>,
+    starting: NameId,
 }
 
 /// Accounts of some threads at one moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Snapshot(Vec<(usize, Vec<i64>)>);
+pub(super) struct Snapshot(Vec<(usize, Sums)>);
+
+/// One account at one moment: each name's sum, and [`Account::looked`].
+#[derive(Debug, Clone, Default)]
+struct Sums {
+    by_name: Vec<i64>,
+    looked: i64,
+}
 
 impl Ledger {
     pub(super) fn new(view: &View<'_>) -> Self {
-        let account = |thread: &crate::view::Thread<'_>| {
-            let process = &view.processes[thread.process];
+        let began = |thread: &Thread<'_>| {
             let first = thread.records().next();
-            let began = first.map_or(0, |record| view.ns(process, record.ticks));
+            first.map_or(0, |record| view.ns(&view.processes[thread.process], record.ticks))
+        };
+        let account = |thread: &Thread<'_>| {
             let local = vec![0; view.names.len() + 1];
-            Account { until: began, began, local, fresh: began, ..Account::default() }
+            // A thread that records nothing while others of its process do is not there yet. One whose
+            // oldest records were overwritten may have been.
+            let others = view.threads.iter().filter(|other| other.process == thread.process);
+            let process = others.map(began).min().filter(|_| thread.overwritten == 0);
+            let (began, top) = (began(thread), Some(view.starting));
+            let until = process.unwrap_or(began);
+            Account { until, began, top, local, fresh: began, ..Account::default() }
         };
         Self {
             accounts: view.threads.iter().map(account).collect(),
             waits: view.names.iter().map(|name| name.category == "wait").collect(),
+            starting: view.starting,
         }
     }
 
     /// A frame begins.
     pub(super) fn begin(&mut self, at: At, stack: &Stack) {
         let account = &mut self.accounts[at.thread];
+        let before = account.until;
         account.until(at.ns);
-        account.top = stack.top().map(|top| top.name);
+        if let Some(top) = stack.top() {
+            if top.opener == Opener::Spin && account.top.is_none() {
+                account.looked(before, top.name);
+            }
+            account.top = Some(top.name);
+        }
     }
 
     /// A frame has ended.
@@ -76,7 +102,10 @@ impl Ledger {
 
     /// Brings a thread up to date in the middle of what it does.
     pub(super) fn now(&mut self, at: At) {
-        self.accounts[at.thread].until(at.ns);
+        let account = &mut self.accounts[at.thread];
+        account.until(at.ns);
+        // It is there.
+        account.top = account.top.filter(|top| *top != self.starting);
     }
 
     /// Since when a thread has been at what it does: since it last waited or touched a ring, or
@@ -112,18 +141,19 @@ impl Ledger {
             found.map(|found| snapshot.0[found].1.clone()).unwrap_or_default()
         };
         let (from, to) = (of(from), of(to));
-        let names = &self.accounts[thread].names;
-        let difference = to.iter().enumerate().map(|(at, &sum)| {
-            (names.get(at).copied().flatten(), sum - from.get(at).copied().unwrap_or(0))
+        let account = &self.accounts[thread];
+        let difference = to.by_name.iter().enumerate().map(|(at, &sum)| {
+            let name = account.names.get(at).copied().flatten();
+            (name, sum - from.by_name.get(at).copied().unwrap_or(0))
         });
-        difference.filter(|&(_, ns)| ns > 0).collect()
+        account.told_apart(difference, to.looked - from.looked)
     }
 
     /// All that a thread did, and how long it was recorded.
     pub(super) fn whole(&self, thread: usize) -> (Spent, i64) {
         let account = &self.accounts[thread];
         let all = account.names.iter().copied().zip(account.sums.iter().copied());
-        (all.collect(), account.until - account.began)
+        (account.told_apart(all, account.looked), account.until - account.began)
     }
 }
 
@@ -154,7 +184,28 @@ impl Account {
         self.local[key] as usize - 1
     }
 
-    fn at(&self, ns: i64) -> Vec<i64> {
+    /// A look for work begins of which it is known that it was in vain, and with it the time since
+    /// `from`, of which nothing is recorded: the first look goes before the record of it.
+    fn looked(&mut self, from: i64, spin: NameId) {
+        self.looked += self.until - from;
+        self.spin = Some(spin);
+        if let Some(last @ (None, ..)) = self.log.last_mut() {
+            last.0 = Some(spin);
+        }
+    }
+
+    /// Time by name, with what it had looked in vain taken from the time without a name.
+    fn told_apart(&self, sums: impl Iterator<Item = (Option<NameId>, i64)>, looked: i64) -> Spent {
+        let mut told = Spent::new();
+        for (name, ns) in sums.filter(|&(_, ns)| ns > 0) {
+            let vain = if name.is_none() { looked.clamp(0, ns) } else { 0 };
+            told.push((name, ns - vain));
+            told.extend(self.spin.filter(|_| vain > 0).map(|spin| (Some(spin), vain)));
+        }
+        told
+    }
+
+    fn at(&self, ns: i64) -> Sums {
         let mut sums = self.sums.clone();
         let key = self.top.map_or(self.local.len() - 1, NameId::index);
         let took = (ns - self.until).max(0);
@@ -163,7 +214,7 @@ impl Account {
             0 => sums.push(took),
             place => sums[place as usize - 1] += took,
         }
-        sums
+        Sums { by_name: sums, looked: self.looked }
     }
 
     fn spent(&self, from: i64) -> Spent {

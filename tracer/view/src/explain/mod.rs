@@ -103,22 +103,21 @@ pub struct Explained {
 /// Explains a trace.
 #[must_use]
 pub fn explain(view: &View<'_>) -> Explained {
-    let mut touches = Touches(vec![Vec::new(); view.rings.len()]);
+    let mut touches = Touches::new(view);
     play(view, &mut touches);
-    let on_rings = touches.0.concat();
-    let mut phases = Phases::new(view, touches.0);
+    let on_rings = touches.threads.concat();
+    let mut phases = Phases::new(view, touches.threads);
     let defects = play(view, &mut phases);
     let typical = Typical::of(&phases);
-    let fronts = view.threads.iter().enumerate().filter(|(at, thread)| {
-        on_rings.contains(at) && view.rings.iter().any(|ring| ring.front == Some(thread.process))
-    });
+    let is_front = |process| view.rings.iter().any(|ring| ring.front == Some(process));
+    let fronts = view.threads.iter().zip(&touches.times).filter(|(of, _)| is_front(of.process));
     let classes = classes(view);
     let evidence = Evidence {
         view,
         classes: &classes,
         typical: &typical,
         bells: phases.bells,
-        fronts: fronts.map(|(at, _)| phases.ledger.whole(at).1).sum(),
+        fronts: fronts.filter_map(|(_, times)| times.map(|(first, last)| last - first)).sum(),
     };
     let verdict = judge(&evidence);
     let mut ways: Vec<Way> = phases
@@ -160,6 +159,10 @@ impl Typical {
                 all.requests += requests;
                 all.whole = all.whole.saturating_add(ns);
                 for (key, ns) in blame {
+                    // Nothing is the bottleneck while one side is not there.
+                    if key.2 == Phase::StartUp {
+                        all.whole = all.whole.saturating_sub(*ns);
+                    }
                     let sum = all.blame.entry(*key).or_default();
                     *sum = sum.saturating_add(*ns);
                 }

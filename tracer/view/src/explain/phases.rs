@@ -75,15 +75,25 @@ pub(super) struct Phases<'v, 'a> {
     depth: usize,
 }
 
-/// First pass: which threads touch which ring.
-pub(super) struct Touches(pub(super) Vec<Vec<usize>>);
+/// First pass: which threads touch which ring, and when each first and last touched any.
+pub(super) struct Touches {
+    pub(super) threads: Vec<Vec<usize>>,
+    pub(super) times: Vec<Option<(i64, i64)>>,
+}
+
+impl Touches {
+    pub(super) fn new(view: &View<'_>) -> Self {
+        Self { threads: vec![Vec::new(); view.rings.len()], times: vec![None; view.threads.len()] }
+    }
+}
 
 impl Listener for Touches {
     fn batch(&mut self, at: At, batch: &Batch, _: &Stack) {
-        let threads = &mut self.0[batch.ring];
+        let threads = &mut self.threads[batch.ring];
         if !threads.contains(&at.thread) {
             threads.push(at.thread);
         }
+        self.times[at.thread].get_or_insert((at.ns, at.ns)).1 = at.ns;
     }
 }
 
@@ -129,7 +139,11 @@ impl<'v, 'a> Phases<'v, 'a> {
             let Some(name) = name else { continue };
             let ns = ns.min(left);
             left -= ns;
-            parts.push((phase(self.classes[name.index()]), Some((process, name)), ns));
+            let phase = match self.classes[name.index()] {
+                Class::Start => Phase::StartUp,
+                class => phase(class),
+            };
+            parts.push((phase, Some((process, name)), ns));
         }
         if left > 0 {
             parts.push((Phase::Unattributed, None, left));
@@ -153,7 +167,7 @@ impl<'v, 'a> Phases<'v, 'a> {
             Class::Grant => Phase::Grant,
             Class::Cost => Phase::Cost,
             Class::Spin | Class::Sleep => Phase::BackendWait,
-            Class::Work => Phase::BackendWork,
+            Class::Work | Class::Start => Phase::BackendWork,
         };
         let mut begin = s2.at - m2.before_ns;
         if buffers {

@@ -210,7 +210,7 @@ impl Evidence<'_, '_> {
     fn by_name(&self) -> HashMap<(usize, NameId), i64> {
         let mut all = HashMap::new();
         for (&(process, name, _), &ns) in &self.typical.blame {
-            if !matches!(self.class(name), Class::Spin | Class::Sleep) {
+            if !matches!(self.class(name), Class::Spin | Class::Sleep | Class::Start) {
                 let sum: &mut i64 = all.entry((process, name)).or_default();
                 *sum = sum.saturating_add(ns);
             }
