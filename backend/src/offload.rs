@@ -8,6 +8,7 @@ use smoltcp::wire::{EthernetFrame, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet
 #[must_use]
 pub fn complete(frame: &mut [u8]) -> bool {
     let Some(headers) = Headers::find(frame) else { return false };
+    let _span = tracer::span!("checksum", bytes = frame.len());
     let at = headers.checksum_at();
     frame[at..at + 2].fill(0);
     let packet = checksum::data(&frame[headers.l4..headers.end]);
@@ -28,6 +29,7 @@ pub(crate) fn is_right(frame: &[u8]) -> bool {
     if headers.transport == Transport::Udp && !headers.v6 && frame[at..at + 2] == [0, 0] {
         return true;
     }
+    let _span = tracer::span!("checksum", bytes = frame.len());
     let packet = checksum::data(&frame[headers.l4..headers.end]);
     checksum::combine(&[pseudo_header(frame, &headers), packet]) == 0xffff
 }

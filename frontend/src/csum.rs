@@ -20,6 +20,7 @@ pub(crate) fn is_right(frame: &[u8], headers: &Headers) -> bool {
     if headers.transport == Transport::Udp && !headers.v6 && frame[at..at + 2] == [0, 0] {
         return true;
     }
+    let _span = tracer::span!("checksum", bytes = frame.len());
     let packet = checksum::data(&frame[headers.l4..headers.end]);
     checksum::combine(&[pseudo_header(frame, headers), packet]) == 0xffff
 }
