@@ -272,6 +272,19 @@ fn the_tree_reads_as_it_should() {
 }
 
 #[test]
+fn a_request_has_one_number_whatever_is_shown_and_words_are_told_in_their_time() {
+    let bytes = Plan { batch: 1, ..Plan::default() }.make().finish();
+    let trace = Trace::parse(&bytes).expect("a trace");
+    let filter = Filter { request: Some(("vif1.0-q0-tx".into(), 17)), ..Filter::default() };
+    let mut text = Vec::new();
+    tree(&View::new(&trace), &filter, Paint::default(), &mut text).expect("memory");
+    let text = String::from_utf8(text).expect("text");
+    assert!(text.contains("pushes 1 request #17 on vif1.0-q0-tx"), "{text}");
+    assert!(text.contains("sees 1 response #17") && !text.contains("#0"), "{text}");
+    assert!(!text.contains("connected"), "that was long before: {text}");
+}
+
+#[test]
 fn the_same_again_is_one_line() {
     let mut maker = Maker::new();
     let process = maker.process(1, "netfront");

@@ -3,6 +3,7 @@
 //! A line is written when a call begins, and says already how long it lasts: a first pass has noted
 //! that. What has nothing inside is one line, the same again and again is one line with a number.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use tracer::format::{Sent, Slot};
@@ -16,7 +17,7 @@ use crate::name::NameId;
 use crate::selection::{Filter, Selected, Selection};
 use crate::stack::{How, Slice, Stack};
 use crate::timeline::{At, Listener, play};
-use crate::view::View;
+use crate::view::{Said, View};
 
 /// Writes the tree of what `filter` selects.
 ///
@@ -32,7 +33,11 @@ pub fn tree<W: Write>(
     let threads = view.threads.len();
     let mut ends = Selected { selection: &selection, to: Ends::new(threads) };
     play(view, &mut ends);
+    let mut bases = Bases(vec![None; view.rings.len()]);
+    play(view, &mut bases);
     let mut tree = Tree::new(view, ends.to.all, paint, to);
+    tree.bases = bases.0;
+    tree.notes = view.notes.iter().filter(|said| selection.shows_at(said.at)).collect();
     tree.header();
     let mut tree = Selected { selection: &selection, to: tree };
     play(view, &mut tree);
@@ -40,6 +45,15 @@ pub fn tree<W: Write>(
     tree.notes_until(i64::MAX);
     tree.flush();
     Ok(tree.failed.map_or(Ok(()), Err)?)
+}
+
+/// The index of each ring's first request, whether it is shown or not.
+struct Bases(Vec<Option<u64>>);
+
+impl Listener for Bases {
+    fn batch(&mut self, _: At, batch: &Batch, _: &Stack) {
+        self.0[batch.ring].get_or_insert(batch.first);
+    }
 }
 
 /// What is to be known of a call when it begins.
@@ -122,7 +136,8 @@ struct Tree<'v, 'a, 'w, W> {
     width: usize,
     paint: Paint,
     waiting: Option<Waiting>,
-    notes: usize,
+    /// Those that are not written yet.
+    notes: VecDeque<&'v Said>,
     /// Index of each ring's first request.
     bases: Vec<Option<u64>>,
     to: &'w mut W,
@@ -140,8 +155,8 @@ impl<'v, 'a, 'w, W: Write> Tree<'v, 'a, 'w, W> {
             labels,
             paint,
             waiting: None,
-            notes: 0,
-            bases: vec![None; view.rings.len()],
+            notes: VecDeque::new(),
+            bases: Vec::new(),
             to,
             failed: None,
         }
@@ -218,8 +233,8 @@ impl<'v, 'a, 'w, W: Write> Tree<'v, 'a, 'w, W> {
 
     /// Words that were said before this.
     fn notes_until(&mut self, ns: i64) {
-        while let Some(said) = self.view.notes.get(self.notes).filter(|said| said.at <= ns) {
-            self.notes += 1;
+        while let Some(said) = self.notes.front().copied().filter(|said| said.at <= ns) {
+            self.notes.pop_front();
             let fields: Vec<String> =
                 said.note.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let text = format!("{} {}", said.note.words, fields.join(" "));
@@ -320,7 +335,7 @@ impl<W: Write> Listener for Tree<'_, '_, '_, W> {
     }
 
     fn batch(&mut self, at: At, batch: &Batch, _: &Stack) {
-        let base = *self.bases[batch.ring].get_or_insert(batch.first);
+        let base = self.bases[batch.ring].unwrap_or(batch.first);
         let first = batch.first.wrapping_sub(base).cast_signed();
         let what = match (batch.slot, batch.count) {
             (Slot::Request, 1) => "request",
