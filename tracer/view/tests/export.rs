@@ -202,6 +202,25 @@ fn filters_select() {
     assert!((1..=2).contains(&made.arrows.requests), "{made:?}");
 }
 
+/// Where a window cuts an arrow in two, neither half of it is there.
+#[test]
+fn arrows_of_a_window_hang_on_both_their_ends() {
+    let maker = Plan { batches: 30, ..Plan::default() }.make();
+    for to in (10_000..11_000).step_by(7) {
+        let window = Filter { window: Some((5_000, to)), ..Filter::default() };
+        let (events, _) = events(&maker, &window);
+        assert_eq!(faults(&events), Vec::<String>::new());
+        let at = |event: &Value| (event["tid"].as_u64(), ns(&event["ts"]));
+        let carriers: BTreeSet<_> = events.iter().filter(|e| e["ph"] == "i").map(at).collect();
+        let ends =
+            events.iter().filter(|e| e["cat"].as_str().is_some_and(|c| c.starts_with("ring.")));
+        let ends = ends.filter(|e| e["ph"] == "s" || e["ph"] == "f");
+        for end in ends {
+            assert!(carriers.contains(&at(end)), "{end} hangs on nothing");
+        }
+    }
+}
+
 #[test]
 fn what_asks_for_what_is_not_there_is_told_so() {
     let bytes = Plan::default().make().finish();

@@ -176,8 +176,10 @@ impl Selection {
         mine.map(|&(_, index)| index).filter(move |index| all.contains(index))
     }
 
+    /// Only with both its ends: an arrow hangs on them.
     fn shows_crossing(&self, crossing: &Crossing) -> bool {
-        self.overlaps(crossing.sent.at, crossing.seen.at)
+        self.shows_at(crossing.sent.at)
+            && self.shows_at(crossing.seen.at)
             && self.shows_slots(crossing.ring, crossing.first, crossing.count)
     }
 }
