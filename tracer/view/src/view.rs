@@ -202,6 +202,11 @@ impl<'a> View<'a> {
         self.threads.iter().map(label).collect()
     }
 
+    /// Whether a process has the front half of a ring.
+    pub(crate) fn has_front(&self, process: usize) -> bool {
+        self.rings.iter().any(|ring| ring.front == Some(process))
+    }
+
     /// What was run, as typed.
     pub(crate) fn command(&self) -> Option<&str> {
         self.run.iter().find(|(name, _)| name == "command").map(|(_, value)| value.as_str())

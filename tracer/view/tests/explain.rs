@@ -119,6 +119,8 @@ fn shared_cpu(plan: &Plan) -> Maker {
 
 /// Which records to take out of a thread.
 type Kind = fn(Event, &[u32]) -> bool;
+/// What, of which plan and thread, which records of which sites, and which phases that was.
+type Taken<'p> = (&'p str, &'p Plan, usize, Kind, &'p [u32], &'p [Phase]);
 
 fn frames(event: Event, sites: &[u32]) -> bool {
     matches!(event, Event::Enter { site, .. } | Event::Exit { site, .. } if sites.contains(&site))
@@ -132,8 +134,8 @@ fn spins(event: Event, _: &[u32]) -> bool {
 fn what_is_taken_out_of_a_trace_becomes_unattributed() {
     let sleeping = Plan { wake: Some(3_000), ..calm() };
     let spinning = Plan { front_function: Some(("compose", 4_000)), ..calm() };
-    // Numbers of sites as the plan makes them; what of a thread is taken out; and the phases it was.
-    let cases: [(&str, &Plan, usize, Kind, &[u32], &[Phase]); 5] = [
+    // Numbers of sites as the plan makes them.
+    let cases: [Taken<'_>; 5] = [
         ("sleeps", &sleeping, 1, frames, &[6], &[Phase::WakeUp]),
         ("looks in vain", &spinning, 1, spins, &[], &[Phase::RingWait]),
         ("looks in vain", &calm(), 0, spins, &[], &[Phase::ResponseWait]),

@@ -106,18 +106,21 @@ pub fn explain(view: &View<'_>) -> Explained {
     let mut touches = Touches::new(view);
     play(view, &mut touches);
     let on_rings = touches.threads.concat();
-    let mut phases = Phases::new(view, touches.threads);
+    let mut phases = Phases::new(view, &touches);
     let defects = play(view, &mut phases);
     let typical = Typical::of(&phases);
-    let is_front = |process| view.rings.iter().any(|ring| ring.front == Some(process));
-    let fronts = view.threads.iter().zip(&touches.times).filter(|(of, _)| is_front(of.process));
+    let on_rings_for = |front| {
+        let mine = view.threads.iter().zip(&touches.times);
+        let mine = mine.filter(|(of, _)| view.has_front(of.process) == front);
+        mine.filter_map(|(_, times)| times.map(|(first, last)| last - first)).sum()
+    };
     let classes = classes(view);
     let evidence = Evidence {
         view,
         classes: &classes,
         typical: &typical,
         bells: phases.bells,
-        fronts: fronts.filter_map(|(_, times)| times.map(|(first, last)| last - first)).sum(),
+        times: [on_rings_for(true), on_rings_for(false)],
     };
     let verdict = judge(&evidence);
     let mut ways: Vec<Way> = phases
@@ -248,6 +251,10 @@ fn notes(view: &View<'_>, bells: Bells, requests: u64, defects: Defects) -> Vec<
         thousands(bells.suppressed),
         thousands(bells.pushes),
     )];
+    if bells.fulls > 0 {
+        let (fulls, full) = (thousands(bells.fulls), duration(bells.full));
+        notes.push(format!("frontends found a ring full {fulls} times, for {full} in all"));
+    }
     let lost: u64 = view.threads.iter().map(|thread| thread.lost).sum();
     let overwritten: u64 = view.threads.iter().map(|thread| thread.overwritten).sum();
     if lost > 0 {

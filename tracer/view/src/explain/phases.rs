@@ -25,8 +25,9 @@ pub(super) struct Bells {
     /// Pushes after which nobody had to be told.
     pub(super) suppressed: u64,
     pub(super) pushes: u64,
-    /// From a push to the doorbell that came of it: nanoseconds.
-    pub(super) ringing: i64,
+    /// From a push to the end of the sending that came of it, by frontends and by backends: nanoseconds;
+    /// and how often.
+    pub(super) sending: [(i64, u64); 2],
     /// How long frontends found no room: nanoseconds.
     pub(super) full: i64,
     pub(super) fulls: u64,
@@ -69,7 +70,9 @@ pub(super) struct Phases<'v, 'a> {
     pub(super) kinds: Vec<(String, Kind)>,
     marks: Vec<VecDeque<Mark>>,
     completing: Vec<Vec<Completing>>,
-    /// For each thread: when it last pushed, and nothing was rung since.
+    /// For each thread: when it first and last touched a ring.
+    times: Vec<Option<(i64, i64)>>,
+    /// For each thread: when it last pushed, and has neither sent nor waited since.
     pushed: Vec<Option<i64>>,
     pub(super) bells: Bells,
     depth: usize,
@@ -98,7 +101,7 @@ impl Listener for Touches {
 }
 
 impl<'v, 'a> Phases<'v, 'a> {
-    pub(super) fn new(view: &'v View<'a>, threads: Vec<Vec<usize>>) -> Self {
+    pub(super) fn new(view: &'v View<'a>, touches: &Touches) -> Self {
         let mut kinds: Vec<(String, Kind)> = Vec::new();
         let kind_of = view.rings.iter().map(|ring| {
             let name = kind(&ring.name);
@@ -113,11 +116,12 @@ impl<'v, 'a> Phases<'v, 'a> {
             view,
             ledger: Ledger::new(view),
             classes: classes(view),
-            threads,
+            threads: touches.threads.clone(),
             kind_of,
             kinds,
             marks: view.rings.iter().map(|_| VecDeque::new()).collect(),
             completing: view.threads.iter().map(|_| Vec::new()).collect(),
+            times: touches.times.clone(),
             pushed: vec![None; view.threads.len()],
             bells: Bells::default(),
             depth: 0,
@@ -254,6 +258,10 @@ fn kind(name: &str) -> String {
 impl Listener for Phases<'_, '_> {
     fn begin(&mut self, at: At, stack: &Stack) {
         self.ledger.begin(at, stack);
+        let waits = |class| matches!(class, Class::Spin | Class::Sleep);
+        if stack.top().is_some_and(|top| waits(self.classes[top.name.index()])) {
+            self.pushed[at.thread] = None;
+        }
     }
 
     fn end(&mut self, at: At, slice: &Slice, stack: &Stack) {
@@ -264,11 +272,16 @@ impl Listener for Phases<'_, '_> {
     }
 
     fn send(&mut self, at: At, _: Option<usize>, sent: Sent, _: u64) {
-        if sent == Sent::Rung {
-            self.bells.rung += 1;
-            self.bells.ringing += self.pushed[at.thread].take().map_or(0, |since| at.ns - since);
-        } else {
-            self.bells.merged += 1;
+        match sent {
+            Sent::Rung => self.bells.rung += 1,
+            Sent::Pending | Sent::Masked => self.bells.merged += 1,
+        }
+        // The main thread posts buffers and sends when its device is connected: no request waits for that.
+        let serves = self.times[at.thread].is_some_and(|(_, last)| at.ns <= last);
+        if let Some(since) = self.pushed[at.thread].take().filter(|_| serves) {
+            let process = self.view.threads[at.thread].process;
+            let (ns, sends) = &mut self.bells.sending[usize::from(!self.view.has_front(process))];
+            (*ns, *sends) = (ns.saturating_add(at.ns - since), *sends + 1);
         }
     }
 

@@ -29,7 +29,7 @@ pub enum Cause {
     Sleep,
     /// Somebody who is awake does not see what is there: it has no CPU.
     NoCpu,
-    /// The doorbell is rung too often.
+    /// Too many notifications are sent.
     Notifications,
     /// Frontends find no room.
     FullRing,
@@ -52,9 +52,15 @@ pub(super) struct Evidence<'e, 'a> {
     pub(super) classes: &'e [Class],
     pub(super) typical: &'e Typical,
     pub(super) bells: Bells,
-    /// How long frontends' threads that touch rings were recorded. Nanoseconds.
-    pub(super) fronts: i64,
+    /// From each thread's first touch of a ring to its last, all frontends' together, and all backends'.
+    /// Nanoseconds.
+    pub(super) times: [i64; 2],
 }
+
+/// What computing and checking a checksum in software is called.
+const CHECKSUM: &str = "checksum";
+/// What the cost model charges for a notification.
+const COST_OF_SENDING: &str = "cost.send";
 
 struct Candidate {
     cause: Cause,
@@ -66,6 +72,13 @@ struct Candidate {
 impl Candidate {
     fn share(&self) -> f64 {
         if self.whole == 0 { 0.0 } else { self.ns as f64 / self.whole as f64 }
+    }
+
+    /// Where frontends mostly stand before a full ring, requests wait in it for whatever the backend does:
+    /// that is the consequence.
+    fn weight(&self) -> f64 {
+        let is_first = self.cause == Cause::FullRing && self.share() > 0.5;
+        self.share() + f64::from(u8::from(is_first))
     }
 }
 
@@ -80,7 +93,7 @@ pub(super) fn judge(evidence: &Evidence<'_, '_>) -> Verdict {
     candidates.extend(evidence.notifications());
     candidates.extend(evidence.full());
     candidates.extend(evidence.work());
-    candidates.sort_by(|a, b| b.share().total_cmp(&a.share()));
+    candidates.sort_by(|a, b| b.weight().total_cmp(&a.weight()));
     let Some(first) = candidates.into_iter().next() else {
         let sentence = "nothing was recorded of what the threads do, so nobody is to blame";
         return Verdict { cause: Cause::Nothing, share: 0.0, sentence: sentence.into() };
@@ -137,7 +150,7 @@ impl Evidence<'_, '_> {
                     "of a request's time {who} sleeps and is to be woken: polling (--wait poll) or \
                      spinning longer (--spin) would save up to {time} a request"
                 )),
-                false if each > SEES => (Cause::NoCpu, format!(
+                false if each > SEES || !self.affinity().is_empty() => (Cause::NoCpu, format!(
                     "of a request's time {who} is looking for work and does not see what is there, \
                      {time} a request: it has no CPU; give each side one of its own (-A 0,1){}",
                     self.affinity()
@@ -162,19 +175,22 @@ impl Evidence<'_, '_> {
         }
     }
 
+    /// Sending, on the side that has more of it.
     fn notifications(&self) -> Option<Candidate> {
-        let Bells { rung, ringing, .. } = self.bells;
-        let often = rung as f64 / self.typical.requests as f64;
+        let all = self.bells.sending.into_iter().zip(self.times).zip(["frontends", "backends"]);
+        let most = all.max_by(|a, b| share(a.0.0.0, a.0.1).total_cmp(&share(b.0.0.0, b.0.1)));
+        let (((ns, sends), whole), who) = most?;
+        let often = sends as f64 / self.typical.requests as f64;
         if often < 0.25 {
             return None;
         }
         let sentence = format!(
-            "of the time goes to ringing doorbells, {often:.2} for each request: suppressing those \
-             nobody waits for (--notify suppressed) and larger batches (--batch) would save up to {} \
-             a request",
-            duration(self.each(ringing))
+            "of the time of {who} goes to sending notifications, {often:.2} for each request: leaving out \
+             those that nobody waits for (--notify suppressed) and larger batches (--batch) would save up \
+             to {} a request",
+            duration(self.each(ns))
         );
-        Some(Candidate { cause: Cause::Notifications, ns: ringing, whole: self.fronts, sentence })
+        Some(Candidate { cause: Cause::Notifications, ns, whole, sentence })
     }
 
     fn full(&self) -> Option<Candidate> {
@@ -188,7 +204,7 @@ impl Evidence<'_, '_> {
              not keep up{busy}",
             duration(full / i64::try_from(fulls).unwrap_or(1).max(1))
         );
-        Some(Candidate { cause: Cause::FullRing, ns: full, whole: self.fronts, sentence })
+        Some(Candidate { cause: Cause::FullRing, ns: full, whole: self.times[0], sentence })
     }
 
     /// What the backend does most.
@@ -197,11 +213,12 @@ impl Evidence<'_, '_> {
             self.view.rings.iter().any(|ring| ring.back == Some(*process))
         });
         match work.max_by_key(|(_, ns)| *ns) {
-            Some(((process, name), _)) => format!(
-                "; most of its time is {} of {}",
-                self.view.names.get(name).text,
-                self.process(process)
-            ),
+            Some(((process, name), _)) => {
+                let text = &self.view.names.get(name).text;
+                let remedy = self.remedy(name).map(|remedy| format!(": {remedy}"));
+                let who = self.process(process);
+                format!("; most of its time is {text} of {who}{}", remedy.unwrap_or_default())
+            }
             None => String::new(),
         }
     }
@@ -218,32 +235,53 @@ impl Evidence<'_, '_> {
         all
     }
 
+    /// Whether the other end checks checksums in software, and is busy with it: then ours computes them so.
+    fn sums_in_software(&self) -> bool {
+        let sums = self.by_name().into_iter();
+        let mut sums = sums.filter(|((_, name), _)| self.view.names.get(*name).text == CHECKSUM);
+        sums.any(|(_, ns)| share(ns, self.typical.whole) >= 2.0)
+    }
+
+    /// What would take the time of this away.
+    fn remedy(&self, name: NameId) -> Option<&'static str> {
+        let text = self.view.names.get(name).text.as_str();
+        match self.class(name) {
+            Class::Grant if text.contains("map") => {
+                Some("--grant persistent or --grant copy would avoid it")
+            }
+            Class::Grant => {
+                Some("larger batches (--batch) and fewer bytes a request would shorten it")
+            }
+            Class::Cost => Some("it is what --cost charges"),
+            _ if text.contains(CHECKSUM) => {
+                Some("leaving checksums to the other end (--csum on) would avoid it")
+            }
+            _ if matches!(text, "stack_egress" | "stack_ingress") && self.sums_in_software() => {
+                Some(
+                    "it computes each checksum there, and the other end checks it; leaving checksums \
+                     out (--csum on) would avoid both",
+                )
+            }
+            _ => None,
+        }
+    }
+
     fn work(&self) -> Vec<Candidate> {
-        let made = self.by_name().into_iter().map(|((process, name), ns)| {
+        // What sending costs is in the candidate of the notifications.
+        let others = |((_, name), _): &((usize, NameId), i64)| {
+            self.view.names.get(*name).text != COST_OF_SENDING
+        };
+        let made = self.by_name().into_iter().filter(others).map(|((process, name), ns)| {
             let text = &self.view.names.get(name).text;
-            let (who, time) = (self.process(process), duration(self.each(ns)));
-            let (cause, sentence) = match self.class(name) {
-                Class::Grant => (Cause::Grant(text.clone()), format!(
-                    "of a request's time {who} is busy with {text}, {time} a request: {}",
-                    if text.contains("map") {
-                        "--grant persistent or --grant copy would avoid it"
-                    } else {
-                        "larger batches (--batch) and fewer bytes a request would shorten it"
-                    }
-                )),
-                Class::Cost => (Cause::Cost(text.clone()), format!(
-                    "of a request's time {who} pays the modelled {text}, {time} a request: it is what \
-                     --cost charges"
-                )),
-                _ => (Cause::Function(who.to_owned(), text.clone()), format!(
-                    "of a request's time {who} is in {text}, {time} a request: {}",
-                    if text.contains("sum") {
-                        "leaving checksums to the other end (--csum on) would avoid it"
-                    } else {
-                        "a faster one would save as much"
-                    }
-                )),
+            let who = self.process(process);
+            let (cause, does) = match self.class(name) {
+                Class::Grant => (Cause::Grant(text.clone()), format!("is busy with {text}")),
+                Class::Cost => (Cause::Cost(text.clone()), format!("pays the modelled {text}")),
+                _ => (Cause::Function(who.to_owned(), text.clone()), format!("is in {text}()")),
             };
+            let remedy = self.remedy(name).unwrap_or("a faster one would save as much");
+            let time = duration(self.each(ns));
+            let sentence = format!("of a request's time {who} {does}, {time} a request: {remedy}");
             Candidate { cause, ns, whole: self.typical.whole, sentence }
         });
         made.collect()
