@@ -82,6 +82,10 @@ const ARROWS: &str = "select o.category, count(*), sum(a.upid = b.upid), sum(i.t
      join thread_track u on i.track_id = u.id join thread b on u.utid = b.utid group by 1";
 const PROCESSES: &str = "select name from process where name is not null order by name";
 
+/// Values of counters: how many, and their sum.
+const COUNTERS: &str = "select process_counter_track.name, count(*), sum(value) from counter \
+     join process_counter_track on counter.track_id = process_counter_track.id group by 1 order by 1";
+
 #[derive(Debug, PartialEq, Default, Clone)]
 struct Told {
     faults: Table,
@@ -90,10 +94,11 @@ struct Told {
     /// By category.
     arrows: BTreeMap<String, (i64, i64, i64)>,
     processes: Vec<String>,
+    counters: Table,
 }
 
 fn told(trace: &Path) -> Told {
-    let mut answers = ask(trace, &[FAULTS, CALLS, ARROWS, PROCESSES]).into_iter();
+    let mut answers = ask(trace, &[FAULTS, CALLS, ARROWS, PROCESSES, COUNTERS]).into_iter();
     let mut next = || answers.next().expect("an answer to each");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let number = |value: &Value| value.as_i64().expect("a number");
@@ -111,6 +116,7 @@ fn told(trace: &Path) -> Told {
             .map(|row| (text(&row[0]), (number(&row[1]), number(&row[2]), number(&row[3]))))
             .collect(),
         processes: next().iter().map(|row| text(&row[0])).collect(),
+        counters: next(),
     }
 }
 
@@ -162,12 +168,20 @@ fn perfetto_finds_what_a_made_trace_holds() {
         return;
     }
     let plan = Plan { wake: Some(700), full: 100, ..Plan::default() };
-    viewed(&plan.make(), |view, scratch| {
+    let mut maker = plan.make();
+    let site = maker.site(0, "counter", "free grants", "");
+    for n in 0..100 {
+        maker.record(0, 2_000_000 + u64::from(n), Event::Counter { site, value: n });
+    }
+    viewed(&maker, |view, scratch| {
         assert_agreement(view, scratch);
         let [(json, made), (native, _)] = both(view, scratch);
         assert_eq!(json, native);
         let slots = u64::from(plan.batches * plan.batch);
         assert_eq!((made.arrows.requests, made.arrows.responses), (slots, slots));
+        let free = serde_json::json!(["free grants value", 100, 4950]);
+        assert!(json.counters.iter().any(|row| Value::from(row.clone()) == free), "{json:?}");
+        assert!(json.counters.iter().any(|row| row[0] == "vif1.0-q0-tx in flight"), "{json:?}");
         assert_eq!(json.processes, ["domain 0 netback", "domain 1 netfront"]);
     });
 }
@@ -223,6 +237,12 @@ fn perfetto_finds_what_a_real_run_holds() {
         assert_agreement(&file.view().expect("a trace"), &scratch);
         let told = told(Path::new(&to));
         assert_eq!(told.faults, Table::new(), "the file that the run wrote");
+        // A window cuts arrows in two: neither half may be left hanging.
+        let view = file.view().expect("a trace");
+        let window = Filter { window: Some((0, 40_000_000)), ..Filter::default() };
+        let part = scratch.path("part.json");
+        export(&view, &window, &part).expect("written");
+        assert_eq!(self::told(&part).faults, Table::new(), "of a part of it");
         assert!(told.processes.contains(&"domain 1 netfront".to_owned()), "{told:?}");
     }
 }

@@ -43,15 +43,17 @@ impl<W: Write> Listener for Perfetto<'_, '_, W> {
     fn mark(&mut self, at: At, name: NameId, arg: u32, counter: bool) {
         self.flush_seen();
         let number = name.index() as u64 + 1;
-        if !counter {
-            self.event(at, |event| {
-                event.number(event::CATEGORY, number);
-                event.number(event::TYPE, INSTANT).number(event::NAME, number);
-                event.message(event::ANNOTATION, |note| {
-                    note.number(1, number).number(3, arg.into());
-                });
-            });
+        if counter {
+            let track = self.counter(self.view.threads[at.thread].process, name);
+            return self.value(at.ns, track, arg.into());
         }
+        self.event(at, |event| {
+            event.number(event::CATEGORY, number);
+            event.number(event::TYPE, INSTANT).number(event::NAME, number);
+            event.message(event::ANNOTATION, |note| {
+                note.number(1, number).number(3, arg.into());
+            });
+        });
     }
 
     fn full(&mut self, at: At, ring: usize, since: i64) {

@@ -8,6 +8,7 @@
 mod events;
 mod field;
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use tracer::format::{NoteKind, Slot};
@@ -18,6 +19,7 @@ use super::proto::Message;
 use super::text::Text;
 use super::words::{level, names_of};
 use crate::crossing::Batch;
+use crate::name::NameId;
 use crate::selection::Selection;
 use crate::timeline::At;
 use crate::view::View;
@@ -46,6 +48,8 @@ pub(crate) struct Perfetto<'v, 'a, W> {
     lanes: Vec<Vec<(u64, i64)>>,
     tracks: u64,
     in_flight: Vec<(u64, u64)>,
+    /// Tracks of counters, by process and name.
+    counters: HashMap<(usize, NameId), u64>,
     values_every: u64,
     /// One packet, reused.
     packet: Message,
@@ -69,6 +73,9 @@ fn note_track(tid: u32) -> u64 {
     (1 << 40) + u64::from(tid)
 }
 
+/// The first track of a counter.
+const COUNTERS: u64 = 1 << 41;
+
 /// The sequence of what has whole times.
 const WHOLE_TIMES: u64 = 1 << 20;
 
@@ -86,6 +93,7 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
             lanes: vec![Vec::new(); view.rings.len()],
             tracks: 0,
             in_flight: vec![(0, 0); view.rings.len()],
+            counters: HashMap::new(),
             values_every: selection.values_every.max(1),
             packet: Message::default(),
             arrows: super::Arrows::default(),
@@ -244,10 +252,28 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
         let (pushed, answered) = *ends;
         let shown = batch.stamp.batch.is_multiple_of(self.values_every);
         if shown && answered != 0 && pushed >= answered {
-            self.whole_event(batch.stamp.at, ring_track(batch.ring), |event| {
-                event.number(event::TYPE, COUNTER).number(event::VALUE, pushed - answered);
+            self.value(batch.stamp.at, ring_track(batch.ring), pushed - answered);
+        }
+    }
+
+    /// What a counter is from now on.
+    fn value(&mut self, ns: i64, track: u64, value: u64) {
+        self.whole_event(ns, track, |event| {
+            event.number(event::TYPE, COUNTER).number(event::VALUE, value);
+        });
+    }
+
+    /// The track of a process's counter, called as it is in JSON.
+    fn counter(&mut self, process: usize, name: NameId) -> u64 {
+        let next = COUNTERS + self.counters.len() as u64;
+        let track = *self.counters.entry((process, name)).or_insert(next);
+        if track == next {
+            let text = format!("{} value", self.view.names.get(name).text);
+            self.track(track, Some(process_track(process)), |track| {
+                track.octets(2, text).message(8, |_| {});
             });
         }
+        track
     }
 
     /// A track on which nothing is at that time.
