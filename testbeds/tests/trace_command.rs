@@ -91,7 +91,7 @@ fn exports_are_of_the_kind_that_their_names_say_and_lead_back_to_the_trace() {
 }
 
 /// Every verb that reads a trace.
-fn verbs<'a>(file: &'a str) -> [Vec<&'a str>; 6] {
+fn verbs(file: &str) -> [Vec<&str>; 6] {
     [
         vec!["tree", file],
         vec!["top", file],

@@ -9,7 +9,7 @@ use tracer::format::{Ended, Event, Full, Trace};
 use tracer_view::fixture::{BEGIN, Maker, Plan};
 use tracer_view::{Filter, Pattern, Top, View, export};
 
-fn exported(maker: &Maker, filter: &Filter, to: &Path) -> Vec<(String, u64)> {
+fn exported(maker: &Maker, filter: &Filter, to: &Path) -> Counts {
     let bytes = maker.finish();
     let trace = Trace::parse(&bytes).expect("a trace");
     let view = View::new(&trace);
@@ -45,8 +45,11 @@ fn records(file: &Path) -> Vec<Record> {
     records.iter().map(record).collect()
 }
 
-/// Ended calls by name, and events by name; what is wrong stops it.
-fn read(folder: &Path) -> (Vec<(String, u64)>, Vec<(String, u64)>) {
+/// How often, by name.
+type Counts = Vec<(String, u64)>;
+
+/// Ended calls, and events; what is wrong stops it.
+fn read(folder: &Path) -> (Counts, Counts) {
     let text = |name: &str| fs::read_to_string(folder.join(name)).expect("a file");
     let symbols = text("pvlab.sym");
     let symbols: BTreeMap<u64, &str> = symbols
