@@ -173,7 +173,9 @@ impl<D: Domain> Consoled<D> {
         let tty = outlet.path().unwrap_or_default();
         self.store.write(&format!("{dir}/{}", keys::TTY), tty)?;
         let mut channel = self.domain.bind_interdomain(front, port)?;
-        let half = page.back();
+        let mut half = page.back();
+        half.set_name(front);
+        channel.set_name(&format!("console{front}"));
         page.set_connected(true);
         // A guest may wait for somebody to read.
         channel.send();

@@ -215,7 +215,7 @@ impl<D: Domain> Session<D> {
 
     /// Reads the whole ring, once. What is logged is in the log before it leaves the ring: a daemon
     /// that is killed in between logs it twice rather than never.
-    #[traced]
+    #[traced(quiet)]
     fn drain(&mut self, tap: &mut impl FnMut(&[u8])) -> bool {
         let room = &mut self.state.room[..];
         match self.half.reader.peek(room) {

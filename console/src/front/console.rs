@@ -26,14 +26,17 @@ impl<D: Domain> Console<D> {
     ///
     /// # Errors
     /// If the toolstack made none.
+    #[traced]
     pub fn open(domain: &D) -> Result<Self, OpenError> {
         let memory = domain.memory();
         let page = memory.page(Pfn(memory.layout().console)).ok_or(OpenError::NoPage)?;
         let page = ConsolePage::new(page);
         let path = format!("console/{}", keys::PORT);
         let port = Port(xenbus::read_u32(&mut domain.store()?, &path)?);
-        let channel = domain.open_port(port)?;
-        Ok(Self { domain: domain.clone(), half: page.front(), page, channel })
+        let (mut channel, mut half) = (domain.open_port(port)?, page.front());
+        channel.set_name(&format!("console{}", domain.domid()));
+        half.set_name(domain.domid());
+        Ok(Self { domain: domain.clone(), half, page, channel })
     }
 
     /// Puts as many of `bytes` as there is room for, and says how many. xenconsoled is told at once:
@@ -41,8 +44,8 @@ impl<D: Domain> Console<D> {
     ///
     /// # Errors
     /// If xenconsoled's index cannot be; nothing is written then.
+    #[traced(fine, bytes = bytes.len())]
     #[inline]
-    #[traced(fine)]
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize, IllegalIndex> {
         let put = self.half.writer.write(bytes)?;
         if put > 0 {

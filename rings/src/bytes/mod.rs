@@ -23,6 +23,9 @@ pub use page::{ConsolePage, ConsoleRing, Half};
 pub use reader::ByteReader;
 pub use writer::ByteWriter;
 
+use tracer::RingInfo;
+use tracer::format::journal;
+
 use crate::sync::Ordering;
 use crate::weaken::{Check, skipped};
 
@@ -64,6 +67,11 @@ pub struct IllegalIndex {
     pub waiting: u32,
     /// Bytes of the ring.
     pub size: u32,
+}
+
+/// What a trace is told of a ring of bytes: the end that writes asks, and the one that reads answers.
+fn info(name: &str, half: journal::Half, size: u32, base: u32) -> RingInfo<'_> {
+    RingInfo { name, half, size, base, in_order: true, awaited: true }
 }
 
 /// Bytes that wait, if that many can.

@@ -2,13 +2,13 @@
 //! anybody reads.
 
 use super::{ByteIndex, ByteMem, ByteReader, ByteWriter};
-use crate::PAGE_SIZE;
 use crate::io::console::{
     CONNECTED, CONNECTION, DISCONNECTED, IN, IN_CONS, IN_PROD, IN_SIZE, OUT, OUT_CONS, OUT_PROD,
     OUT_SIZE,
 };
 use crate::mem::Region;
 use crate::sync::Ordering;
+use crate::{DomId, PAGE_SIZE};
 
 /// The page that a guest and xenconsoled share (`struct xencons_interface`).
 #[derive(Clone, Debug)]
@@ -21,6 +21,30 @@ pub struct Half {
     pub writer: ByteWriter<ConsoleRing>,
     /// The ring that this end empties.
     pub reader: ByteReader<ConsoleRing>,
+    end: End,
+}
+
+/// Whose a half is.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The guest's.
+    Front,
+    /// xenconsoled's.
+    Back,
+}
+
+impl Half {
+    /// Gives both rings the names by which traces know them, the same on both sides: those of the console
+    /// of domain `guest`. To be called before anything is written or read.
+    pub fn set_name(&mut self, guest: DomId) {
+        let (out, r#in) = (format!("console{guest}-out"), format!("console{guest}-in"));
+        let (writes, reads) = match self.end {
+            End::Front => (out, r#in),
+            End::Back => (r#in, out),
+        };
+        self.writer.set_name(&writes);
+        self.reader.set_name(&reads);
+    }
 }
 
 impl ConsolePage {
@@ -50,6 +74,7 @@ impl ConsolePage {
         Half {
             writer: ByteWriter::attach(ConsoleRing::out(self)),
             reader: ByteReader::attach(ConsoleRing::r#in(self)),
+            end: End::Front,
         }
     }
 
@@ -59,6 +84,7 @@ impl ConsolePage {
         Half {
             writer: ByteWriter::attach(ConsoleRing::r#in(self)),
             reader: ByteReader::attach(ConsoleRing::out(self)),
+            end: End::Back,
         }
     }
 

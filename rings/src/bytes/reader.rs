@@ -1,6 +1,9 @@
 //! The end that reads. Its mirror image is `writer.rs`.
 
-use super::{ByteIndex, ByteMem, IllegalIndex, split, waiting};
+use tracer::format::Slot;
+use tracer::format::journal::Half;
+
+use super::{ByteIndex, ByteMem, IllegalIndex, info, split, waiting};
 use crate::sync::Ordering;
 
 /// The private half of a ring of bytes on the reading side.
@@ -11,6 +14,7 @@ pub struct ByteReader<M> {
     cons: u32,
     /// The last `prod` believed. At least as many bytes wait as it says.
     prod: u32,
+    trace: tracer::Ring,
 }
 
 impl<M: ByteMem> ByteReader<M> {
@@ -18,7 +22,13 @@ impl<M: ByteMem> ByteReader<M> {
     pub fn attach(mem: M) -> Self {
         let cons = mem.load(ByteIndex::Cons, Ordering::Relaxed);
         // As if it were empty, until the first look.
-        Self { mem, cons, prod: cons }
+        Self { mem, cons, prod: cons, trace: tracer::Ring::default() }
+    }
+
+    /// Gives the ring the name by which traces know it, the same on both sides (`console1-out`). To be
+    /// called before anything is read: a ring without a name is not traced.
+    pub fn set_name(&mut self, name: &str) {
+        self.trace = tracer::Ring::new(&info(name, Half::Back, self.mem.size(), self.cons));
     }
 
     /// Our index: bytes read so far, modulo 2^32.
@@ -36,6 +46,7 @@ impl<M: ByteMem> ByteReader<M> {
         // SYNC bytes are visible: with the Release store of prod in ByteWriter::write.
         let prod = self.mem.load(ByteIndex::Prod, Ordering::Acquire);
         waiting(prod, self.cons, self.mem.size(), ByteIndex::Prod)?;
+        self.trace.seen(Slot::Request, self.prod, prod);
         self.prod = prod;
         Ok(self.known())
     }
@@ -89,8 +100,10 @@ impl<M: ByteMem> ByteReader<M> {
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most the size, a u32")]
         let cons = self.cons.wrapping_add(len as u32);
+        let stamp = self.trace.stamp();
         // SYNC room is free: with the Acquire load of cons in ByteWriter::look.
         self.mem.store(ByteIndex::Cons, cons, Ordering::Release);
+        self.trace.pushed(stamp, Slot::Response, self.cons, cons, true);
         self.cons = cons;
     }
 

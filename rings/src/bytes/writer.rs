@@ -1,6 +1,9 @@
 //! The end that writes. Its mirror image is `reader.rs`.
 
-use super::{ByteIndex, ByteMem, IllegalIndex, split, waiting};
+use tracer::format::Slot;
+use tracer::format::journal::Half;
+
+use super::{ByteIndex, ByteMem, IllegalIndex, info, split, waiting};
 use crate::sync::Ordering;
 
 /// The private half of a ring of bytes on the writing side.
@@ -11,6 +14,7 @@ pub struct ByteWriter<M> {
     prod: u32,
     /// The last `cons` believed. There is at least as much room as it says.
     cons: u32,
+    trace: tracer::Ring,
 }
 
 impl<M: ByteMem> ByteWriter<M> {
@@ -19,7 +23,16 @@ impl<M: ByteMem> ByteWriter<M> {
         let prod = mem.load(ByteIndex::Prod, Ordering::Relaxed);
         // As if it were full, until the first look.
         let cons = prod.wrapping_sub(mem.size());
-        Self { mem, prod, cons }
+        Self { mem, prod, cons, trace: tracer::Ring::default() }
+    }
+
+    /// Gives the ring the name by which traces know it, the same on both sides (`console1-out`). To be
+    /// called before anything is written: a ring without a name is not traced. In a trace each byte is a
+    /// request, and its having been read the response.
+    pub fn set_name(&mut self, name: &str) {
+        // What was read before is nobody's response. A lie is for those who look later.
+        let _ = self.look();
+        self.trace = tracer::Ring::new(&info(name, Half::Front, self.mem.size(), self.cons));
     }
 
     /// Our index: bytes written so far, modulo 2^32.
@@ -37,6 +50,7 @@ impl<M: ByteMem> ByteWriter<M> {
         // SYNC room is free: with the Release store of cons in ByteReader::consume.
         let cons = self.mem.load(ByteIndex::Cons, Ordering::Acquire);
         waiting(self.prod, cons, self.mem.size(), ByteIndex::Cons)?;
+        self.trace.seen(Slot::Response, self.cons, cons);
         self.cons = cons;
         Ok(self.known())
     }
@@ -58,6 +72,11 @@ impl<M: ByteMem> ByteWriter<M> {
         // The indices of a console share a line that the reader writes too: one look less.
         let room = if self.known() < bytes.len() { self.look()? } else { self.known() };
         let len = bytes.len().min(room);
+        if len < bytes.len() {
+            self.trace.full();
+        } else {
+            self.trace.room();
+        }
         if len == 0 {
             return Ok(0);
         }
@@ -68,8 +87,10 @@ impl<M: ByteMem> ByteWriter<M> {
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most the size, a u32")]
         let prod = self.prod.wrapping_add(len as u32);
+        let stamp = self.trace.stamp();
         // SYNC bytes are visible: with the Acquire load of prod in ByteReader::look.
         self.mem.store(ByteIndex::Prod, prod, Ordering::Release);
+        self.trace.pushed(stamp, Slot::Request, self.prod, prod, true);
         self.prod = prod;
         Ok(len)
     }

@@ -119,6 +119,7 @@ impl Writer {
 
     /// Writes lines while it can; `false` if it can do nothing now.
     fn write(&mut self) -> Result<bool, IllegalIndex> {
+        let _span = tracer::quiet_span!(GUEST, "write_lines");
         let mut worked = false;
         for _ in 0..BUDGET {
             if self.put == 0 && !self.begin_line()? {
@@ -134,6 +135,7 @@ impl Writer {
                 return Ok(self.time_passes()? || worked);
             }
             self.held = false;
+            tracer::mark!(ITERATION, "line", bytes = self.put);
             self.end_line();
             if self.is_over() {
                 self.stop()?;
