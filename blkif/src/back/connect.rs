@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
 use rings::{DomId, Domain};
+use tracer::traced;
 
 use super::error::ConnectError;
 use super::news;
@@ -149,6 +150,7 @@ impl<D: Domain> Blkback<D> {
     }
 
     /// A new vbd: offers what we have, and waits for the guest.
+    #[traced]
     fn probe(&mut self, id: VbdId, back: String) -> Result<(), StoreError> {
         let Some(front) = self.store.read_if_present(&format!("{back}/{}", keys::FRONTEND))? else {
             return Ok(());
@@ -179,6 +181,7 @@ impl<D: Domain> Blkback<D> {
     }
 
     /// Writes our limits, in the order in which Linux' blkback does.
+    #[traced]
     fn offer(&mut self, back: &str) -> Result<(), StoreError> {
         for (key, value) in [
             (keys::FEATURE_MAX_INDIRECT_SEGMENTS, u32::from(self.config.max_indirect)),
@@ -259,6 +262,7 @@ impl<D: Domain> Blkback<D> {
     }
 
     /// The guest has published its ring: makes the queues and hands them to the workers.
+    #[traced]
     fn bring_up(
         &mut self,
         id: VbdId,
@@ -292,6 +296,7 @@ impl<D: Domain> Blkback<D> {
         }
     }
 
+    #[traced]
     fn connect(
         &mut self,
         id: VbdId,
@@ -314,6 +319,7 @@ impl<D: Domain> Blkback<D> {
     }
 
     /// Features and geometry in one transaction, in the order in which Linux' blkback writes them.
+    #[traced]
     fn describe(&mut self, back: &str) -> Result<(), StoreError> {
         let all = super::keys::description(&self.config);
         self.store.transaction(|t| {
@@ -325,6 +331,7 @@ impl<D: Domain> Blkback<D> {
     }
 
     /// The guest leaves: asks for the queues, or goes at once if there are none.
+    #[traced]
     fn bring_down(
         &mut self,
         id: VbdId,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use rings::io::blkif::{PROTO_ARM, PROTO_X86_64, SECTOR_SIZE, VdiskInfo};
+use rings::io::blkif::{PROTO_ARM, PROTO_X86_64, SECTOR_SIZE, VdiskInfo, queue_name};
+use rings::ring::Answered;
 use rings::store::{Nodes, StoreError, keys, xenbus};
 use rings::{Domain, Foreign, GrantMode, Gref, Port};
+use tracer::traced;
 
 use super::access::{Access, MAX_PERSISTENT};
 use super::error::ConnectError;
@@ -24,6 +26,8 @@ pub(super) struct Asked {
 /// One ring.
 #[derive(Debug)]
 pub(super) struct RingKeys {
+    /// Which of the vbd's.
+    number: u32,
     grefs: Vec<Gref>,
     port: Port,
 }
@@ -68,7 +72,7 @@ pub(super) fn read<N: Nodes>(
             .collect();
         let grefs = grefs?;
         let port = xenbus::read_u32(store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
-        rings.push(RingKeys { grefs, port: Port(port) });
+        rings.push(RingKeys { number: n, grefs, port: Port(port) });
     }
     Ok(Asked { rings, persistent })
 }
@@ -90,6 +94,7 @@ fn number<N: Nodes>(
 }
 
 /// Maps one ring, binds its port, opens the disk for it.
+#[traced]
 pub(super) fn queue<D: Domain>(
     domain: &D,
     vbd: VbdId,
@@ -104,7 +109,7 @@ pub(super) fn queue<D: Domain>(
         let grefs: Vec<String> = ring.grefs.iter().map(ToString::to_string).collect();
         ConnectError::Grant { grefs: grefs.join(" "), status }
     })?;
-    let attached = attach(foreign.region(&pages).clone()).map_err(ConnectError::Ring)?;
+    let mut attached = attach(foreign.region(&pages).clone()).map_err(ConnectError::Ring)?;
     // Those that no guest agreed to are not kept.
     let grant = match config.grant {
         GrantMode::Persistent if !asked.persistent => GrantMode::Map,
@@ -112,7 +117,10 @@ pub(super) fn queue<D: Domain>(
     };
     let limit = config.per_page.max(1) * u32::try_from(ring.grefs.len()).unwrap_or(1);
     let disk = config.disk.queue(limit).map_err(|why| ConnectError::Disk(why.to_string()))?;
-    let port = domain.bind_interdomain(vbd.front, ring.port)?;
+    let mut port = domain.bind_interdomain(vbd.front, ring.port)?;
+    let name = queue_name(vbd.front, vbd.handle, ring.number);
+    attached.set_name(&name, Answered::ById);
+    port.set_name(&name);
     Ok(Queue::new(Parts {
         vbd,
         domain: domain.clone(),

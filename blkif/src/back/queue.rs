@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rings::evtchn::{Channel, Eoi, EventCounters};
 use rings::ring::Notify;
 use rings::{Domain, DomainError, Foreign, ForeignCounters, Waiter};
+use tracer::traced;
 
 use super::access::Access;
 use super::disk::Disk;
@@ -234,6 +235,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Lets the disk finish what it has, unmaps everything and closes the port.
+    #[traced]
     pub fn close(mut self) {
         self.server.drain();
         self.server.access.close();

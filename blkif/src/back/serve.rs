@@ -14,6 +14,8 @@ use rings::mem::Region;
 use rings::ring::{BackRing, Notify, Sring};
 use rings::weaken::{Check, skipped};
 use rings::{Foreign, Gref};
+use tracer::format::Slot;
+use tracer::traced;
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::access::Access;
@@ -120,6 +122,7 @@ impl<F: Foreign> Server<F> {
     }
 
     /// One turn. Whether there was anything to do, and whether to wake the guest.
+    #[traced(quiet)]
     #[inline]
     pub(super) fn turn(&mut self) -> Result<(bool, Notify), Rogue> {
         let mut worked = self.reap();
@@ -141,6 +144,7 @@ impl<F: Foreign> Server<F> {
     /// Takes a batch of requests, as far as there is room for them.
     #[inline]
     fn take_batch(&mut self) -> bool {
+        let mut span = tracer::quiet_span!("take_batch", waiting = self.ring.unconsumed_requests());
         let mut taken = 0;
         while taken < self.batch && self.barrier.is_none() {
             if !self.table.has_room() {
@@ -161,10 +165,12 @@ impl<F: Foreign> Server<F> {
             }
             self.dispatch(&request);
         }
+        span.keep_if(taken > 0);
         taken > 0
     }
 
     /// Judges one request and begins it.
+    #[traced(fine, id = request.id)]
     #[inline]
     fn dispatch(&mut self, request: &Request) {
         match self.judge(request) {
@@ -174,6 +180,7 @@ impl<F: Foreign> Server<F> {
     }
 
     /// What a request asks for; its segments are in `parts` then.
+    #[traced(fine)]
     #[inline]
     fn judge(&mut self, request: &Request) -> Result<(Head, u64), Refusal> {
         let head = head(request, &self.rules)?;
@@ -195,6 +202,7 @@ impl<F: Foreign> Server<F> {
     }
 
     /// Copies the segments of an indirect request out of the guest's pages, once.
+    #[traced(fine, segments = count)]
     fn fetch_list(&mut self, count: usize, grefs: &[u32]) -> Result<(), Refusal> {
         self.list.clear();
         self.list.resize(count, RequestSegment::new_zeroed());
@@ -207,6 +215,7 @@ impl<F: Foreign> Server<F> {
         Ok(())
     }
 
+    #[traced(fine, sectors = sectors)]
     #[inline]
     fn begin(&mut self, request: &Request, head: &Head, sectors: u64) {
         self.stats.count(head.action, sectors);
@@ -261,6 +270,7 @@ impl<F: Foreign> Server<F> {
     }
 
     /// Deals with what the disk is done with.
+    #[traced(quiet)]
     #[inline]
     fn reap(&mut self) -> bool {
         let mut any = false;
@@ -318,6 +328,7 @@ impl<F: Foreign> Server<F> {
     }
 
     /// Writes the zeros of all reads of this turn, and answers them.
+    #[traced(quiet, requests = self.zeroed.len())]
     #[inline]
     fn zero_pages(&mut self) {
         if self.zeroed.is_empty() {
@@ -330,7 +341,8 @@ impl<F: Foreign> Server<F> {
             next += 1;
             let status = if good { RSP_OKAY } else { RSP_ERROR };
             stats.errors += u64::from(!good);
-            ring.put_response(Response::new(id, echo, status));
+            let index = ring.put_response(Response::new(id, echo, status));
+            ring.trace().id(Slot::Response, index, id);
             *put += 1;
         });
         zeroed.clear();
@@ -341,11 +353,13 @@ impl<F: Foreign> Server<F> {
     fn respond(&mut self, id: u64, echo: u8, status: i16) {
         self.stats.errors += u64::from(status == RSP_ERROR);
         self.stats.unsupported += u64::from(status == RSP_EOPNOTSUPP);
-        self.ring.put_response(Response::new(id, echo, status));
+        let index = self.ring.put_response(Response::new(id, echo, status));
+        self.ring.trace().id(Slot::Response, index, id);
         self.put += 1;
     }
 
     /// Publishes the answers of this turn, all at once.
+    #[traced(quiet, slots = self.put)]
     #[inline]
     fn push(&mut self) -> Notify {
         if self.put == 0 {
@@ -375,6 +389,7 @@ impl<F: Foreign> Server<F> {
     }
 
     /// Waits for everything in flight; the answers are not published any more.
+    #[traced]
     pub(super) fn drain(&mut self) {
         let patience = Instant::now() + Duration::from_secs(5);
         self.disk.submit();

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use rings::Domain;
+use tracer::traced;
 
 use super::disk::DiskInfo;
 use super::link::Link;
@@ -14,6 +15,7 @@ impl<D: Domain> Queue<D> {
     /// again in the same order. But where a write was answered, flushes and barriers that were not end
     /// as [`Outcome::Error`](super::Outcome::Error), with the next [`reap`](Self::reap): what they were to save may have died
     /// in the backend's cache, and no other backend can save it.
+    #[traced]
     pub fn relink(&mut self, link: Link<D>, disk: DiskInfo) {
         let old = std::mem::replace(&mut self.link, link);
         self.disk = disk;

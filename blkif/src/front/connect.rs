@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rings::io::blkif::PROTO_X86_64;
+use rings::io::blkif::{PROTO_X86_64, queue_name};
 use rings::store::xenbus::{self, WaitError};
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
 use rings::{DomId, Domain, DomainError};
+use tracer::traced;
 
 use super::buffers::Buffers;
 use super::disk::DiskInfo;
@@ -72,6 +73,7 @@ impl<D: Domain> Blkfront<D> {
     ///
     /// # Errors
     /// If the backend does not answer in time, describes no disk, or memory is short.
+    #[traced]
     pub fn connect(domain: &D, config: &Config) -> Result<(Self, Vec<Queue<D>>), ConnectError> {
         let mut store = domain.store()?;
         let handle = config.handle;
@@ -105,6 +107,7 @@ impl<D: Domain> Blkfront<D> {
     /// # Errors
     /// As [`connect`](Self::connect); and if the new backend takes fewer or smaller rings, or its disk is
     /// shorter, has other sectors or takes shorter requests, than what is in flight was made for.
+    #[traced]
     pub fn reconnect(
         &mut self,
         patience: Duration,
@@ -118,6 +121,7 @@ impl<D: Domain> Blkfront<D> {
     }
 
     /// Publishes rings, waits for the backend to take them, reads what it says of the disk.
+    #[traced]
     fn bring_up(&mut self, timeout: Duration) -> Result<Vec<Link<D>>, ConnectError> {
         let handle = self.config.handle;
         let bad = |why| ConnectError::Store { handle, why };
@@ -153,9 +157,10 @@ impl<D: Domain> Blkfront<D> {
 
     /// So many rings of this order, or none.
     fn links(&self, queues: u32, order: u32) -> Result<Vec<Link<D>>, DomainError> {
-        let mut links = Vec::new();
-        for _ in 0..queues {
-            match Link::new(&self.domain, self.backend, order, self.config.index_base) {
+        let (base, mut links) = (self.config.index_base, Vec::new());
+        for n in 0..queues {
+            let name = queue_name(self.domain.domid(), self.config.handle, n);
+            match Link::new(&self.domain, self.backend, order, base, &name) {
                 Ok(link) => links.push(link),
                 Err(why) => {
                     for link in links {
@@ -168,6 +173,7 @@ impl<D: Domain> Blkfront<D> {
         Ok(links)
     }
 
+    #[traced]
     fn publish_and_read(
         &mut self,
         links: &[Link<D>],
@@ -210,6 +216,7 @@ impl<D: Domain> Blkfront<D> {
     }
 
     /// A queue for each link.
+    #[traced]
     fn queues(&mut self, links: Vec<Link<D>>) -> Result<Vec<Queue<D>>, ConnectError> {
         let (mut pages, mut lists) = (Vec::new(), Vec::new());
         if let Err(why) = self.take_pages(&links, &mut pages, &mut lists) {
@@ -303,6 +310,7 @@ impl<D: Domain> Blkfront<D> {
     ///
     /// # Errors
     /// If the store does not answer.
+    #[traced]
     pub fn close(&mut self, timeout: Duration) -> Result<(), StoreError> {
         self.switch(XenbusState::Closed)?;
         let done = [XenbusState::Closed, XenbusState::Unknown];
@@ -316,6 +324,7 @@ impl<D: Domain> Blkfront<D> {
         xenbus::switch_state(&mut self.store, &self.front, state)
     }
 
+    #[traced]
     fn wait(
         &mut self,
         step: &'static str,
@@ -356,6 +365,7 @@ impl<D: Domain> Blkfront<D> {
     }
 
     /// Writes our keys in one transaction, in the order in which Linux' blkfront does.
+    #[traced]
     fn publish(&mut self, links: &[Link<D>], order: u32) -> Result<(), StoreError> {
         let (front, count) = (self.front.clone(), links.len());
         let persistent = if self.config.persistent { "1" } else { "0" };

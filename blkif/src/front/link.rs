@@ -3,7 +3,7 @@
 
 use rings::evtchn::Channel;
 use rings::io::blkif::{Request, Response, SLOT};
-use rings::ring::{FrontRing, Sring};
+use rings::ring::{Answered, FrontRing, Sring};
 use rings::{DomId, Domain, DomainError, Granted};
 
 /// The ring of a vbd.
@@ -19,19 +19,20 @@ pub struct Link<D: Domain> {
 
 impl<D: Domain> Link<D> {
     /// Makes a ring of 2 to the power of `order` pages that starts at index `base`, grants it and makes
-    /// its port.
+    /// its port. Traces know both as `name`.
     pub(super) fn new(
         domain: &D,
         backend: DomId,
         order: u32,
         base: u32,
+        name: &str,
     ) -> Result<Self, DomainError> {
         let memory = domain.memory();
         let Some(pages) = memory.grant_all(backend, 1 << order, false) else {
             let what = "pages of a ring, or their grants".into();
             return Err(DomainError::Refused { what, errno: "ENOSPC" });
         };
-        let port = match domain.alloc_unbound(backend) {
+        let mut port = match domain.alloc_unbound(backend) {
             Ok(port) => port,
             Err(why) => {
                 pages.close(memory);
@@ -40,7 +41,10 @@ impl<D: Domain> Link<D> {
         };
         let sring = Sring::new(pages.region().clone());
         sring.init(base);
-        Ok(Self { ring: FrontRing::attach(sring, base), pages, port })
+        let mut ring = Ring::attach(sring, base);
+        port.set_name(name);
+        ring.set_name(name, Answered::ById);
+        Ok(Self { ring, pages, port })
     }
 
     /// Closes the port, takes the grants back and returns the pages. Says how many grants the backend

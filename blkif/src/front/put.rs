@@ -6,6 +6,8 @@ use rings::io::blkif::{
     RequestIndirect, RequestSegment,
 };
 use rings::{Domain, PAGE_SIZE};
+use tracer::format::Slot;
+use tracer::traced;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::ops::{Op, OpKind};
@@ -28,8 +30,11 @@ struct ShortRequest {
 
 impl<D: Domain> Queue<D> {
     /// Writes one request into the ring.
+    #[traced(fine, id = id)]
     #[inline]
     pub(super) fn put_request(&mut self, id: u32, op: &Op, piece: Piece) {
+        let index = self.link.ring.next_request();
+        self.link.ring.trace().id(Slot::Request, index, id.into());
         let (handle, wire, id) = (self.limits.handle, op.kind.wire(), u64::from(id));
         let sector_number = self.units.number_of(op.sector + u64::from(piece.sector));
         let segments = piece.segments();

@@ -8,6 +8,7 @@ use rings::Domain;
 use rings::evtchn::{Eoi, EventCounters};
 use rings::io::blkif::Response;
 use rings::ring::Notify;
+use tracer::traced;
 
 use super::buffers::Buffers;
 use super::disk::DiskInfo;
@@ -192,6 +193,7 @@ impl<D: Domain> Queue<D> {
 
     /// Puts what was begun on the ring, as far as there is room, publishes it, and wakes the backend if
     /// it asked for it.
+    #[traced(quiet)]
     #[inline]
     pub fn flush(&mut self) {
         if self.broken.is_some() {
@@ -201,8 +203,10 @@ impl<D: Domain> Queue<D> {
         while let Some(&number) = self.todo.front() {
             if !self.again.is_empty() || !self.put_some(number) {
                 self.stats.ring_full += 1;
+                self.link.ring.trace().full();
                 break;
             }
+            self.link.ring.trace().room();
             self.todo.pop_front();
         }
         self.push();
@@ -239,6 +243,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Publishes what was put.
+    #[traced(quiet, slots = self.put)]
     #[inline]
     fn push(&mut self) {
         if self.put == 0 {
@@ -247,18 +252,15 @@ impl<D: Domain> Queue<D> {
         let notify = self.link.ring.push_requests();
         self.stats.pushes += 1;
         self.stats.pushed += u64::from(std::mem::take(&mut self.put));
-        let notify = if self.limits.always_notify { Notify::Yes } else { notify };
-        match notify {
-            Notify::Yes => {
-                self.stats.notifies += 1;
-                self.notify_due = true;
-            }
-            Notify::No => self.stats.suppressed += 1,
-        }
+        let notify = self.limits.always_notify || notify == Notify::Yes;
+        self.notify_due |= notify;
+        self.stats.notifies += u64::from(notify);
+        self.stats.suppressed += u64::from(!notify);
     }
 
     /// Takes the backend's answers; `over` hears of each operation that is over. Says how many answers
     /// there were.
+    #[traced(quiet)]
     #[inline]
     pub fn reap(&mut self, mut over: impl FnMut(&mut Buffers, Op, Outcome)) -> u32 {
         if self.broken.is_some() {

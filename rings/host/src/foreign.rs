@@ -8,6 +8,7 @@ use rings::cost::{Charge, Cost};
 use rings::grant::{CopyEngine, CopyOp, GntStatus, GrantPage, Pins};
 use rings::mem::Region;
 use rings::{DomId, Foreign, ForeignCounters, GrantMode, Gref};
+use tracer::traced;
 
 use crate::domain::Released;
 use crate::mapping::{map_frame, map_frames};
@@ -186,6 +187,7 @@ impl Foreign for HostForeign {
         if more.is_empty() {
             return self.map_page(*gref, true);
         }
+        let _span = tracer::span!(GRANT, "map", ops = grefs.len());
         self.cost.charge(Charge::Map(u32::try_from(grefs.len()).unwrap_or(u32::MAX)));
         let (table, granter) = (self.engine.table().clone(), Arc::clone(&self.granter));
         let mut frames = Vec::new();
@@ -218,6 +220,7 @@ impl Foreign for HostForeign {
         Err(status)
     }
 
+    #[traced(GRANT, ops = grefs.len())]
     fn map_data(
         &mut self,
         grefs: &[Gref],
@@ -232,6 +235,7 @@ impl Foreign for HostForeign {
         }
     }
 
+    #[traced(GRANT, ops = maps.len())]
     fn unmap_data(&mut self, maps: &mut Vec<Result<Mapping, GntStatus>>) {
         self.cost.charge(Charge::Map(u32::try_from(maps.len()).unwrap_or(u32::MAX)));
         for map in maps.drain(..) {

@@ -22,7 +22,7 @@ use std::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 use super::numbered::numbered;
-use crate::PAGE_SIZE;
+use crate::{DomId, PAGE_SIZE};
 
 /// Octets of a slot: [`Request`] is the longest thing in one.
 pub const SLOT: usize = 112;
@@ -314,6 +314,13 @@ impl From<RequestIndirect> for Request {
     fn from(head: RequestIndirect) -> Self {
         transmute!(IndirectSlot { head, unused: [0; _] })
     }
+}
+
+/// What a queue of a vbd is called in traces, its ring and its port: `vbd1.51712-q0`. Both ends know what
+/// it takes.
+#[must_use]
+pub fn queue_name(front: DomId, handle: u32, queue: u32) -> String {
+    format!("vbd{front}.{handle}-q{queue}")
 }
 
 // Xen's layout, checked by the compiler.

@@ -146,13 +146,17 @@ impl Ring {
         }
     }
 
-    /// What the `id` field of a slot says, on a ring that is not answered in order.
+    /// What the `id` field of a slot says that is about to be put, on a ring that is not answered in order.
     #[inline(always)]
-    pub fn id(&self, slot: Slot, index: u32, id: u32) {
+    pub fn id(&self, slot: Slot, index: u32, id: u64) {
         if self.on() {
             std::hint::cold_path();
             let kind = if slot == Slot::Request { kind::REQ_ID } else { kind::RSP_ID };
-            record(ring_tag(kind, self.id, id), index);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the low bits tell requests apart"
+            )]
+            record(ring_tag(kind, self.id, id as u32), index);
         }
     }
 

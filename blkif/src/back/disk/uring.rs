@@ -78,6 +78,7 @@ impl Uring {
             return Ok(());
         }
         self.syscalls += 1;
+        let _span = tracer::span!("io_uring_enter", put = self.put);
         let taken = self.ring.submit()?;
         self.put = self.put.saturating_sub(taken);
         Ok(())
