@@ -27,7 +27,7 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
     let _logging = init_logging(name);
     match task {
         Task::Tour { quiet } => lab::tour(*quiet, &stop),
-        Task::Blk(config, json) => lab::blk(config, json.as_ref(), &stop),
+        Task::Blk(config, json, trace) => lab::blk(config, json.as_ref(), trace.as_ref(), &stop),
         Task::Blkback(config) => lab::blkback(config, &stop),
         Task::Blkfront(config) => lab::blkfront(config, &stop),
         Task::Net(config, json, trace) => lab::net(config, json.as_ref(), trace.as_ref(), &stop),

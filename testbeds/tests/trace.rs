@@ -51,9 +51,23 @@ struct Run {
 impl Run {
     fn new(args: &[&str]) -> Self {
         let scratch = Scratch::new();
-        let (to, out) = (scratch.text("out.pvtrace"), scratch.path("out.pvtrace"));
-        let results = scratch.net(&[args, &["--trace", &to, "--trace-buffer", "64M"]].concat());
-        let file = Mapped::open(&out).expect("it was written");
+        let results = scratch.net(&[args, &to_file(&scratch.text("out.pvtrace"))].concat());
+        Self::read(results, scratch)
+    }
+
+    /// The same for `pvlab COMMAND`.
+    fn of(command: &str, args: &[&str]) -> Self {
+        let (_turn, scratch) = (turn(), Scratch::new());
+        let to = scratch.text("out.pvtrace");
+        let all =
+            [&[command][..], args, &to_file(&to), &["-J", "--stall-timeout", "100s"]].concat();
+        let ended = scratch.run(&all);
+        assert!(ended.status.success(), "{all:?}: {ended:?}");
+        Self::read(serde_json::from_str(&ended.stdout).expect("JSON"), scratch)
+    }
+
+    fn read(results: Value, scratch: Scratch) -> Self {
+        let file = Mapped::open(&scratch.path("out.pvtrace")).expect("it was written");
         Self { results, file, _scratch: scratch }
     }
 
@@ -62,6 +76,10 @@ impl Run {
         assert_eq!(trace.cut_off, None);
         trace
     }
+}
+
+fn to_file(to: &str) -> [&str; 4] {
+    ["--trace", to, "--trace-buffer", "64M"]
 }
 
 /// When each slot of a ring was pushed and seen. Ticks, by widened index.
@@ -138,6 +156,149 @@ fn every_slot_crosses_once_in_each_direction_and_never_before_it_was_sent() {
         }
         let batches = run.results["summary"]["batch_mean"].as_f64().expect("a number");
         assert!(batches > 0.0);
+    }
+}
+
+/// Every slot of a ring whose requests were all answered crossed once in each direction, and was not seen
+/// before it was pushed. How many there were.
+fn all_crossed(all: &BTreeMap<(String, Slot), Crossings>, name: &str) -> usize {
+    let of = |slot| all.get(&(name.to_owned(), slot)).unwrap_or_else(|| panic!("no {name}"));
+    let (requests, responses) = (of(Slot::Request), of(Slot::Response));
+    assert!(requests.pushed.keys().eq(requests.seen.keys()), "{name}");
+    assert!(requests.pushed.keys().eq(responses.pushed.keys()), "{name}");
+    assert!(responses.pushed.keys().eq(responses.seen.keys()), "{name}");
+    for crossing in [requests, responses] {
+        for (index, seen) in &crossing.seen {
+            assert!(crossing.pushed[index] <= *seen, "{name} {index}");
+        }
+    }
+    requests.pushed.len()
+}
+
+/// Which request's id each response carries: what was recorded of a ring that is answered by id.
+fn joined(trace: &Trace<'_>, name: &str) -> Vec<(u64, u32, u32)> {
+    let mut ids = Vec::new();
+    for process in &trace.processes {
+        let names = Names::of(process);
+        for record in process.threads.iter().flat_map(Thread::records) {
+            if let Event::Id { ring, slot, index, id } = record.event()
+                && names.rings[&ring].name == name
+            {
+                assert!(!names.rings[&ring].in_order);
+                ids.push((record.ticks, slot, index, id));
+            }
+        }
+    }
+    ids.sort_unstable_by_key(|&(ticks, ..)| ticks);
+    let (mut in_flight, mut joined) = (BTreeMap::new(), Vec::new());
+    for (ticks, slot, index, id) in ids {
+        match slot {
+            Slot::Request => assert_eq!(in_flight.insert(id, index), None, "{id} is in flight"),
+            Slot::Response => {
+                let request = in_flight.remove(&id).expect("a response to a request in flight");
+                joined.push((ticks, request, index));
+            }
+        }
+    }
+    assert!(in_flight.is_empty(), "{name}: not answered: {in_flight:?}");
+    joined
+}
+
+#[test]
+fn every_block_request_crosses_and_is_answered_by_its_id() {
+    for (args, ring, disorder) in [
+        (&["--disk", "null", "--rw", "randread", "-n", "5000"][..], "vbd1.51712-q0", false),
+        (
+            &["--disk", "ram=4M", "--rw", "randrw", "-n", "2000", "--index-base", "0xfffffff0"],
+            "vbd1.51712-q0",
+            false,
+        ),
+        (
+            &[
+                "--disk",
+                "model=read:20M,latency:1ms",
+                "--rw",
+                "randread",
+                "--size",
+                "4M",
+                "-n",
+                "40",
+                "--wait",
+                "event",
+            ],
+            "vbd1.51712-q0",
+            false,
+        ),
+        (
+            &["--disk", "faulty:delay=0.3/3ms:ram=4M", "--rw", "randread", "-n", "300"],
+            "vbd1.51712-q0",
+            true,
+        ),
+        (
+            &[
+                "--disk", "ram=4M", "--rw", "randread", "-n", "600", "--queues", "2", "--grant",
+                "map",
+            ],
+            "vbd1.51712-q1",
+            false,
+        ),
+    ] {
+        let run = Run::of("blk", args);
+        let trace = run.trace();
+        assert!(trace.threads().all(|t| t.info.lost == 0 && t.overwritten() == 0));
+        let crossed = all_crossed(&crossings(&trace), ring);
+        assert!(crossed > 30, "{args:?}: {crossed}");
+        let joined = joined(&trace, ring);
+        assert_eq!(joined.len(), crossed, "{args:?}: each has one answer");
+        let overtaken = joined.iter().filter(|(_, request, response)| request != response).count();
+        assert!(overtaken > 0 || !disorder, "{args:?}: none was overtaken");
+    }
+}
+
+#[test]
+fn what_a_disk_costs_is_there_on_both_sides() {
+    let disk = Scratch::new();
+    let image = disk.text("disk.img");
+    std::fs::write(&image, vec![7_u8; 1 << 20]).expect("written");
+    let file = format!("file={image}");
+    let args = ["--disk", &file, "--rw", "randread", "-n", "500", "--wait", "event"];
+    for (grant, copies) in [("copy", "copy_to"), ("map", "map_data")] {
+        let run = Run::of("blk", &[&args[..], &["--grant", grant]].concat());
+        let trace = run.trace();
+        let mut of = BTreeMap::new();
+        for process in &trace.processes {
+            let names = Names::of(process);
+            let sum: &mut BTreeMap<String, u64> = of.entry(names.process.name.clone()).or_default();
+            for thread in &process.threads {
+                for (name, count) in calls(&names, thread) {
+                    *sum.entry(name).or_insert(0) += count;
+                }
+            }
+        }
+        for (process, wanted) in [
+            ("blkfront", &["connect", "begin", "flush", "push", "reap", "sleep", "send"][..]),
+            ("blkback", &["bring_up", "turn", "take_batch", "io_uring_enter", copies, "sleep"]),
+        ] {
+            let calls = &of[process];
+            for name in wanted {
+                assert!(calls.contains_key(*name), "no {name} in {process}: {calls:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_a_console_crosses_and_is_said_to_have_been_read() {
+    for args in [
+        &["--messages", "300", "--sink", "null", "--limit", "off"][..],
+        &["--messages", "500", "--len", "60", "--sink", "null", "--index-base", "0xffffff80"],
+    ] {
+        let run = Run::of("console", args);
+        let trace = run.trace();
+        assert!(trace.threads().all(|t| t.info.lost == 0 && t.overwritten() == 0));
+        let bytes = run.results["summary"]["bytes"].as_u64().expect("a number");
+        let crossed = all_crossed(&crossings(&trace), "console1-out");
+        assert!(crossed as u64 >= bytes, "{args:?}: {crossed} of {bytes}");
     }
 }
 

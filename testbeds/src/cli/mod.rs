@@ -60,7 +60,7 @@ pub enum Task {
     /// A terminal on a guest's console.
     Attach(Box<AttachConfig>),
     /// One run over a disk.
-    Blk(BlkConfig, Option<JsonTo>),
+    Blk(BlkConfig, Option<JsonTo>, Option<TraceTo>),
     /// The host alone.
     Host(HostConfig),
     /// A backend domain of the host in `run.dir` (which is set).
@@ -224,6 +224,8 @@ struct BlkCommand {
     /// Results as JSON: into FILE, or alone on stdout
     #[arg(short = 'J', value_name = "FILE", num_args = 0..=1, value_parser = values::path)]
     json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    trace: TraceArgs,
 }
 
 /// Where `-J` sends the results.
@@ -258,8 +260,8 @@ impl Typed {
                 let (guest, run) = console::console_guest(&typed)?;
                 Task::ConsoleGuest(guest, run)
             }
-            Some(Command::Blk(BlkCommand { blk, json })) => {
-                Task::Blk(blk_options::blk(&blk, notes)?, json_to(json))
+            Some(Command::Blk(BlkCommand { blk, json, trace })) => {
+                Task::Blk(blk_options::blk(&blk, notes)?, json_to(json), trace.resolve()?)
             }
             Some(Command::Host(host)) => Task::Host(host.resolve()),
             Some(Command::Netback(back)) => {

@@ -8,10 +8,11 @@ use rings_host::{Device, Host, HostConfig};
 
 use super::children::{self, Domain, is_child, told, wake_when_orphaned};
 use super::domains::{Domains, LOOK};
-use super::net::{can_write, write_json};
+use super::net::{Show, can_write, write_json};
 use super::sample::{Pids, Sampler, What};
+use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
-use crate::config::{Amount, BlkConfig, BlkbackConfig, word};
+use crate::config::{Amount, BlkConfig, BlkbackConfig, TraceTo, word};
 use crate::domain::{self, BlkOutcome, FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Cpu, FioJob, Grants, Results, Summary, host_info, per};
@@ -23,20 +24,27 @@ type Report = FrontReport<BlkOutcome>;
 ///
 /// # Errors
 /// If the run could not take place, or was not good.
-pub fn blk(config: &BlkConfig, json: Option<&JsonTo>, stop: &StopFlag) -> anyhow::Result<()> {
-    let quiet = config.run.quiet || json == Some(&JsonTo::Stdout);
+pub fn blk(
+    config: &BlkConfig,
+    json: Option<&JsonTo>,
+    trace: Option<&TraceTo>,
+    stop: &StopFlag,
+) -> anyhow::Result<()> {
+    let text = json != Some(&JsonTo::Stdout);
+    let quiet = config.run.quiet || !text;
     let what = report::blk_what(config);
     if let Some(JsonTo::File(path)) = json {
         can_write(path)?;
     }
-    if json != Some(&JsonTo::Stdout) {
+    if text {
         super::print(&(report::blk_headline(config) + "\n"))?;
     }
     if let Some(path) = config.nbd.as_ref().filter(|_| !quiet) {
         let uri = format!("nbd+unix:///?socket={}", path.display());
         super::print(&format!("pvlab: NBD clients find the disk at '{uri}'; Ctrl-C ends it\n"))?;
     }
-    let (results, failure) = run(config, &what, quiet, stop)?;
+    let show = Show { quiet, text, points: None };
+    let (results, failure) = run(config, &what, show, trace, stop)?;
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
         Some(JsonTo::File(path)) => {
@@ -87,11 +95,12 @@ pub fn blkfront(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
 fn run(
     config: &BlkConfig,
     what: &str,
-    quiet: bool,
+    show: Show,
+    trace: Option<&TraceTo>,
     stop: &StopFlag,
 ) -> anyhow::Result<(Results, Option<String>)> {
     let machine = host_info();
-    let host = Host::start(HostConfig {
+    let host_config = HostConfig {
         dir: config.run.dir.clone(),
         guests: 1,
         device: Device::Vbd {
@@ -101,9 +110,21 @@ fn run(
         },
         stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
         ..HostConfig::default()
-    })?;
+    };
+    let host = Host::start(trace::configure(host_config, trace))?;
+    let begin = |to| Tracing::begin(to, &host, &config.command_line());
+    let tracing = trace.map(begin).transpose()?;
     let mut lab = Lab::start(config, host)?;
-    let report = lab.watch(config, what, quiet, stop)?;
+    let outcome = lab.watch(config, what, show.quiet, stop);
+    if let Some(tracing) = tracing {
+        tracing.end();
+        lab.domains.end();
+        let told = tracing.write()?;
+        if show.text {
+            super::print(&told)?;
+        }
+    }
+    let report = outcome?;
     // Of backends that were killed nobody has added up the time.
     let cpu = if lab.kills == 0 { lab.sampler.cpu() } else { None };
     let rss = Some(lab.sampler.peak_bytes());

@@ -226,7 +226,8 @@ impl Exerciser {
     /// Begins as many operations as there is room for, and pushes them.
     #[inline]
     fn begin(&mut self, now: Instant) -> bool {
-        let start = cycles();
+        let _span = tracer::quiet_span!(GUEST, "begin");
+        let (start, first) = (cycles(), self.begun);
         let (mut reads, mut writes) = (0, 0);
         for job in 0..self.jobs.streams.len() {
             while self.may_begin() {
@@ -253,6 +254,7 @@ impl Exerciser {
         if self.fresh.is_empty() {
             return false;
         }
+        tracer::mark!(ITERATION, "batch", first = first & 0xffff_ffff);
         self.queue.flush();
         let end = cycles();
         for tag in self.fresh.drain(..) {
@@ -281,6 +283,7 @@ impl Task for Exerciser {
         if self.queue.lost() {
             return false;
         }
+        let _span = tracer::quiet_span!(GUEST, "exercise");
         let Self { queue, jobs, .. } = self;
         jobs.now = cycles();
         let answers = queue.reap(|buffers, op, outcome| jobs.over(buffers, op, outcome));
