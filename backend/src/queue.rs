@@ -202,7 +202,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Gives a frame of `len` bytes, written in place by `fill`, to the guest. `None` if there is no
-    /// room now.
+    /// room now, or no such frame.
     #[traced(fine, bytes = len)]
     #[inline]
     pub fn xmit<R>(
@@ -211,7 +211,10 @@ impl<D: Domain> Queue<D> {
         meta: Meta,
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> Option<R> {
-        if len == 0 || len > self.largest() || !self.has_room(len, meta) {
+        if self.broken.is_some() || !(1..=self.largest()).contains(&len) {
+            return None;
+        }
+        if !self.has_room(len, meta) {
             self.stats.ring_full += 1;
             self.rx.trace().full();
             return None;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rings::evtchn::{Channel, Eoi, EventCounters};
 use rings::frame::{Csum, Headers, Meta};
-use rings::io::netif::TxRequest;
+use rings::io::netif::{MAX_TX_SIZE, TxRequest};
 use rings::ring::Notify;
 use rings::{DomId, Domain, DomainError, PAGE_SIZE, Waiter};
 use tracer::traced;
@@ -133,7 +133,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Journey 1. Sends a frame of `len` bytes, written in place by `fill`; visible with the next
-    /// [`flush`](Self::flush). `None` if there is no room now.
+    /// [`flush`](Self::flush). `None` if there is no room now, or no such frame.
     #[traced(fine, bytes = len)]
     #[inline]
     pub fn xmit<R>(
@@ -142,7 +142,8 @@ impl<D: Domain> Queue<D> {
         meta: Meta,
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> Option<R> {
-        if self.broken.is_some() || (len > PAGE_SIZE && !self.features.sg) {
+        let largest = if self.features.sg { usize::from(MAX_TX_SIZE) } else { PAGE_SIZE };
+        if self.broken.is_some() || !(1..=largest).contains(&len) {
             return None;
         }
         let offload = meta.csum == Csum::Blank;

@@ -113,6 +113,12 @@ fn round_trips(index_base: u32) {
         }
         assert_eq!(queue_front.stats().tx_frames, (round + 1) * 6);
     }
+    // What is no frame is no matter of room.
+    for len in [0, 65_536] {
+        assert!(queue_front.xmit(len, Meta::default(), |_| ()).is_none());
+        assert!(reflect.queue.xmit(len, Meta::default(), |_| ()).is_none());
+    }
+    assert_eq!((queue_front.stats().ring_full, reflect.queue.stats().ring_full), (0, 0));
     assert_eq!(
         netfront.otherend().expect("the store answers"),
         rings::store::XenbusState::Connected
