@@ -173,6 +173,7 @@ impl Jobs {
         if op.kind == OpKind::Write {
             return self.streams[job].wrote(block);
         }
+        let _span = tracer::span!(GUEST, "verify", bytes = self.bs);
         buffers.copy_out(op.page as usize, &mut self.room);
         match self.streams[job].check(block, &self.room) {
             Ok(bytes) => self.meter.report.verified += bytes,
