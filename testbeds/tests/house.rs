@@ -21,6 +21,7 @@ const UNSAFE_FILES: [&str; 19] = [
     "tracer/src/alloc.rs",
     "tracer/src/format/mapped.rs",
     "tracer/src/keeper.rs",
+    "tracer/src/recorder/header.rs",
     "tracer/src/recorder/memory.rs",
     "tracer/src/recorder/process.rs",
     "tracer/src/recorder/site.rs",

@@ -78,9 +78,19 @@ pub fn anchor() -> Anchor {
     Anchor { realtime_ns: system_ns(ClockId::CLOCK_REALTIME), ..best }
 }
 
-/// Whether the counter runs at one rate in all states of the CPU, as the kernel says.
+/// Whether the counter runs at one rate in all states of the CPU and is the same on all of them, as the
+/// kernel says: a counter that it has found to be unstable is none of its clocks any more. Where there is no
+/// such counter [`cycles`] are nanoseconds.
 #[must_use]
 pub fn is_steady() -> bool {
+    const CLOCKS: &str = "/sys/devices/system/clocksource/clocksource0/available_clocksource";
+    if cfg!(not(target_arch = "x86_64")) {
+        return true;
+    }
+    let clocks = std::fs::read_to_string(CLOCKS);
+    if clocks.is_ok_and(|all| !all.split_whitespace().any(|clock| clock == "tsc")) {
+        return false;
+    }
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
     ["constant_tsc", "nonstop_tsc"].iter().all(|flag| flags.split(' ').any(|word| word == *flag))
@@ -92,8 +102,8 @@ fn system_ns(clock: ClockId) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn monotonic_ns() -> u64 {
+/// `CLOCK_MONOTONIC`.
+pub(crate) fn monotonic_ns() -> u64 {
     system_ns(ClockId::CLOCK_MONOTONIC)
 }
 

@@ -17,7 +17,7 @@ use crate::format::buffer::{self, Buffer, Full};
 use crate::format::journal::{self, Journal};
 use crate::format::record::RECORD;
 use crate::format::{Anchor, Clock, Ended, TraceWriter};
-use crate::recorder::{self, Host, Memory, Slow, memory, switch};
+use crate::recorder::{self, Host, Memory, Slow, Source, memory, switch};
 
 /// Threads of one process whose buffers are kept.
 const MOST_THREADS: usize = 256;
@@ -45,6 +45,8 @@ pub struct Written {
     pub lost: u64,
     /// Records that were overwritten.
     pub overwritten: u64,
+    /// What stamped the records.
+    pub clock: Source,
     /// Which slow request ended the recording, if one did.
     pub frozen: Option<String>,
 }
@@ -55,6 +57,7 @@ pub struct Keeper {
     switch: OwnedFd,
     page: MmapRaw,
     mode: Mode,
+    clock: Source,
     start: Anchor,
     kept: Mutex<Kept>,
 }
@@ -63,8 +66,11 @@ pub struct Keeper {
 struct Kept {
     processes: Vec<Kin>,
     at: BTreeMap<u32, usize>,
-    /// How often it was switched on.
-    times: u32,
+    /// The switch's number when it was last on: another one each time, and another one than any other host's,
+    /// so that whoever sees it knows.
+    number: u32,
+    /// It was on.
+    used: bool,
     frozen: Option<(u32, Slow)>,
 }
 
@@ -86,10 +92,21 @@ impl Keeper {
     /// # Errors
     /// If there is no memory.
     pub fn new(mode: Mode, bytes: u64) -> io::Result<Self> {
+        Self::with_clock(mode, bytes, Source::of_this_machine())
+    }
+
+    /// The same, with a clock of the caller's choice.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn with_clock(mode: Mode, bytes: u64, clock: Source) -> io::Result<Self> {
         let fd = memory::create("pvlab-switch", switch::PAGE)?;
         let page = MmapOptions::new().map_raw(&fd)?;
         memory::forbid_writing(&fd)?;
-        let me = Self { switch: fd, page, mode, start: clock::anchor(), kept: Mutex::default() };
+        #[expect(clippy::cast_possible_truncation, reason = "as good as any")]
+        let number = clock::cycles() as u32;
+        let kept = Mutex::new(Kept { number, ..Kept::default() });
+        let me = Self { switch: fd, page, mode, clock, start: clock.anchor(), kept };
         let records = (bytes / RECORD as u64).max(256);
         me.word(switch::CAPACITY)
             .store(records.ilog2().min(switch::MOST_CAPACITY), Ordering::Relaxed);
@@ -100,6 +117,7 @@ impl Keeper {
         };
         me.word(switch::FULL).store(full as u32, Ordering::Relaxed);
         me.word(switch::SLOW_US).store(slow_us, Ordering::Relaxed);
+        me.word(switch::CLOCK).store(clock as u32, Ordering::Relaxed);
         Ok(me)
     }
 
@@ -113,8 +131,9 @@ impl Keeper {
     pub fn set(&self, on: bool) {
         let mut kept = self.lock();
         if on && kept.frozen.is_none() {
-            kept.times += 1;
-            self.word(switch::ON).store(kept.times, Ordering::Release);
+            kept.used = true;
+            kept.number = kept.number.wrapping_add(1).max(1);
+            self.word(switch::ON).store(kept.number, Ordering::Release);
         } else {
             self.word(switch::ON).store(0, Ordering::Release);
         }
@@ -162,7 +181,7 @@ impl Keeper {
     /// All that a process has handed over has come.
     pub fn closed(&self, pid: u32) {
         let mut kept = self.lock();
-        let unused = kept.times == 0;
+        let unused = !kept.used;
         if let Some(&at) = kept.at.get(&pid) {
             let kin = &mut kept.processes[at];
             kin.closed = true;
@@ -198,10 +217,11 @@ impl Keeper {
     pub fn write(&self, path: &Path, run: &[(String, String)]) -> io::Result<Written> {
         let kept = self.lock();
         let recorder::Costs { event_ps, read_ps } = recorder::costs();
-        let (start, end, steady) = (self.start, clock::anchor(), clock::is_steady());
+        let steady = self.clock == Source::Monotonic || clock::is_steady();
+        let (start, end) = (self.start, self.clock.anchor());
         let clock = Clock { start, end, steady, event_ps, read_ps };
         let mut run = run.to_vec();
-        let mut written = Written::default();
+        let mut written = Written { clock: self.clock, ..Written::default() };
         if let Some((pid, slow)) = kept.frozen {
             let us = clock.scale().duration_ns(slow.took) / 1000;
             let why = format!("request {} of process {pid} took {us} us", slow.index);

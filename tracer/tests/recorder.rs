@@ -28,8 +28,12 @@ const fn records(n: u64) -> u64 {
 
 impl Lab {
     fn new(mode: Mode, bytes: u64) -> Self {
+        Self::with(Keeper::new(mode, bytes).expect("memory"))
+    }
+
+    fn with(keeper: Keeper) -> Self {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let keeper = Arc::new(Keeper::new(mode, bytes).expect("memory"));
+        let keeper = Arc::new(keeper);
         let process = Process { domid: 3, name: "test".into(), ..Process::default() };
         let host = Arc::clone(&keeper);
         tracer::start(process, keeper.switch(), host).expect("started");
@@ -118,7 +122,7 @@ fn calls_come_back_with_names_arguments_and_results() {
     lab.file(|trace| {
         assert_eq!(steps(trace), ["outer", "inner", "-inner", "inner", "-inner", "-outer"]);
         let events: Vec<_> = stamped(trace).into_iter().map(Record::event).collect();
-        assert!(matches!(events[0], Event::Resume { lost: 0 }));
+        assert!(matches!(events[0], Event::Resume));
         assert!(matches!(events[1], Event::Enter { arg: 2, .. }));
         assert!(matches!(events.last(), Some(Event::Exit { arg: 2, .. })));
         let process = &trace.processes[0];
@@ -200,6 +204,115 @@ fn a_full_buffer_keeps_the_beginning_or_the_end() {
 }
 
 #[test]
+fn a_beginning_has_no_holes() {
+    let lab = Lab::new(Mode::Stop, records(256));
+    lab.traced(|| {
+        // One for having been switched on, one for the span.
+        (0..254).for_each(|_| tracer::mark!("before"));
+        {
+            let _span = tracer::quiet_span!("last");
+            tracer::mark!("left out");
+        }
+        tracer::mark!("later");
+    });
+    lab.file(|trace| {
+        let (steps, thread) = (steps(trace), trace.threads().next().expect("one"));
+        assert_eq!(steps.last().map(String::as_str), Some("last"), "it was not empty");
+        assert_eq!((thread.records().len(), thread.info.lost), (256, 3));
+    });
+}
+
+#[test]
+fn whoever_spins_when_it_is_switched_on_again_says_so_again() {
+    let lab = Lab::new(Mode::Stop, records(1024));
+    let switch = Arc::clone(&lab.keeper);
+    lab.traced(move || {
+        let spin = || (0..10).for_each(|_| tracer::spinning!("idle"));
+        spin();
+        switch.set(false);
+        inner();
+        switch.set(true);
+        spin();
+    });
+    let events = lab.events();
+    assert!(
+        matches!(
+            events[..],
+            [Event::Resume, Event::Spin { .. }, Event::Resume, Event::Spin { .. }]
+        ),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_thread_records_for_the_host_that_there_is() {
+    let (say, said) = std::sync::mpsc::channel();
+    let (done, wait) = std::sync::mpsc::channel();
+    let named = thread::Builder::new().name("traced".into());
+    let worker = named.spawn(move || {
+        for times in said {
+            outer(times);
+            done.send(()).expect("heard");
+        }
+    });
+    let worker = worker.expect("a thread");
+    let work = |lab: &Lab, times| {
+        lab.keeper.set(true);
+        say.send(times).expect("it lives");
+        wait.recv().expect("it lives");
+        lab.keeper.set(false);
+    };
+    let entered = |lab: &Lab| {
+        let all = lab.events().into_iter();
+        let of = |e| if let Event::Enter { arg, .. } = e { Some(arg) } else { None };
+        all.filter_map(of).filter(|&arg| arg > 0).collect::<Vec<_>>()
+    };
+    let first = Lab::new(Mode::Stop, records(1024));
+    work(&first, 1);
+    assert_eq!(entered(&first), [1]);
+    let keeper = Arc::clone(&first.keeper);
+    drop(first);
+    let second = Lab::new(Mode::Stop, records(1024));
+    // It is off for this one: the thread still has the other's buffer.
+    say.send(7).expect("it lives");
+    wait.recv().expect("it lives");
+    work(&second, 2);
+    work(&second, 3);
+    assert_eq!(entered(&second), [2, 3]);
+    let Lab { _one, .. } = second;
+    let first = Lab { keeper, _one };
+    assert_eq!(entered(&first), [1], "the other host's is as it was");
+    drop(say);
+    worker.join().expect("ends well");
+}
+
+#[test]
+fn where_the_cycle_counter_is_no_clock_the_systems_stamps() {
+    let nanoseconds = || {
+        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
+        u64::try_from(std::time::Duration::from(time).as_nanos()).expect("years")
+    };
+    let keeper = Keeper::with_clock(Mode::Stop, records(1024), tracer::Source::Monotonic);
+    let lab = Lab::with(keeper.expect("memory"));
+    let before = nanoseconds();
+    lab.traced(|| {
+        outer(3);
+        let mut front = ring(Half::Front, 0);
+        let stamp = front.stamp();
+        front.pushed(stamp, Slot::Request, 0, 1, false);
+        front.seen(Slot::Response, 0, 1);
+    });
+    let after = nanoseconds();
+    lab.file(|trace| {
+        let records = stamped(trace);
+        assert_eq!(records.len(), 1 + 8 + 2);
+        assert!(records.iter().all(|r| (before..=after).contains(&r.ticks)), "{records:?}");
+        assert_eq!((trace.clock.hz(), trace.clock.steady), (1_000_000_000, true));
+        assert_eq!(trace.clock.start.ticks, trace.clock.start.monotonic_ns);
+    });
+}
+
+#[test]
 fn it_is_switched_while_the_thread_runs_and_frames_stay_whole() {
     let lab = Lab::new(Mode::Stop, records(1024));
     let switch = Arc::clone(&lab.keeper);
@@ -214,7 +327,7 @@ fn it_is_switched_while_the_thread_runs_and_frames_stay_whole() {
         drop(cut);
     });
     assert_eq!(lab.file(steps), ["cut", "inner", "-inner", "-cut"]);
-    let resumed = lab.events().iter().filter(|e| matches!(e, Event::Resume { .. })).count();
+    let resumed = lab.events().iter().filter(|e| matches!(e, Event::Resume)).count();
     assert_eq!(resumed, 2, "at the beginning, and where it goes on");
 }
 
@@ -316,6 +429,39 @@ fn a_forked_child_does_not_write_into_its_parents_buffer() {
     });
     assert_eq!(lab.file(steps), ["inner", "-inner", "inner", "-inner"]);
     assert_eq!(lab.file(|trace| trace.threads().count()), 1);
+}
+
+#[test]
+fn a_forked_child_that_starts_for_itself_has_a_trace_of_its_own() {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+    let lab = Lab::new(Mode::Stop, records(1024));
+    lab.traced(|| {
+        inner();
+        // SAFETY: nobody else holds a lock that the child needs: the other threads wait for this test's
+        // turn; it leaves by _exit.
+        match unsafe { fork() }.expect("forked") {
+            ForkResult::Child => {
+                let keeper = Arc::new(Keeper::new(Mode::Stop, records(256)).expect("memory"));
+                let host = Arc::clone(&keeper);
+                tracer::start(Process::default(), keeper.switch(), host).expect("started");
+                keeper.set(true);
+                (0..10).for_each(|_| inner());
+                keeper.set(false);
+                let dir = tempfile::tempdir().expect("a folder");
+                let path = dir.path().join("child.pvtrace");
+                let written = keeper.write(&path, &[]).expect("written");
+                drop(dir);
+                // SAFETY: ends the process at once.
+                unsafe { libc::_exit(i32::from(written.records != 21)) }
+            }
+            ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None).expect("ended"), WaitStatus::Exited(child, 0));
+            }
+        }
+        inner();
+    });
+    assert_eq!(lab.file(steps), ["inner", "-inner", "inner", "-inner"]);
 }
 
 fn ring(half: Half, base: u32) -> Ring {

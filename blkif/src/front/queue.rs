@@ -292,6 +292,7 @@ impl<D: Domain> Queue<D> {
     #[inline]
     fn answer(&mut self, response: &Response) -> Result<Option<(Op, Outcome)>, Misbehaviour> {
         let found = self.shadow.finish(response.id, response.operation)?;
+        self.link.ring.trace().answered(response.id);
         let ended = self.ops.answered(found.op, response.status);
         if ended.is_none() && self.limits.split == SplitMode::Serial {
             self.todo.push_back(found.op);

@@ -3,7 +3,6 @@
 
 use std::fmt::{self, Write as _};
 
-use tracer::clock::cycles;
 use tracer::format::{Level, Note, NoteKind};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -26,7 +25,7 @@ struct Notes;
 
 impl<S: Subscriber> Layer<S> for Notes {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let (ticks, about) = (cycles(), event.metadata());
+        let (ticks, about) = (tracer::now(), event.metadata());
         let mut said = Said::default();
         event.record(&mut said);
         tracer::note(Note {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use rings_host::{Host, HostConfig};
+use tracer::Source;
 use tracer::format::journal::{HOST, Process};
 use tracer::keeper::{Keeper, Mode, Written};
 
@@ -99,6 +100,10 @@ fn told(file: &Path, written: &Written) -> String {
             "  note: buffers were full before the end, so the last {share:.0} % of the events are missing; \
              use a larger --trace-buffer, or --trace-mode overwrite for the end\n"
         );
+    }
+    if written.clock == Source::Monotonic {
+        text += "  note: this machine's cycle counter is not steady; CLOCK_MONOTONIC stamped the events, at twice \
+                 the cost\n";
     }
     if overwritten > 0 {
         text += &format!("  note: {overwritten} older events were overwritten\n");

@@ -35,7 +35,7 @@
 //! | 18 | request's id | ring, id | its index | |
 //! | 19 | response's id | ring, id | its index | |
 //! | 20 | slot taken (feature `trace-fine`) | ring | its index | bit 0: a response |
-//! | 21 | recording began or went on | | events left out | |
+//! | 21 | recording began or went on | | | |
 //!
 //! Sites, functions, rings and ports are numbers of this *process*; its journal says what they are.
 //! Indices are the free-running ones of the ring. A *spin* has no end of its own: it lasts until the
@@ -186,10 +186,7 @@ pub enum Event {
         index: u32,
     },
     /// Recording began here, or goes on after it had been switched off.
-    Resume {
-        /// Events known to be left out before this one.
-        lost: u32,
-    },
+    Resume,
     /// A kind this version does not know.
     Unknown {
         /// The whole tag.
@@ -329,7 +326,7 @@ impl Event {
                 let response = u32::from(slot == Slot::Response);
                 (ring_tag(kind::TAKE, ring, 0) | flags(response), index)
             }
-            Self::Resume { lost } => (tag(kind::RESUME, 0), lost),
+            Self::Resume => (tag(kind::RESUME, 0), 0),
             Self::Unknown { tag, arg } => (tag, arg),
         }
     }
@@ -370,7 +367,7 @@ impl Event {
                 let slot = if flags & 1 == 0 { Slot::Request } else { Slot::Response };
                 Self::Take { ring, slot, index: arg }
             }
-            kind::RESUME => Self::Resume { lost: arg },
+            kind::RESUME => Self::Resume,
             _ => Self::Unknown { tag, arg },
         }
     }
@@ -400,7 +397,7 @@ mod tests {
             Event::Send { port: id, sent: Sent::Pending },
             Event::Send { port: id, sent: Sent::Masked },
             Event::Receive { port: id },
-            Event::Resume { lost: arg },
+            Event::Resume,
         ];
         for slot in [Slot::Request, Slot::Response] {
             let slots = Slots { ring, slot, first: arg, count: MOST_SLOTS };

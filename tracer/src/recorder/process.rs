@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::{ENABLED, memory, site, switch, thread};
-use crate::clock::{anchor, cycles};
 use crate::format::journal::{self, ENTRIES_AT, Process};
 use crate::format::record::{MOST_IDS, MOST_RINGS};
 use crate::format::{Entry, Note};
@@ -51,6 +50,8 @@ pub trait Host: Send + Sync {
     fn slow(&self, slow: Slow);
 }
 
+/// How many hosts there were, one after the other: a thread's buffer is for one of them.
+static HOSTS: AtomicU32 = AtomicU32::new(0);
 /// The process that may record: us, or 0. A forked child is another one.
 static RECORDING: AtomicU32 = AtomicU32::new(0);
 static STATE: Mutex<State> = Mutex::new(State { host: None, journal: None, rings: 0, ports: 0 });
@@ -58,7 +59,7 @@ static STATE: Mutex<State> = Mutex::new(State { host: None, journal: None, rings
 struct State {
     host: Option<Arc<dyn Host>>,
     journal: Option<JournalWriter>,
-    /// Numbers given out.
+    /// Numbers given out; never twice.
     rings: u32,
     ports: u32,
 }
@@ -68,7 +69,9 @@ fn state() -> MutexGuard<'static, State> {
 }
 
 /// From now on this process records what `host` wants: `switch` is the descriptor of its page. `process`
-/// says who we are; pid and time are filled in. Without a recorder in this program nothing is done.
+/// says who we are; pid and time are filled in. What it recorded for another host before is that one's;
+/// rings and ports that were made before are unknown to this one. Without a recorder in this program
+/// nothing is done.
 ///
 /// # Errors
 /// If there is no memory, or the host does not keep it.
@@ -77,19 +80,28 @@ pub fn start(process: Process, switch: BorrowedFd<'_>, host: Arc<dyn Host>) -> i
         return Ok(());
     }
     watch_forks();
+    let clock = switch::source_in(switch)?;
     let fd = memory::create("pvlab-journal", JOURNAL_BYTES)?;
     let pid = std::process::id();
     let mut journal = JournalWriter::new(MmapOptions::new().map_raw(&fd)?, pid);
     host.keep(Memory::Journal, fd.as_fd())?;
-    journal.append(&Entry::Process(Process { pid, started: cycles(), ..process }));
-    journal.append(&Entry::Anchor(anchor()));
+    journal.append(&Entry::Process(Process { pid, started: clock.now(), ..process }));
+    journal.append(&Entry::Anchor(clock.anchor()));
     site::all().for_each(|site| journal.append(&site));
     #[cfg(feature = "sleds")]
     crate::sleds::entries().iter().for_each(|entry| journal.append(entry));
-    *state() = State { host: Some(host), journal: Some(journal), rings: 0, ports: 0 };
+    let mut state = state();
+    (state.host, state.journal) = (Some(host), Some(journal));
+    HOSTS.fetch_add(1, Ordering::Release);
     RECORDING.store(pid, Ordering::Release);
-    thread::renew();
+    drop(state);
+    // Whoever sees that it is on sees all of that.
     switch::map_over(switch)
+}
+
+/// See [`HOSTS`].
+pub(super) fn hosts() -> u32 {
+    HOSTS.load(Ordering::Acquire)
 }
 
 /// Whether [`start`] was called, by this process and not by its parent.

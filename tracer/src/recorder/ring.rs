@@ -5,9 +5,9 @@
 //! memory, behind a fence: so nothing is seen before it was sent.
 
 use super::process::{self, Slow};
-use super::switch;
 use super::thread::{record, record_after_loads, record_at};
-use crate::clock::cycles;
+use super::waiting::Waiting;
+use super::{stamp, switch};
 use crate::format::journal::{self, Half};
 use crate::format::record::{MOST_SLOTS, flags, kind, ring_tag, tag};
 use crate::format::{Entry, Sent, Slot};
@@ -37,8 +37,8 @@ pub struct Ring {
     id: u32,
     /// A sender has found no room, and none since.
     full: bool,
-    /// When requests were pushed, if slow ones are looked for.
-    pushed_at: Option<Box<Stamps>>,
+    /// Requests that wait for their answers, if slow ones are looked for.
+    waiting: Option<Box<Waiting>>,
 }
 
 /// The moment before an index is published; `None` if nothing is to be recorded.
@@ -59,11 +59,11 @@ impl Ring {
             in_order: info.in_order,
             size: info.size,
             base: info.base,
-            ticks: cycles(),
+            ticks: stamp::now(),
             name: info.name.into(),
         }));
         let timed = info.awaited && info.half == Half::Front && switch::settings().slow_us > 0;
-        Self { id, full: false, pushed_at: timed.then(|| Box::new(Stamps::new(info))) }
+        Self { id, full: false, waiting: timed.then(|| Box::new(Waiting::new(info))) }
     }
 
     #[inline(always)]
@@ -77,7 +77,7 @@ impl Ring {
     pub fn stamp(&self) -> Stamp {
         Stamp(self.on().then(|| {
             std::hint::cold_path();
-            cycles()
+            stamp::now()
         }))
     }
 
@@ -97,8 +97,8 @@ impl Ring {
         self.batches(kind, old, new, |tag, first| {
             record_at(ticks, tag | flags(notify.into()), first);
         });
-        if let (Slot::Request, Some(stamps)) = (slot, &mut self.pushed_at) {
-            stamps.pushed(new, ticks);
+        if let (Slot::Request, Some(waiting)) = (slot, &mut self.waiting) {
+            waiting.pushed(old, new, ticks);
         }
     }
 
@@ -117,8 +117,8 @@ impl Ring {
         self.batches(kind, old, new, |tag, first| {
             record_after_loads(tag, first);
         });
-        if let (Slot::Response, Some(stamps)) = (slot, &mut self.pushed_at)
-            && let Some(slow) = stamps.answered(old, new, cycles())
+        if let (Slot::Response, Some(waiting)) = (slot, &mut self.waiting)
+            && let Some(slow) = waiting.answered(old, new, stamp::now())
         {
             process::slow(Slow { ring: self.id, ..slow });
         }
@@ -148,15 +148,32 @@ impl Ring {
 
     /// What the `id` field of a slot says that is about to be put, on a ring that is not answered in order.
     #[inline(always)]
-    pub fn id(&self, slot: Slot, index: u32, id: u64) {
+    pub fn id(&mut self, slot: Slot, index: u32, id: u64) {
         if self.on() {
             std::hint::cold_path();
+            if let (Slot::Request, Some(waiting)) = (slot, &mut self.waiting) {
+                waiting.named(index, id);
+            }
             let kind = if slot == Slot::Request { kind::REQ_ID } else { kind::RSP_ID };
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "the low bits tell requests apart"
             )]
             record(ring_tag(kind, self.id, id as u32), index);
+        }
+    }
+
+    /// The request of this id was answered, on a ring that is not answered in order: what slow ones are
+    /// found by there. The ids of requests in flight differ modulo the ring's size.
+    #[inline(always)]
+    pub fn answered(&mut self, id: u64) {
+        if self.on()
+            && let Some(waiting) = &mut self.waiting
+        {
+            std::hint::cold_path();
+            if let Some(slow) = waiting.answered_by_id(id, stamp::now()) {
+                process::slow(Slow { ring: self.id, ..slow });
+            }
         }
     }
 
@@ -181,52 +198,6 @@ impl Ring {
     }
 }
 
-/// When the requests in flight were pushed, for finding a slow one.
-#[derive(Debug)]
-struct Stamps {
-    /// For each slot of the ring: when its request was pushed.
-    at: Vec<u64>,
-    /// Index behind the last request that was pushed.
-    pushed: u32,
-    /// What is slow. Ticks.
-    limit: u64,
-}
-
-impl Stamps {
-    fn new(info: &RingInfo<'_>) -> Self {
-        let limit = crate::clock::ns_to_cycles(u64::from(switch::settings().slow_us) * 1000);
-        Self { at: vec![0; info.size.next_power_of_two() as usize], pushed: info.base, limit }
-    }
-
-    fn slot(&mut self, index: u32) -> &mut u64 {
-        let mask = self.at.len() - 1;
-        &mut self.at[index as usize & mask]
-    }
-
-    fn pushed(&mut self, new: u32, ticks: u64) {
-        while self.pushed != new {
-            *self.slot(self.pushed) = ticks;
-            self.pushed = self.pushed.wrapping_add(1);
-        }
-    }
-
-    /// The slowest of the requests that were answered by the responses `old..new`, if it is slow.
-    /// (Where responses overtake one another this takes the place of a request for its identity.)
-    fn answered(&mut self, old: u32, new: u32, now: u64) -> Option<Slow> {
-        let count = new.wrapping_sub(old).min(u32::try_from(self.at.len()).unwrap_or(u32::MAX));
-        let limit = self.limit;
-        (0..count)
-            .map(|n| old.wrapping_add(n))
-            // A request from before recording began has no time.
-            .map(|index| (index, std::mem::take(self.slot(index))))
-            .filter(|&(_, pushed)| pushed > 0)
-            .map(|(index, pushed)| (index, now.saturating_sub(pushed)))
-            .filter(|&(_, took)| took > limit)
-            .max_by_key(|&(_, took)| took)
-            .map(|(index, took)| Slow { ring: 0, index, ticks: now, took })
-    }
-}
-
 /// One end of an event channel, as the recorder knows it. Without an identity it records nothing.
 #[derive(Debug, Default)]
 pub struct Port {
@@ -243,7 +214,7 @@ impl Port {
             return Self::default();
         }
         let id = process::next_port();
-        let info = journal::Port { id, ticks: cycles(), ..info };
+        let info = journal::Port { id, ticks: stamp::now(), ..info };
         process::define(&Entry::Port(info.clone()));
         Self { info: Some(Box::new(info)), id }
     }
@@ -262,7 +233,7 @@ impl Port {
     pub fn stamp(&self) -> Stamp {
         Stamp((switch::on() && self.id != 0).then(|| {
             std::hint::cold_path();
-            cycles()
+            stamp::now()
         }))
     }
 
@@ -282,26 +253,5 @@ impl Port {
             std::hint::cold_path();
             record_after_loads(tag(kind::RECEIVE, self.id), 0);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slowest_request_is_found_across_the_end_of_the_numbers() {
-        let base = u32::MAX - 1;
-        let info =
-            RingInfo { name: "r", half: Half::Front, size: 8, base, in_order: true, awaited: true };
-        let mut stamps = Stamps { limit: 100, ..Stamps::new(&info) };
-        stamps.pushed(base.wrapping_add(3), 1000);
-        stamps.pushed(base.wrapping_add(5), 1050);
-        assert_eq!(stamps.answered(base, base.wrapping_add(1), 1100), None, "not slower");
-        let slow = stamps.answered(base.wrapping_add(1), base.wrapping_add(5), 1120);
-        let slow = slow.expect("two took 120");
-        assert_eq!((slow.took, slow.ticks), (120, 1120));
-        assert!([base.wrapping_add(1), base.wrapping_add(2)].contains(&slow.index));
-        assert_eq!(stamps.answered(base, base.wrapping_add(8), 9999), None, "each once");
     }
 }

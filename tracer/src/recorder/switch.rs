@@ -5,20 +5,24 @@
 //!        4  u32  what to do when a buffer is full: 1 stop, 2 overwrite
 //!        8  u32  records in a buffer, as a power of two
 //!       12  u32  freeze when a request takes longer, in microseconds; 0 for never
+//!       16  u32  the clock: 0 the cycle counter, 1 CLOCK_MONOTONIC
 //! ```
 //!
 //! The page is a static of this program, over which the host's memfd is mapped, for reading only. So
 //! asking whether to record is one load from a fixed address and a branch, and the host switches a
 //! running domain without its help.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 
 use super::ENABLED;
+use super::stamp::Source;
 use crate::format::Full;
 
 /// Bytes in the switch's page.
@@ -28,6 +32,7 @@ pub(crate) const ON: usize = 0;
 pub(crate) const FULL: usize = 1;
 pub(crate) const CAPACITY: usize = 2;
 pub(crate) const SLOW_US: usize = 3;
+pub(crate) const CLOCK: usize = 4;
 
 /// Buffers are not larger than 2^30 records, 16 GiB.
 pub(crate) const MOST_CAPACITY: u32 = 30;
@@ -48,6 +53,19 @@ pub fn on() -> bool {
 #[inline(always)]
 pub(super) fn word() -> u32 {
     SWITCH.0[ON].load(Ordering::Relaxed)
+}
+
+/// The clock that stamps records. In the line that says whether there are any.
+#[inline(always)]
+pub(super) fn source() -> Source {
+    Source::from_number(SWITCH.0[CLOCK].load(Ordering::Relaxed))
+}
+
+/// The same, of a page that is not in its place yet.
+pub(super) fn source_in(page: BorrowedFd<'_>) -> io::Result<Source> {
+    let mut word = [0; 4];
+    File::from(page.try_clone_to_owned()?).read_exact_at(&mut word, 4 * CLOCK as u64)?;
+    Ok(Source::from_number(u32::from_le_bytes(word)))
 }
 
 /// What the host wants, for buffers made from now on.

@@ -11,14 +11,13 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::AsFd;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
 
 use memmap2::{MmapOptions, MmapRaw};
-use nix::unistd::gettid;
 
+use super::header::{half, word, write_header};
 use super::process::{self, Memory};
-use super::{memory, switch};
-use crate::clock::{cycles, cycles_after_loads};
+use super::{memory, stamp, switch};
 use crate::format::Full;
 use crate::format::buffer::{self, at};
 use crate::format::record::{RECORD, kind, tag};
@@ -60,6 +59,8 @@ struct Local {
     limit: Cell<u64>,
     /// The switch's number when this thread looked last.
     seen: Cell<u32>,
+    /// Which host it was asked for, see [`process::hosts`].
+    host: Cell<u32>,
     /// The cursor behind the last record of spinning.
     spun: Cell<u64>,
     state: Cell<State>,
@@ -73,6 +74,7 @@ thread_local! {
             mask: Cell::new(0),
             limit: Cell::new(0),
             seen: Cell::new(0),
+            host: Cell::new(0),
             spun: Cell::new(NOT_RECORDED),
             state: Cell::new(State::New),
         }
@@ -116,16 +118,19 @@ pub(super) fn record_quietly(what: u32, arg: u32) -> u64 {
     })
 }
 
-/// Records that this thread spins, unless that is what it recorded last, or there is no room.
+/// Records that this thread spins, unless that is what it recorded last, while recording has been on
+/// since, or there is no room.
 #[inline(never)]
 pub(super) fn record_spin(what: u32) {
     with_local(|local| match local.cursor() {
-        Some(cursor) if cursor == local.spun.get() || cursor >= local.limit.get() => {}
+        Some(cursor) if cursor >= local.limit.get() => {}
+        Some(cursor) if cursor == local.spun.get() && local.seen.get() == switch::word() => {}
         _ => local.spun.set(local.record(When::Now, what, 0)),
     });
 }
 
-/// Takes back the last event, if it is the one after which the cursor was `mine`.
+/// Takes back the last event, if it is the one after which the cursor was `mine` and none was left out
+/// since: there is a beginning that is kept, or it has holes.
 #[inline(never)]
 pub(super) fn take_back(mine: u64) -> bool {
     with_local(|local| {
@@ -135,7 +140,9 @@ pub(super) fn take_back(mine: u64) -> bool {
         }
         // SAFETY: a base that is not null is a live buffer of this thread, see `Local::attach`.
         let cursor = unsafe { word(base, at::CURSOR) };
-        let last = cursor.load(Ordering::Relaxed) == mine;
+        // SAFETY: as above.
+        let lost = unsafe { word(base, at::LOST) };
+        let last = cursor.load(Ordering::Relaxed) == mine && lost.load(Ordering::Relaxed) == 0;
         if last {
             cursor.store(mine - 1, Ordering::Release);
         }
@@ -172,15 +179,6 @@ pub(super) fn forked() {
     });
 }
 
-/// This process may record, again or for the first time.
-pub(super) fn renew() {
-    LOCAL.with(|local| {
-        if local.state.get() == State::Ended {
-            local.state.set(State::New);
-        }
-    });
-}
-
 impl Local {
     /// The buffer's cursor, if there is a buffer.
     #[inline(always)]
@@ -199,8 +197,12 @@ impl Local {
         self.base.store(null_mut(), Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         let on = switch::word();
+        let mut base = base;
         if on != self.seen.get() && on != 0 {
-            self.resume(base, when, on);
+            base = self.resume(base, when, on);
+            if base.is_null() {
+                return NOT_RECORDED;
+            }
         }
         let cursor = self.put(base, when, what, arg);
         compiler_fence(Ordering::SeqCst);
@@ -208,14 +210,22 @@ impl Local {
         cursor
     }
 
-    /// The first event since recording was switched on, or on again.
+    /// The first event since recording was switched on, or on again. Returns the buffer, which is another
+    /// one if it is for another host, or null.
     #[cold]
-    fn resume(&self, base: *mut u8, when: When, on: u32) {
+    fn resume(&self, mut base: *mut u8, when: When, on: u32) -> *mut u8 {
+        if self.host.get() != process::hosts() {
+            if !self.attach(false) {
+                return null_mut();
+            }
+            base = self.base.swap(null_mut(), Ordering::Relaxed);
+        }
         self.seen.set(on);
         #[cfg(feature = "sleds")]
         crate::sleds::patch();
         // At the time of the event, which may be a little ago.
         self.put(base, when, tag(kind::RESUME, 0), 0);
+        base
     }
 
     #[inline(always)]
@@ -231,8 +241,8 @@ impl Local {
             return NOT_RECORDED;
         }
         let ticks = match when {
-            When::Now => cycles(),
-            When::AfterLoads => cycles_after_loads(),
+            When::Now => stamp::now(),
+            When::AfterLoads => stamp::now_after_loads(),
             When::At(ticks) => ticks,
         };
         #[expect(clippy::cast_possible_truncation, reason = "a mapping fits the address space")]
@@ -250,7 +260,12 @@ impl Local {
 
     #[cold]
     fn without_buffer(&self, when: When, what: u32, arg: u32) -> u64 {
-        match self.state.get() {
+        let state = match self.state.get() {
+            // For this host it has not been asked.
+            State::Ended if self.host.get() != process::hosts() => State::New,
+            state => state,
+        };
+        match state {
             State::New => {
                 if self.attach(false) {
                     self.record(when, what, arg)
@@ -272,6 +287,7 @@ impl Local {
     #[cold]
     fn attach(&self, touch: bool) -> bool {
         self.state.set(State::Attaching);
+        self.host.set(process::hosts());
         self.adopt(Owner::new(touch))
     }
 
@@ -289,6 +305,7 @@ impl Local {
         self.limit.set(limit);
         self.mask.set(mask);
         self.header.set(base);
+        self.spun.set(NOT_RECORDED);
         self.state.set(State::Attached);
         #[cfg(feature = "sleds")]
         crate::sleds::set_buffer(base, mask, limit);
@@ -329,11 +346,11 @@ impl Drop for Owner {
         crate::sleds::set_buffer(null_mut(), 0, 0);
         LOCAL.with(|local| {
             // After a fork it is the parent's.
-            if local.state.get() == State::Attached {
+            if local.state.get() != State::Ended {
                 local.base.store(null_mut(), Ordering::Relaxed);
                 let base = self.mapping.as_mut_ptr();
                 // SAFETY: the mapping is alive until the end of this function.
-                unsafe { word(base, at::ENDED) }.store(cycles(), Ordering::Relaxed);
+                unsafe { word(base, at::ENDED) }.store(stamp::now(), Ordering::Relaxed);
                 // SAFETY: as above.
                 unsafe { half(base, at::STATE) }.store(1, Ordering::Release);
             }
@@ -341,57 +358,4 @@ impl Drop for Owner {
             local.state.set(State::Ended);
         });
     }
-}
-
-fn write_header(base: *mut u8, full: Full, capacity: u64) {
-    let pid = std::process::id();
-    let tid = u32::try_from(gettid().as_raw()).unwrap_or(0);
-    let mut name = [0; at::NAME_LEN];
-    let own = if tid == pid { "main".into() } else { memory::thread_name() };
-    let len = own.len().min(at::NAME_LEN - 1);
-    name[..len].copy_from_slice(&own.as_bytes()[..len]);
-    let words =
-        [(at::CAPACITY, capacity), (at::STARTED, cycles()), (0, u64::from_le_bytes(buffer::MAGIC))];
-    #[expect(clippy::cast_possible_truncation, reason = "one page")]
-    let halves = [
-        (at::VERSION, buffer::VERSION),
-        (at::RECORDS, buffer::RECORDS_AT as u32),
-        (at::MODE, full as u32),
-        (at::PID, pid),
-        (at::TID, tid),
-    ];
-    for (n, eight) in name.as_chunks::<8>().0.iter().enumerate() {
-        // SAFETY: `base` is a mapping of at least a page, made just now; all offsets are inside.
-        unsafe { word(base, at::NAME + 8 * n) }
-            .store(u64::from_le_bytes(*eight), Ordering::Relaxed);
-    }
-    for (at, value) in halves {
-        // SAFETY: as above.
-        unsafe { half(base, at) }.store(value.to_le(), Ordering::Relaxed);
-    }
-    for (at, value) in words {
-        // SAFETY: as above.
-        unsafe { word(base, at) }.store(value.to_le(), Ordering::Relaxed);
-    }
-}
-
-/// The 64-bit word at octet `at` of a buffer.
-///
-/// # Safety
-/// `base` is a mapping that lives as long as the reference is used and has that word; `at` is a
-/// multiple of 8.
-#[inline(always)]
-unsafe fn word<'a>(base: *mut u8, at: usize) -> &'a AtomicU64 {
-    // SAFETY: the caller's promise; mappings begin at a page.
-    unsafe { AtomicU64::from_ptr(base.wrapping_add(at).cast()) }
-}
-
-/// The 32-bit word at octet `at` of a buffer.
-///
-/// # Safety
-/// As [`word`], with a multiple of 4.
-#[inline(always)]
-unsafe fn half<'a>(base: *mut u8, at: usize) -> &'a AtomicU32 {
-    // SAFETY: the caller's promise.
-    unsafe { AtomicU32::from_ptr(base.wrapping_add(at).cast()) }
 }

@@ -55,8 +55,6 @@ pub(crate) trait Listener {
     fn requests(&mut self, _requests: &Requests) {}
     /// One slot was taken out; [`Event::Take`].
     fn take(&mut self, _at: At, _ring: usize, _event: &Event) {}
-    /// Recording began or went on; so many events are missing before.
-    fn resume(&mut self, _at: At, _lost: u32) {}
 }
 
 /// What could not be understood, or was not there.
@@ -221,7 +219,7 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
                 self.sends += 1;
             }
             Event::Receive { port } => self.receive(at, process.channel(port)),
-            Event::Resume { lost } => self.listener.resume(at, lost),
+            Event::Resume => {}
             _ => self.defects.unknown += 1,
         }
     }

@@ -338,13 +338,6 @@ impl<W: Write> Listener for Json<'_, '_, W> {
         out.raw(b",\"index\":").number(index.into()).raw(b"}},\n");
         self.rings[ring] = name;
     }
-
-    fn resume(&mut self, at: At, lost: u32) {
-        if lost > 0 {
-            let out = self.instant("events are missing before this", "tracer", b"\"recorder\"", at);
-            out.raw(b",\"missing\":").number(lost.into()).raw(b"}},\n");
-        }
-    }
 }
 
 impl<W: Write> Json<'_, '_, W> {

@@ -104,8 +104,4 @@ impl<L: Listener> Listener for Selected<'_, L> {
             self.to.take(at, ring, event);
         }
     }
-
-    fn resume(&mut self, at: At, lost: u32) {
-        self.to.resume(at, lost);
-    }
 }
