@@ -255,3 +255,12 @@ fn check_range(action: Action, sector: u64, sectors: u64, rules: &Rules) -> Resu
 fn bytes(sectors: u64) -> u16 {
     (sectors * SECTOR_SIZE as u64) as u16
 }
+
+/// The operation that the answer names: of an indirect request the one inside, as Linux answers.
+#[inline(always)]
+pub(super) fn echo(request: &Request) -> u8 {
+    match Op::from_raw(request.operation) {
+        Some(Op::Indirect) => request.as_indirect().indirect_op,
+        _ => request.operation,
+    }
+}

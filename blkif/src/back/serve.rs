@@ -21,7 +21,9 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 use super::access::Access;
 use super::disk::{Content, Disk, Done, Failure, Io, Started};
 use super::error::Rogue;
-use super::parse::{Action, Head, Refusal, Rules, Segment, Segments, check, head, indirect_pages};
+use super::parse::{
+    Action, Head, Refusal, Rules, Segment, Segments, check, echo, head, indirect_pages,
+};
 use super::pending::Table;
 use super::stats::Stats;
 
@@ -170,7 +172,6 @@ impl<F: Foreign> Server<F> {
     }
 
     /// Judges one request and begins it.
-    #[traced(fine, id = request.id)]
     #[inline]
     fn dispatch(&mut self, request: &Request) {
         match self.judge(request) {
@@ -180,7 +181,6 @@ impl<F: Foreign> Server<F> {
     }
 
     /// What a request asks for; its segments are in `parts` then.
-    #[traced(fine)]
     #[inline]
     fn judge(&mut self, request: &Request) -> Result<(Head, u64), Refusal> {
         let head = head(request, &self.rules)?;
@@ -202,7 +202,6 @@ impl<F: Foreign> Server<F> {
     }
 
     /// Copies the segments of an indirect request out of the guest's pages, once.
-    #[traced(fine, segments = count)]
     fn fetch_list(&mut self, count: usize, grefs: &[u32]) -> Result<(), Refusal> {
         self.list.clear();
         self.list.resize(count, RequestSegment::new_zeroed());
@@ -328,7 +327,6 @@ impl<F: Foreign> Server<F> {
     }
 
     /// Writes the zeros of all reads of this turn, and answers them.
-    #[traced(quiet, requests = self.zeroed.len())]
     #[inline]
     fn zero_pages(&mut self) {
         if self.zeroed.is_empty() {
@@ -389,7 +387,6 @@ impl<F: Foreign> Server<F> {
     }
 
     /// Waits for everything in flight; the answers are not published any more.
-    #[traced]
     pub(super) fn drain(&mut self) {
         let patience = Instant::now() + Duration::from_secs(5);
         self.disk.submit();
@@ -399,15 +396,6 @@ impl<F: Foreign> Server<F> {
             }
             self.disk.submit();
         }
-    }
-}
-
-/// The operation that the answer names: of an indirect request the one inside, as Linux answers.
-#[inline(always)]
-fn echo(request: &Request) -> u8 {
-    match Op::from_raw(request.operation) {
-        Some(Op::Indirect) => request.as_indirect().indirect_op,
-        _ => request.operation,
     }
 }
 
