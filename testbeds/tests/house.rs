@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// All the files that may contain `unsafe`. A name added here is a decision, not an accident.
-const UNSAFE_FILES: [&str; 19] = [
+const UNSAFE_FILES: [&str; 20] = [
     "rings/src/mem.rs",
     "rings/host/src/sys.rs",
     "rings/host/src/mapping.rs",
