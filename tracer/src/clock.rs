@@ -81,8 +81,7 @@ pub fn anchor() -> Anchor {
 /// Whether the counter runs at one rate in all states of the CPU and is the same on all of them, as the
 /// kernel says: a counter that it has found to be unstable is none of its clocks any more. Where there is no
 /// such counter [`cycles`] are nanoseconds.
-#[must_use]
-pub fn is_steady() -> bool {
+pub(crate) fn is_steady() -> bool {
     const CLOCKS: &str = "/sys/devices/system/clocksource/clocksource0/available_clocksource";
     if cfg!(not(target_arch = "x86_64")) {
         return true;

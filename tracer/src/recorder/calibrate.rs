@@ -10,11 +10,11 @@ use crate::format::record::{RECORD, kind, tag};
 
 /// Costs, in picoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Costs {
+pub(crate) struct Costs {
     /// Recording an event.
-    pub event_ps: u64,
+    pub(crate) event_ps: u64,
     /// Reading the clock, which is part of it.
-    pub read_ps: u64,
+    pub(crate) read_ps: u64,
 }
 
 /// Records of the buffer that is written to.
@@ -23,8 +23,7 @@ const RECORDS: u32 = 1 << 12;
 const ROUNDS: u32 = 32;
 
 /// Measures both, on a thread of its own that nobody keeps records of. Takes a few milliseconds.
-#[must_use]
-pub fn costs() -> Costs {
+pub(crate) fn costs() -> Costs {
     // Without a thread there are no costs to speak of.
     std::thread::spawn(measure).join().unwrap_or_default()
 }

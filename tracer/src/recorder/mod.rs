@@ -29,10 +29,10 @@ pub(crate) mod switch;
 mod thread;
 mod waiting;
 
-pub use calibrate::{Costs, costs};
+pub(crate) use calibrate::{Costs, costs};
 pub use macros::clamp;
 pub(crate) use process::JOURNAL_BYTES;
-pub use process::{Host, Memory, Slow, is_started, note, start};
+pub use process::{Host, Memory, Slow, note, start};
 pub use ring::{Port, Ring, RingInfo, Stamp};
 pub use site::Site;
 pub use span::{NoSpan, QuietSpan, Span, counter, mark, spinning};

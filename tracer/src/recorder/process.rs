@@ -105,8 +105,7 @@ pub(super) fn hosts() -> u32 {
 }
 
 /// Whether [`start`] was called, by this process and not by its parent.
-#[must_use]
-pub fn is_started() -> bool {
+pub(super) fn is_started() -> bool {
     ENABLED && RECORDING.load(Ordering::Acquire) != 0
 }
 

@@ -2,7 +2,7 @@
 //! linker puts together; a site's number is its place there. Nothing is registered while the program
 //! runs, and nothing is hashed.
 
-use crate::format::{Entry, journal};
+use crate::format::{Entry, category, journal};
 
 /// A place in the source that records. Made by [`span!`](crate::span), [`mark!`](crate::mark) and
 /// [`counter!`](crate::counter).
@@ -66,7 +66,8 @@ unsafe extern "C" {
 /// So that there is a section in a program without a site.
 #[used]
 #[unsafe(link_section = "tracer_sites")]
-static OWN: Site = Site::new(["tracer", "tracer", module_path!(), file!()], line!(), ["", ""]);
+static OWN: Site =
+    Site::new(["tracer", category::TRACER, module_path!(), file!()], line!(), ["", ""]);
 
 /// All sites of this program, for its journal.
 pub(super) fn all() -> impl Iterator<Item = Entry> {

@@ -17,8 +17,7 @@ pub enum Source {
 
 impl Source {
     /// The one for this machine.
-    #[must_use]
-    pub fn of_this_machine() -> Self {
+    pub(crate) fn of_this_machine() -> Self {
         if clock::is_steady() { Self::Cycles } else { Self::Monotonic }
     }
 
