@@ -66,6 +66,11 @@ impl Pool {
         !self.free_singles.is_empty()
     }
 
+    /// Buffers that could be taken now, singles and runs.
+    pub(crate) fn free(&self) -> usize {
+        self.free_singles.len() + self.free_runs.len()
+    }
+
     /// Takes a buffer for `len` bytes.
     #[inline(always)]
     pub(crate) fn take(&mut self, len: usize) -> Option<Buffer> {

@@ -219,6 +219,7 @@ impl Tx {
     #[traced(slots = self.put)]
     #[inline]
     fn publish(&mut self, stats: &mut Stats) -> Notify {
+        tracer::counter!("free buffers", self.pool.free());
         let notify = self.ring.push_requests();
         stats.pushes += 1;
         stats.pushed += u64::from(std::mem::take(&mut self.put));

@@ -271,7 +271,7 @@ fn what_a_disk_costs_is_there_on_both_sides() {
     for (grant, copies) in [("copy", "copy_to"), ("map", "map_data")] {
         let run = Run::of("blk", &[&args[..], &["--grant", grant]].concat());
         let trace = run.trace();
-        let mut of = BTreeMap::new();
+        let (mut of, mut with_disk) = (BTreeMap::new(), Vec::new());
         for process in &trace.processes {
             let names = Names::of(process);
             let sum: &mut BTreeMap<String, u64> = of.entry(names.process.name.clone()).or_default();
@@ -279,8 +279,17 @@ fn what_a_disk_costs_is_there_on_both_sides() {
                 for (name, count) in calls(&names, thread) {
                     *sum.entry(name).or_insert(0) += count;
                 }
+                with_disk.extend(thread.records().filter_map(|record| match record.event() {
+                    Event::Counter { site, value } => {
+                        assert_eq!(names.sites[&site].name, "requests with the disk");
+                        Some(value)
+                    }
+                    _ => None,
+                }));
             }
         }
+        let most = with_disk.iter().max().expect("its depth is said");
+        assert!((2..=32).contains(most), "32 at once at most: {most}");
         for (process, wanted) in [
             ("blkfront", &["connect", "begin", "flush", "push", "reap", "sleep", "send"][..]),
             ("blkback", &["bring_up", "turn", "take_batch", "io_uring_enter", copies, "sleep"]),
@@ -374,7 +383,7 @@ fn functions_of_both_sides_are_there_with_their_threads() {
 fn what_the_counters_say_is_in_the_records() {
     let run = Run::new(&["--mode", "pktgen", "-n", "5000", "-l", "64", "--cost", "gntcopy=100"]);
     let trace = run.trace();
-    let (mut pushed, mut copied, mut costs) = (0, 0, 0);
+    let (mut pushed, mut copied, mut costs, mut free) = (0, 0, 0, Vec::new());
     for process in &trace.processes {
         let names = Names::of(process);
         for record in process.threads.iter().flat_map(Thread::records) {
@@ -382,6 +391,9 @@ fn what_the_counters_say_is_in_the_records() {
                 Event::Push { slots, .. } => {
                     let tx = names.rings[&slots.ring].name.ends_with("-tx");
                     pushed += if tx && slots.slot == Slot::Request { slots.count } else { 0 };
+                }
+                Event::Counter { site, value } if names.sites[&site].name == "free buffers" => {
+                    free.push(value);
                 }
                 Event::Exit { site, arg } if names.sites[&site].name == "copy_from" => {
                     copied += arg
@@ -396,6 +408,8 @@ fn what_the_counters_say_is_in_the_records() {
     assert_eq!(pushed, 5000, "a slot for each frame");
     assert_eq!(copied, 5000 * 64, "every byte was copied by grant");
     assert!(costs > 0, "what is charged is shown");
+    let least = free.iter().min().expect("each push says what is left");
+    assert!(free.iter().max() > Some(least), "frames take buffers and give them back: {free:?}");
 }
 
 #[test]

@@ -133,6 +133,7 @@ impl<F: Foreign> Server<F> {
         }
         self.zero_pages();
         if worked {
+            tracer::counter!("requests with the disk", self.table.in_flight());
             self.disk.submit();
             // What the disk has done at once (or while it was told) is answered with the rest.
             self.reap();
