@@ -1,65 +1,87 @@
-//! Builds a program with instrumented functions, on the stable toolchain: once to see which functions it
-//! has, and again with sleds in them (or, with `--mcount`, calls).
+//! Builds a program with instrumented functions, on the stable toolchain: with sleds in them or, with
+//! `--mcount`, calls.
 //!
 //! ```sh
 //! cargo run -p tracer --features sleds --bin sleds -- [--mcount] -p testbeds --bin pvlab --profile quick
 //! ```
 //!
 //! What follows is handed on to `cargo build`; the packages must have the feature `sleds`. The program is found in
-//! `target/sleds`.
+//! `target/sleds`, or `target/mcount`.
+//!
+//! cargo is given this very program to call in the place of rustc: it has each crate compiled twice, once
+//! to see which functions it comes to, and again with those instrumented.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash as _, Hasher as _};
+use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use tracer::sleds::plan::{self, Instrument};
+use tracer::sleds::plan::{self, Call, Instrument};
 
-/// Where both builds go.
-const TARGET: &str = "target/sleds";
+/// Tells this program, when cargo calls it, where everything goes. That folder is called as what is put
+/// into functions.
+const FOLDER: &str = "TRACER_SLEDS";
+const SLEDS: &str = "sleds";
+const MCOUNT: &str = "mcount";
 
 fn main() -> ExitCode {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let mut how = Instrument::Sleds;
-    args.retain(|arg| {
-        let mcount = arg == "--mcount";
-        if mcount {
-            how = Instrument::Mcount;
-        }
-        !mcount
-    });
-    match build(how, &args) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            eprintln!("error: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let outcome = match std::env::var_os(FOLDER) {
+        Some(folder) => compile(Path::new(&folder), &args),
+        None => build(args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()),
+    };
+    outcome.unwrap_or_else(|why| {
+        eprintln!("error: {why}");
+        ExitCode::FAILURE
+    })
 }
 
-fn build(how: Instrument, args: &[String]) -> io::Result<String> {
-    let folder = std::env::current_dir()?.join(TARGET);
+/// What cargo calls: `rustc ARGS`, twice where functions are to be instrumented.
+fn compile(folder: &Path, args: &[OsString]) -> io::Result<ExitCode> {
+    let (rustc, args) = args.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut last = Command::new(rustc);
+    match Call::of(args) {
+        Some(call) => match list(folder, rustc, &call)? {
+            Some(list) => last.args(call.with_list(&list)),
+            None => last.args(args),
+        },
+        None => last.args(args),
+    };
+    Ok(if last.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The list of a crate's functions; none if it cannot be compiled, which is complained of when that is
+/// tried again.
+fn list(folder: &Path, rustc: &OsString, call: &Call) -> io::Result<Option<PathBuf>> {
+    let how = if folder.ends_with(MCOUNT) { Instrument::Mcount } else { Instrument::Sleds };
+    let object = folder.join(format!("{}.o", call.name()));
+    let mut first = Command::new(rustc);
+    first.args(call.to_object(&object)).stdout(Stdio::null()).stderr(Stdio::null());
+    if !first.status()?.success() {
+        return Ok(None);
+    }
+    let list = object.with_extension("csv");
+    std::fs::write(&list, plan::list(&object, how)?)?;
+    std::fs::remove_file(&object)?;
+    Ok(Some(list))
+}
+
+fn build(mut args: Vec<String>) -> io::Result<ExitCode> {
+    let mcount = args.iter().any(|arg| arg == "--mcount");
+    args.retain(|arg| arg != "--mcount");
+    let target = std::env::current_dir()?.join("target");
+    let folder = target.join(if mcount { MCOUNT } else { SLEDS });
     std::fs::create_dir_all(&folder)?;
-    let plain = cargo(&folder.join("plain"), None, args)?;
-    let list = plan::list(&plain, how)?;
-    let path = folder.join(format!("{:016x}.csv", hash(&list)));
-    std::fs::write(&path, &list)?;
-    let program = cargo(&folder.join("built"), Some(&path), args)?;
-    let (sleds, functions) = (plan::sleds_in(&program)?, list.lines().count());
-    if how == Instrument::Sleds && sleds == 0 {
+    let program = cargo(&folder, &args)?;
+    let sleds = plan::sleds_in(&program)?;
+    if !mcount && sleds == 0 {
         return Err(io::Error::other(toolchain(
             "its LLVM has taken the list of functions and put no sleds into them",
         )));
     }
-    let what = match how {
-        Instrument::Sleds => format!("{sleds} sleds"),
-        Instrument::Mcount => format!("calls of mcount in up to {functions} functions"),
-    };
-    Ok(format!("{}: {what}", program.display()))
+    let what = if mcount { "calls of mcount".to_owned() } else { format!("{sleds} sleds") };
+    println!("{}: {what}", program.display());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A sentence about a toolchain that cannot.
@@ -73,13 +95,21 @@ fn toolchain(why: &str) -> String {
 }
 
 /// Runs `cargo build`. Returns the program it made.
-fn cargo(target: &Path, list: Option<&Path>, args: &[String]) -> io::Result<PathBuf> {
+fn cargo(folder: &Path, args: &[String]) -> io::Result<PathBuf> {
+    let profile = |key: &str| format!("CARGO_PROFILE_{}_{key}", plan::profile(args));
     let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--features", "sleds", "--message-format=json-render-diagnostics"])
         .args(args)
         .arg("--target-dir")
-        .arg(target)
-        .env("RUSTFLAGS", plan::rustflags(list))
+        .arg(folder)
+        .env(FOLDER, folder)
+        .env("RUSTC_WRAPPER", std::env::current_exe()?)
+        .env("RUSTFLAGS", plan::RUSTFLAGS)
+        // A crate is one part: its functions are those of one object file, and none is looked for in
+        // many.
+        .env("CARGO_INCREMENTAL", "0")
+        .env(profile("CODEGEN_UNITS"), "1")
+        .env(profile("LTO"), "off")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -110,10 +140,4 @@ fn cargo(target: &Path, list: Option<&Path>, args: &[String]) -> io::Result<Path
 fn executable(line: &str) -> Option<PathBuf> {
     let (_, tail) = line.split_once("\"executable\":\"")?;
     tail.split_once('"').map(|(path, _)| path.into())
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }

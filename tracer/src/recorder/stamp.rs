@@ -30,7 +30,7 @@ impl Source {
     pub(super) fn now(self) -> u64 {
         match self {
             Self::Cycles => clock::cycles(),
-            Self::Monotonic => clock::monotonic_ns(),
+            Self::Monotonic => monotonic(),
         }
     }
 
@@ -56,8 +56,15 @@ pub fn now() -> u64 {
 pub(super) fn now_after_loads() -> u64 {
     match switch::source() {
         Source::Cycles => clock::cycles_after_loads(),
-        Source::Monotonic => clock::monotonic_ns(),
+        Source::Monotonic => monotonic(),
     }
+}
+
+/// Out of the way of those who need a few nanoseconds.
+#[cold]
+#[inline(never)]
+fn monotonic() -> u64 {
+    clock::monotonic_ns()
 }
 
 /// So many microseconds in its ticks.

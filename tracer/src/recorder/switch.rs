@@ -57,7 +57,7 @@ pub(super) fn word() -> u32 {
 
 /// The clock that stamps records. In the line that says whether there are any.
 #[inline(always)]
-pub(super) fn source() -> Source {
+pub(crate) fn source() -> Source {
     Source::from_number(SWITCH.0[CLOCK].load(Ordering::Relaxed))
 }
 

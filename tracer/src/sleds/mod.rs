@@ -21,9 +21,11 @@ mod map;
 pub mod plan;
 mod symbols;
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::format::{Entry, Level, Note, journal};
+use crate::recorder::{Source, switch};
 
 pub(crate) use handler::set_buffer;
 
@@ -59,7 +61,12 @@ pub(crate) fn patch() {
     if PATCHED.swap(true, Ordering::Relaxed) {
         return;
     }
-    if let Err(why) = map::Sleds::find().patch() {
+    let outcome = match switch::source() {
+        Source::Cycles => map::Sleds::find().patch(),
+        // Which is the only clock they can read.
+        Source::Monotonic => Err(io::Error::other("this machine's cycle counter is not steady")),
+    };
+    if let Err(why) = outcome {
         let words = format!("the sleds of this program cannot be patched: {why}");
         crate::recorder::note(Note { level: Level::Warn, words, ..Note::default() });
     }

@@ -3,15 +3,16 @@
 //! rustc has no stable option for it. But it hands options on to LLVM (`-C llvm-args`), and LLVM can be
 //! given a list of functions with attributes to attach to them (`-forceattrs-csv-path`): the attribute
 //! `function-instrument=xray-always` has sleds put into a function, `instrument-function-entry-inlined=mcount`
-//! a call. The list is of the names that a build without it has. That option is meant for those who work on
-//! LLVM: a later toolchain may not have it, which `tests/sleds.rs` tells.
+//! a call. Each crate has a list of its own, of the functions that it comes to without one: LLVM looks for
+//! all of a list in every part of a crate, and writes a line about each that is not there. (One list for a
+//! whole program of many crates is some hundred million lines.) That option is meant for those who work on
+//! LLVM: a later toolchain may not have it, which `tests/toolchain.rs` tells.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use object::{Object, ObjectSection};
-
-use super::symbols::Symbols;
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 /// What is put into functions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,21 +32,91 @@ impl Instrument {
     }
 }
 
-/// Crates that are never instrumented: what records must not be recorded.
+/// What is never instrumented: what records must not be recorded.
 const LEFT_OUT: [&str; 2] = ["tracer::", "<tracer::"];
+const CRATE_LEFT_OUT: &str = "tracer";
 /// The section in which LLVM lists the sleds.
 const SECTION: &str = "xray_instr_map";
 
-/// The list for LLVM: all functions of the program at `path` that were compiled from Rust, ours apart.
+/// The arguments that every crate is compiled with, with a list and without: names of functions must be the
+/// same.
+pub const RUSTFLAGS: &str = "-Csymbol-mangling-version=v0";
+
+/// One call of rustc, as cargo makes it.
+#[derive(Debug)]
+pub struct Call {
+    args: Vec<OsString>,
+    name: String,
+}
+
+impl Call {
+    /// The call with these arguments, if it compiles a crate whose functions are to be instrumented: one
+    /// that ends up in a program.
+    #[must_use]
+    pub fn of(args: &[OsString]) -> Option<Self> {
+        let args = args.to_vec();
+        let name = value(&args, "--crate-name")?;
+        let kind = value(&args, "--crate-type").unwrap_or_else(|| "bin".into());
+        let links = value(&args, "--emit").is_some_and(|all| all.split(',').any(|e| e == "link"));
+        let program = matches!(kind.as_str(), "lib" | "rlib" | "bin");
+        let good = links && program && !name.starts_with("build_script_") && name != CRATE_LEFT_OUT;
+        good.then_some(Self { args, name })
+    }
+
+    /// The crate, and what tells it from others of its name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let extra = self.args.iter().find_map(|arg| arg.to_str()?.strip_prefix("extra-filename="));
+        format!("{}{}", self.name, extra.unwrap_or_default())
+    }
+
+    /// Arguments that compile the same to an object file alone, all in one.
+    #[must_use]
+    pub fn to_object(&self, object: &Path) -> Vec<OsString> {
+        let mut args = self.args.iter();
+        let mut all = Vec::new();
+        while let Some(arg) = args.next() {
+            match arg.to_str() {
+                Some("--out-dir" | "--emit") => drop(args.next()),
+                Some(arg) if arg.starts_with("--out-dir=") || arg.starts_with("--emit=") => {}
+                _ => all.push(arg.clone()),
+            }
+        }
+        let mut emit = OsString::from("--emit=obj=");
+        emit.push(object);
+        all.extend([emit, "-Cdebuginfo=0".into()]);
+        all
+    }
+
+    /// Arguments that compile it with the functions in the file `list` instrumented; its path is absolute and
+    /// has no spaces.
+    #[must_use]
+    pub fn with_list(&self, list: &Path) -> Vec<OsString> {
+        let mut flag = OsString::from("-Cllvm-args=-forceattrs-csv-path=");
+        flag.push(list);
+        self.args.iter().cloned().chain([flag]).collect()
+    }
+}
+
+/// What stands behind `name`, or behind `name=`.
+fn value(args: &[OsString], name: &str) -> Option<String> {
+    let at = |n: usize| args.get(n).and_then(|arg| arg.to_str());
+    (0..args.len()).find_map(|n| match at(n)?.strip_prefix(name)? {
+        "" => at(n + 1).map(str::to_owned),
+        rest => rest.strip_prefix('=').map(str::to_owned),
+    })
+}
+
+/// The list for LLVM: all functions in the object file at `path` that were compiled from Rust, ours apart.
 ///
 /// # Errors
-/// If that is no program with symbols.
+/// If that is no object file.
 pub fn list(path: &Path, how: Instrument) -> io::Result<String> {
-    let symbols = Symbols::of(path).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{} has no symbols", path.display()))
-    })?;
+    let octets = std::fs::read(path)?;
+    let file = parse(&octets)?;
     let mut list = String::new();
-    for (_, name) in symbols.all().filter(|(_, name)| name.starts_with("_R")) {
+    for symbol in file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.is_definition()) {
+        let Some(name) = symbol.name().ok().filter(|name| is_rust(name)) else { continue };
         let shown = format!("{:#}", rustc_demangle::demangle(name));
         if !LEFT_OUT.iter().any(|left_out| shown.starts_with(left_out)) {
             list += &format!("{name},{}\n", how.attribute());
@@ -54,15 +125,14 @@ pub fn list(path: &Path, how: Instrument) -> io::Result<String> {
     Ok(list)
 }
 
-/// The arguments by which rustc hands the list in `path` (absolute, without spaces) on to LLVM. The first is
-/// needed without a list too, so that both builds have the same names.
-#[must_use]
-pub fn rustflags(path: Option<&Path>) -> String {
-    let mut flags = "-Csymbol-mangling-version=v0".to_owned();
-    if let Some(path) = path {
-        flags += &format!(" -Cllvm-args=-forceattrs-csv-path={}", path.display());
-    }
-    flags
+fn parse(octets: &[u8]) -> io::Result<object::File<'_>> {
+    object::File::parse(octets)
+        .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why.to_string()))
+}
+
+/// Not what LLVM has made of a function (`_R....cold`).
+fn is_rust(name: &str) -> bool {
+    name.starts_with("_R") && !name.contains('.')
 }
 
 /// How many sleds the program at `path` has.
@@ -71,14 +141,71 @@ pub fn rustflags(path: Option<&Path>) -> String {
 /// If that is no program.
 pub fn sleds_in(path: &Path) -> io::Result<u64> {
     let file = std::fs::read(path)?;
-    let file = object::File::parse(&*file)
-        .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why.to_string()))?;
-    Ok(file.section_by_name(SECTION).map_or(0, |section| section.size() / 32))
+    Ok(parse(&file)?.section_by_name(SECTION).map_or(0, |section| section.size() / 32))
 }
 
-/// What LLVM says of each name in the list that a part of the program does not have: all the others, for
-/// each part.
+/// What LLVM says of each name in the list that it does not find: a function that a crate came to twice is
+/// there once.
 #[must_use]
 pub fn is_noise(line: &str) -> bool {
     line.starts_with("Function in CSV file at line ") && line.ends_with(" does not exist.")
+}
+
+/// Which of cargo's profiles the arguments of `cargo build` ask for, as its environment variables spell it.
+#[must_use]
+pub fn profile(args: &[String]) -> String {
+    let release = args.iter().any(|arg| arg == "--release" || arg == "-r");
+    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    let named = value(&args, "--profile");
+    let name = named.unwrap_or_else(|| if release { "release" } else { "dev" }.into());
+    name.to_uppercase().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn args(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_crate_is_compiled_twice_and_what_is_no_part_of_a_program_once() {
+        let text = "--crate-name smoltcp --edition=2021 src/lib.rs --crate-type lib \
+                    --emit=dep-info,metadata,link -C metadata=1 -C extra-filename=-2 --out-dir /deps";
+        let call = Call::of(&args(text)).expect("a library");
+        assert_eq!(call.name(), "smoltcp-2");
+        let object = call.to_object(Path::new("/s/x.o")).join(OsStr::new(" "));
+        assert_eq!(
+            object.to_str(),
+            Some(
+                "--crate-name smoltcp --edition=2021 src/lib.rs --crate-type lib -C metadata=1 \
+                 -C extra-filename=-2 --emit=obj=/s/x.o -Cdebuginfo=0"
+            )
+        );
+        let again = call.with_list(&PathBuf::from("/s/x.csv"));
+        assert_eq!(again.len(), args(text).len() + 1);
+        for other in [
+            "-vV",
+            "--crate-name ___ --print=file-names --crate-type bin",
+            "--crate-name build_script_build --crate-type bin --emit=dep-info,link",
+            "--crate-name serde_derive --crate-type proc-macro --emit=dep-info,link",
+            "--crate-name smoltcp --crate-type lib --emit=dep-info,metadata",
+            "--crate-name tracer --crate-type lib --emit=dep-info,metadata,link",
+        ] {
+            assert!(Call::of(&args(other)).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn profiles_are_named_as_cargo_names_them() {
+        let profile = |text: &str| profile(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(profile("-p x"), "DEV");
+        assert_eq!(profile("-p x --release"), "RELEASE");
+        assert_eq!(profile("--profile quick -p x"), "QUICK");
+        assert_eq!(profile("--profile=quick-er"), "QUICK_ER");
+    }
 }
