@@ -84,7 +84,9 @@ impl Call {
         }
         let mut emit = OsString::from("--emit=obj=");
         emit.push(object);
-        all.extend([emit, "-Cdebuginfo=0".into()]);
+        // What rustc needs in between goes there too.
+        let folder = object.parent().unwrap_or(Path::new("."));
+        all.extend([emit, "--out-dir".into(), folder.into(), "-Cdebuginfo=0".into()]);
         all
     }
 
@@ -183,7 +185,7 @@ mod tests {
             object.to_str(),
             Some(
                 "--crate-name smoltcp --edition=2021 src/lib.rs --crate-type lib -C metadata=1 \
-                 -C extra-filename=-2 --emit=obj=/s/x.o -Cdebuginfo=0"
+                 -C extra-filename=-2 --emit=obj=/s/x.o --out-dir /s -Cdebuginfo=0"
             )
         );
         let again = call.with_list(&PathBuf::from("/s/x.csv"));
