@@ -368,10 +368,8 @@ impl<F: Foreign> Server<F> {
         self.stats.pushes += 1;
         self.stats.pushed += u64::from(std::mem::take(&mut self.put));
         let notify = if self.always_notify { Notify::Yes } else { notify };
-        match notify {
-            Notify::Yes => self.stats.notifies += 1,
-            Notify::No => self.stats.suppressed += 1,
-        }
+        self.stats.notifies += u64::from(notify == Notify::Yes);
+        self.stats.suppressed += u64::from(notify == Notify::No);
         notify
     }
 
