@@ -133,10 +133,4 @@ impl Listener for Uftrace<'_, '_> {
         let (category, what) = names_of(batch.slot, batch.push);
         self.event(at, category, what, &self.view.rings[batch.ring].name);
     }
-
-    fn resume(&mut self, at: At, lost: u32) {
-        if lost > 0 {
-            self.event(at, "tracer", "events are missing before this", "");
-        }
-    }
 }
