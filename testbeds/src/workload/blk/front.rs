@@ -31,6 +31,8 @@ struct Slot {
     block: u64,
     /// When it was pushed. Cycles.
     pushed: u64,
+    /// Backends before the one it was begun with.
+    lives: u32,
 }
 
 /// The jobs, and what was measured of them: everything but the queue.
@@ -52,6 +54,8 @@ struct Jobs {
     ns_per_cycle: f64,
     /// When the answers at hand were taken. Cycles.
     now: u64,
+    /// Backends that have died.
+    lives: u32,
 }
 
 /// The jobs of one queue.
@@ -93,6 +97,7 @@ impl Jobs {
             room: vec![0; config.bs],
             ns_per_cycle: 1e3 / float(cycles_per_us()),
             now: 0,
+            lives: 0,
         }
     }
 
@@ -114,7 +119,7 @@ impl Jobs {
             Next::Flush => (OpKind::Flush, 0),
             Next::Wait => return None,
         };
-        self.slots[tag as usize].block = block;
+        self.slots[tag as usize] = Slot { block, pushed: 0, lives: self.lives };
         let (sectors, sector) = match kind {
             OpKind::Flush => (0, 0),
             _ => (self.bs / 512, stream.offset(block) / 512),
@@ -138,7 +143,7 @@ impl Jobs {
         let ns = self.ns(self.now.wrapping_sub(slot.pushed));
         if matches!(op.kind, OpKind::Flush | OpKind::Barrier) {
             self.flushes += 1;
-            return self.flushed(job, outcome);
+            return self.flushed(job, op.tag, outcome);
         }
         let reads = op.kind == OpKind::Read;
         let direction = if reads { &mut self.read } else { &mut self.write };
@@ -160,12 +165,21 @@ impl Jobs {
         self.streams[job].release(slot.block);
     }
 
-    fn flushed(&mut self, job: usize, outcome: Outcome) {
+    fn flushed(&mut self, job: usize, tag: u32, outcome: Outcome) {
+        self.streams[job].flushed(tag, outcome == Outcome::Okay);
         match outcome {
             Outcome::Okay => {}
             Outcome::Unsupported => self.streams[job].no_more_flushes(),
+            // It promised nothing, and that is as it must be: its backend died before.
+            Outcome::Error if self.slots[tag as usize].lives != self.lives => {}
             Outcome::Error => self.meter.error(|| "a flush failed".into()),
         }
+    }
+
+    /// Another backend goes on.
+    fn backend_died(&mut self) {
+        self.lives += 1;
+        self.streams.iter_mut().for_each(Stream::backend_died);
     }
 
     /// Notes what was written, checks what was read: copied out of the shared page, and then looked at.
@@ -242,6 +256,9 @@ impl Exerciser {
                     // There was room, so it is a flush that the backend does not do.
                     stream.no_more_flushes();
                     continue;
+                }
+                if op.kind == OpKind::Flush {
+                    stream.flush_begins(op.tag);
                 }
                 self.jobs.free[job].pop();
                 self.fresh.push(op.tag);
@@ -370,7 +387,10 @@ impl Job for Exerciser {
 
     fn change(&mut self, what: Box<dyn Any + Send>) {
         match what.downcast::<Change>().map(|change| *change) {
-            Ok(Change::Relink(link, disk)) => self.queue.relink(*link, disk),
+            Ok(Change::Relink(link, disk)) => {
+                self.jobs.backend_died();
+                self.queue.relink(*link, disk);
+            }
             Ok(Change::Resize(sectors)) => self.queue.resize(sectors),
             // Nobody has anything else for a disk.
             Err(_) => {}

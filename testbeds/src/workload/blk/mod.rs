@@ -6,6 +6,7 @@
 //! | `front` | the guest's end: begins operations, times and checks them |
 //! | `back` | the backend's end, which measures nothing but itself |
 //! | `stream` | which block is next, and whether what was read is right |
+//! | `saved` | what flushes have saved, where a cache dies with its backend |
 //! | `block` | what stands in a block |
 //! | `report` | what only a disk's run measures |
 
@@ -13,6 +14,7 @@ mod back;
 pub mod block;
 mod front;
 mod report;
+mod saved;
 mod stream;
 
 pub use back::Served;
