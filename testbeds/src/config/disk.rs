@@ -20,9 +20,9 @@ pub enum DialectName {
     /// 512 bytes everywhere, as blkif.h says and Linux does.
     #[default]
     Xen,
-    /// FreeBSD and Windows.
+    /// FreeBSD.
     Freebsd,
-    /// QEMU.
+    /// QEMU and Windows.
     Qemu,
     /// mini-os.
     MiniOs,

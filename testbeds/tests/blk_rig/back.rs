@@ -87,12 +87,16 @@ impl Attack {
 
     /// With a disk that has these keys, beside the usual ones.
     pub(crate) fn describing(keys: &[(&str, &str)]) -> Result<Self, String> {
+        Self::with(config(), keys)
+    }
+
+    /// The same, with another guest.
+    pub(crate) fn with(config: Config, keys: &[(&str, &str)]) -> Result<Self, String> {
         let lab = Lab::new();
         let guest = lab.guest.clone();
         let before = holdings(&guest);
         let mut store = offer(&lab, keys);
         // The guest waits for us to connect while we wait for it.
-        let config = config();
         let connecting = std::thread::spawn(move || Blkfront::connect(&guest, &config));
         let deadline = Instant::now() + WATCHDOG;
         let ready = [XenbusState::Initialised];
@@ -112,8 +116,12 @@ impl Attack {
 
     /// Begins an operation, and says which requests it became.
     pub(crate) fn start(&mut self, kind: OpKind, sectors: u32) -> Vec<Request> {
+        self.start_at(kind, 0, sectors)
+    }
+
+    pub(crate) fn start_at(&mut self, kind: OpKind, sector: u64, sectors: u32) -> Vec<Request> {
         let from = self.back.ring.load(Index::ReqProd, Ordering::Acquire);
-        self.queue.start(Op { kind, sector: 0, sectors, page: 0, tag: 7 }).unwrap();
+        self.queue.start(Op { kind, sector, sectors, page: 0, tag: 7 }).unwrap();
         self.queue.flush();
         self.back.requests(from)
     }
