@@ -19,7 +19,9 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 use super::access::Access;
 use super::disk::{Content, Disk, Done, Failure, Io, Started};
 use super::error::Rogue;
-use super::parse::{Action, Head, Refusal, Rules, Segment, Segments, check, head, indirect_pages};
+use super::parse::{
+    Action, Head, Refusal, Rules, Segment, Segments, check, echo, head, indirect_pages,
+};
 use super::pending::Table;
 use super::stats::Stats;
 
@@ -393,15 +395,6 @@ impl<F: Foreign> Server<F> {
             }
             self.disk.submit();
         }
-    }
-}
-
-/// The operation that the answer names: of an indirect request the one inside, as Linux answers.
-#[inline(always)]
-fn echo(request: &Request) -> u8 {
-    match Op::from_raw(request.operation) {
-        Some(Op::Indirect) => request.as_indirect().indirect_op,
-        _ => request.operation,
     }
 }
 
