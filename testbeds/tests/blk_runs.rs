@@ -4,11 +4,16 @@
 
 mod common;
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use common::{Scratch, within};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+
+/// A user who owns nothing.
+const NOBODY: u32 = 65534;
 
 /// Runs `pvlab blk ARGS -J`, which must succeed, and returns what it printed.
 fn blk(scratch: &Scratch, typed: &str) -> Value {
@@ -235,6 +240,51 @@ fn a_disk_that_cannot_be_is_one_clear_line() {
     run("--kill-backend-every 1s --disk ram=1M", 2, &["--kill-backend-every", "file=PATH"]);
     run("--nbd /tmp/x", 2, &["--nbd", "unix:PATH"]);
     scratch.assert_clean(&[], "disks that cannot be");
+}
+
+#[test]
+fn a_file_without_rights_is_one_clear_line() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let file = image(&scratch, "disk.img", 1 << 20);
+    let disk = format!("file={file}");
+    let mode = |mode| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    // Root may do anything: then it is somebody else who comes.
+    let root = nix::unistd::geteuid().is_root();
+    let run = |args: &[&str]| {
+        let mut command = scratch.command(&[&["blk", "--disk", &disk, "-n", "10"], args].concat());
+        if root {
+            let home = scratch.path(".");
+            std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).expect("root");
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        common::Process::start(command).end()
+    };
+    mode(if root { 0o600 } else { 0o000 });
+    run(&[]).assert_one_line("no rights", 1, &["disk.img", "Permission denied", "--read-only"]);
+    run(&["--read-only"]).assert_one_line("no rights to read", 1, &["disk.img", "chmod u+r"]);
+    mode(0o444);
+    run(&[]).assert_one_line("no right to write", 1, &["disk.img", "--read-only"]);
+    let ended = run(&["--read-only"]);
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[test]
+fn a_file_that_is_cut_while_in_use_is_one_clear_line() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let file = image(&scratch, "disk.img", 8 << 20);
+    let disk = format!("file={file}");
+    let switches = ["--rw", "randrw", "-t", "4", "--quiet", "-i", "0.2"];
+    let running = scratch.start(&[&["blk", "--disk", &disk], &switches[..]].concat());
+    let written = || std::fs::metadata(&file).is_ok_and(|file| file.blocks() > 0);
+    assert!(within(common::WATCHDOG, written), "nothing is written");
+    let cut = std::fs::OpenOptions::new().write(true).open(&file).and_then(|f| f.set_len(1 << 20));
+    cut.expect("ours");
+    let parts = ["errors, the first: the ", "disk.img: cut to ", "while in use"];
+    running.end().assert_one_line("cut", 1, &parts);
 }
 
 #[test]

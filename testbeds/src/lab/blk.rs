@@ -231,7 +231,10 @@ fn failure(report: &Report) -> Option<String> {
     }
     let first = report.front.first_error.as_deref().unwrap_or("no words for it");
     let errors = report.front.errors;
-    (errors > 0).then(|| format!("domain {}: {errors} errors, the first: {first}", report.domid))
+    let of_disk = report.back.as_ref().and_then(|back| back.first_error.as_ref());
+    let why = of_disk.map_or(String::new(), |why| format!("; {why}"));
+    (errors > 0)
+        .then(|| format!("domain {}: {errors} errors, the first: {first}{why}", report.domid))
 }
 
 /// The configuration as it was negotiated, not as it was asked for.

@@ -347,6 +347,10 @@ impl Disk for Faulty {
     fn syscalls(&self) -> u64 {
         self.inner.syscalls() + self.late.syscalls()
     }
+
+    fn complaint(&self) -> Option<&str> {
+        self.inner.complaint()
+    }
 }
 
 #[cfg(test)]
