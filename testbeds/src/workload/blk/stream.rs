@@ -230,6 +230,8 @@ impl Stream {
             Found::Write(got) => u32::try_from(got).unwrap_or(u32::MAX),
             _ => 0,
         };
+        // Where nothing was ever saved, an earlier run's block is there again.
+        let holds = if oldest == 0 && holds > self.written[at] { 0 } else { holds };
         if (oldest..=self.written[at]).contains(&holds) {
             self.written[at] = holds;
             saved.found(at, holds);
@@ -329,5 +331,42 @@ mod tests {
         let late = start + Duration::from_secs(1);
         assert_eq!(stream.next(late), Next::Wait);
         assert_eq!(stream.due_in(late), None, "by its only block");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DiskConfig;
+
+    /// A block with its write `generation`.
+    fn written(stream: &Stream, generation: u64) -> Vec<u8> {
+        let mut block = vec![0; 4096];
+        stamp(&mut block, stream.seed, 0, generation);
+        block
+    }
+
+    #[test]
+    fn after_a_death_a_block_holds_what_was_saved_or_something_newer() {
+        let disk = "faulty:cache:file=x".parse().expect("a disk");
+        let mut config = BlkConfig {
+            disk: DiskConfig { disk, ..DiskConfig::default() },
+            ..BlkConfig::default()
+        };
+        config.run.verify = true;
+        let mut stream = Stream::new(&config, 0, 1, 1 << 20);
+        let [old, first, second] = [9, 1, 2].map(|n| written(&stream, n));
+        stream.wrote(0);
+        assert!(stream.check(0, &old).is_err(), "nobody has died");
+        stream.backend_died();
+        assert_eq!(stream.check(0, &old), Ok(4096), "what an earlier run has left");
+        stream.wrote(0);
+        stream.flush_begins(5);
+        stream.flushed(5, true);
+        stream.wrote(0);
+        stream.backend_died();
+        assert!(stream.check(0, &old).is_err(), "the first was saved");
+        assert_eq!(stream.check(0, &first), Ok(4096), "the second was not");
+        assert!(stream.check(0, &second).is_err(), "and does not come back");
     }
 }
