@@ -216,21 +216,6 @@ impl Exerciser {
         Self { queue, jobs, think_ns, begun: 0, fresh, over: false, base: None }
     }
 
-    /// What the queue has counted.
-    fn queue_report(&self) -> BlkReport {
-        let stats = self.queue.stats();
-        BlkReport {
-            requests: stats.requests,
-            indirect: stats.indirect,
-            segments: stats.segments,
-            requeued: stats.requeued,
-            reconnects: stats.reconnects,
-            downgrades: stats.downgrades,
-            depth: stats.depth,
-            ..BlkReport::default()
-        }
-    }
-
     /// Whether there is room for another operation, and there are to be more.
     #[inline(always)]
     fn may_begin(&self) -> bool {
@@ -284,7 +269,7 @@ impl Exerciser {
     /// The warm-up is over: what was measured until now does not count.
     #[cold]
     fn measure_from_here(&mut self) {
-        self.base = Some(self.queue_report());
+        self.base = Some(BlkReport::of(self.queue.stats()));
         let counters = self.counters();
         self.jobs.meter.set_base(counters);
         (self.jobs.read, self.jobs.write) = (Direction::new(), Direction::new());
@@ -398,7 +383,7 @@ impl Job for Exerciser {
     }
 
     fn finish(self: Box<Self>) -> SideReport {
-        let (counters, all) = (self.counters(), self.queue_report());
+        let (counters, all) = (self.counters(), BlkReport::of(self.queue.stats()));
         let Self { queue, jobs, base, .. } = *self;
         queue.close();
         let mut report = jobs.meter.finish(counters);

@@ -289,6 +289,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DiskConfig;
 
     /// A backend may claim any length.
     #[test]
@@ -332,12 +333,6 @@ mod tests {
         assert_eq!(stream.next(late), Next::Wait);
         assert_eq!(stream.due_in(late), None, "by its only block");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::DiskConfig;
 
     /// A block with its write `generation`.
     fn written(stream: &Stream, generation: u64) -> Vec<u8> {
