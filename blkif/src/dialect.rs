@@ -16,9 +16,9 @@ pub enum Dialect {
     /// blkif.h of today, and Linux: sectors of 512 bytes everywhere.
     #[default]
     Xen,
-    /// FreeBSD and Windows: the disk's own sectors, but for segments.
+    /// FreeBSD: the disk's own sectors, but for segments.
     FreeBsd,
-    /// QEMU: the disk's own sectors everywhere.
+    /// QEMU and Windows: the disk's own sectors everywhere.
     Qemu,
     /// mini-os: the disk's own sectors in the store, 512 bytes on the ring.
     MiniOs,

@@ -95,6 +95,24 @@ fn every_disk_that_keeps_gives_back_what_it_was_given() {
     }
 }
 
+#[test]
+fn a_file_begins_with_a_batch_before_the_last_of_it_is_put() {
+    let (_dir, path) = file(1 << 20);
+    let source = Source::open(&Spec::File(path), false, 512).expect("a disk");
+    let mut disk = source.queue(32).expect("a queue");
+    for tag in 0..31 {
+        let mut buffer = Buffer::default();
+        buffer.set_len(4096);
+        let io = Io { tag, kind: Kind::Read, sector: u64::from(tag) * 8, sectors: 8, buffer };
+        assert!(matches!(disk.start(io), Started::Later));
+    }
+    let before = disk.syscalls();
+    assert!((1..31).contains(&before), "handed over in parts: {before}");
+    let mut tags: Vec<u32> = (0..31).map(|_| wait(&mut *disk).tag).collect();
+    tags.sort_unstable();
+    assert_eq!(tags, (0..31).collect::<Vec<_>>());
+}
+
 /// A disk with a cache over a file: writes with a flush among them, then the process is gone.
 fn after_a_kill(flushed: &[u8], unflushed: &[u8], seed: u64) -> BTreeMap<u64, u8> {
     let (_dir, path) = file(1 << 20);

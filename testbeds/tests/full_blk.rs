@@ -114,3 +114,27 @@ fn full_other_clients_read_what_they_wrote() {
     run("fio", &fio);
     server.end();
 }
+
+/// A file system of its own that has less room than the disk on it claims to have.
+#[test]
+fn full_a_full_disk_is_one_clear_line() {
+    if !common::full("a file system without room") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let room = scratch.path("room");
+    std::fs::create_dir(&room).expect("a directory");
+    let script = "mount -t tmpfs -o size=2M none \"$1\" && truncate -s 8M \"$1/disk.img\" && \
+                  exec \"$2\" blk --disk \"file=$1/disk.img\" --rw write --bs 64k -n 200 --quiet";
+    let room = room.display().to_string();
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", script, "sh", &room, env!("CARGO_BIN_EXE_pvlab")]);
+    let output = command.env("XDG_RUNTIME_DIR", scratch.path("")).output().expect("unshare");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let lines: Vec<&str> = errors.lines().filter(|line| !line.starts_with("note: ")).collect();
+    let [line] = lines[..] else { panic!("one line: {errors}") };
+    for part in ["the write of 65536 bytes", "disk.img: no space left", "make room"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}

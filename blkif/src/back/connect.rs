@@ -229,6 +229,13 @@ impl<D: Domain> Blkback<D> {
                 }
                 Ok(())
             }
+            (XenbusState::Initialising, XenbusState::InitWait) => {
+                // It has seen us: what it publishes next is for us.
+                if let Some(vbd) = self.vbds.get_mut(&id) {
+                    vbd.stale = None;
+                }
+                Ok(())
+            }
             (XenbusState::Closing, s) if s != XenbusState::Closed => {
                 self.bring_down(id, XenbusState::Closing, events)
             }

@@ -188,6 +188,16 @@ fn discard(request: &Request, rules: &Rules) -> Result<Head, Refusal> {
     Ok(Head { action, sector, sectors, segments: Segments::Direct(0) })
 }
 
+/// The operation that the answer names: of an indirect request the one inside, as Linux answers.
+#[must_use]
+#[inline(always)]
+pub fn echo(request: &Request) -> u8 {
+    match Op::from_raw(request.operation) {
+        Some(Op::Indirect) => request.as_indirect().indirect_op,
+        _ => request.operation,
+    }
+}
+
 /// Pages of segments that an indirect request of so many has.
 #[must_use]
 pub fn indirect_pages(count: usize) -> usize {
@@ -254,13 +264,4 @@ fn check_range(action: Action, sector: u64, sectors: u64, rules: &Rules) -> Resu
 #[expect(clippy::cast_possible_truncation, reason = "of one page; what is more was refused")]
 fn bytes(sectors: u64) -> u16 {
     (sectors * SECTOR_SIZE as u64) as u16
-}
-
-/// The operation that the answer names: of an indirect request the one inside, as Linux answers.
-#[inline(always)]
-pub(super) fn echo(request: &Request) -> u8 {
-    match Op::from_raw(request.operation) {
-        Some(Op::Indirect) => request.as_indirect().indirect_op,
-        _ => request.operation,
-    }
 }

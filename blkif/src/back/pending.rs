@@ -2,6 +2,8 @@
 //!
 //! There are as many as may be in flight; a request that finds none free stays on the ring.
 
+use rings::io::blkif::Request;
+
 use super::disk::{Buffer, Kind};
 use super::parse::{Action, Segment};
 
@@ -116,4 +118,22 @@ impl Table {
     pub(super) fn end(&mut self, tag: u32) {
         self.free.push(tag);
     }
+}
+
+/// A read whose pages become zeros at the end of the turn, together with those of others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Zeroed {
+    pub(super) id: u64,
+    pub(super) echo: u8,
+    /// Where its segments end among those of all.
+    pub(super) end: usize,
+}
+
+/// What a barrier is doing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Barrier {
+    /// For what is in flight.
+    Waits(Request),
+    /// With this tag.
+    Runs(u32),
 }

@@ -98,6 +98,12 @@ impl<D: Domain> Queue<D> {
         self.server.disk.syscalls()
     }
 
+    /// Why its disk failed, if it did.
+    #[must_use]
+    pub fn disk_complaint(&self) -> Option<&str> {
+        self.server.disk.complaint()
+    }
+
     /// What happened on the port.
     #[must_use]
     pub fn events(&self) -> EventCounters {

@@ -24,8 +24,13 @@ use super::error::Rogue;
 use super::parse::{
     Action, Head, Refusal, Rules, Segment, Segments, check, echo, head, indirect_pages,
 };
-use super::pending::Table;
+use super::pending::{Barrier, Table, Zeroed};
 use super::stats::Stats;
+
+/// Answers of a disk that takes its time that one turn deals with. Storage answers in bursts and then
+/// waits for us: what the first few of a burst lead the guest to ask for next is with the storage
+/// while we still deal with the others.
+const REAPED: u32 = 4;
 
 /// The ring of a vbd.
 pub(crate) type Ring = BackRing<Sring<SLOT>, Request, Response>;
@@ -40,15 +45,6 @@ pub(crate) fn attach(pages: Region) -> Result<Ring, rings::ring::ProdOverflow> {
 pub(crate) struct Unsupported {
     pub(crate) flush: bool,
     pub(crate) discard: bool,
-}
-
-/// A read whose pages become zeros at the end of the turn, together with those of others.
-#[derive(Clone, Copy, Debug)]
-struct Zeroed {
-    id: u64,
-    echo: u8,
-    /// Where its segments end among those of all.
-    end: usize,
 }
 
 /// Everything between a ring and a disk.
@@ -76,12 +72,6 @@ pub(crate) struct Server<F: Foreign> {
     starved: bool,
     /// Answers put since the last push.
     put: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Barrier {
-    Waits(Request),
-    Runs(u32),
 }
 
 impl<F: Foreign> Server<F> {
@@ -127,7 +117,8 @@ impl<F: Foreign> Server<F> {
     #[traced(quiet)]
     #[inline]
     pub(super) fn turn(&mut self) -> Result<(bool, Notify), Rogue> {
-        let mut worked = self.reap();
+        let mut left = REAPED;
+        let mut worked = self.reap(&mut left);
         if self.ring.unconsumed_requests() > 0 || self.ring.poll_requests()? > 0 {
             worked |= self.take_batch();
         }
@@ -136,7 +127,7 @@ impl<F: Foreign> Server<F> {
             tracer::counter!("requests with the disk", self.table.in_flight());
             self.disk.submit();
             // What the disk has done at once (or while it was told) is answered with the rest.
-            self.reap();
+            self.reap(&mut left);
         }
         // That may have begun another step or set an answer aside, and the kernel may have taken less
         // than it was given before: nobody else would send it on. Free where there is nothing.
@@ -269,13 +260,16 @@ impl<F: Foreign> Server<F> {
         }
     }
 
-    /// Deals with what the disk is done with.
+    /// Deals with what the disk is done with, at most with so many as are `left` of this turn's.
     #[traced(quiet)]
     #[inline]
-    fn reap(&mut self) -> bool {
+    fn reap(&mut self, left: &mut u32) -> bool {
         let mut any = false;
-        while let Some(Done { tag, buffer, outcome }) = self.disk.poll() {
+        while *left > 0
+            && let Some(Done { tag, buffer, outcome }) = self.disk.poll()
+        {
             any = true;
+            *left -= 1;
             self.table.get(tag).buffer = buffer;
             match outcome {
                 Ok(()) => self.step(tag),
@@ -390,7 +384,7 @@ impl<F: Foreign> Server<F> {
         let patience = Instant::now() + Duration::from_secs(5);
         self.disk.submit();
         while self.table.in_flight() > 0 && Instant::now() < patience {
-            if !self.reap() {
+            if !self.reap(&mut { u32::MAX }) {
                 std::thread::sleep(Duration::from_micros(200));
             }
             self.disk.submit();
@@ -505,6 +499,16 @@ mod tests {
         work(&mut server);
         assert_eq!(server.in_flight(), 0);
         assert_eq!(front.poll_responses(), Ok(2));
+    }
+
+    #[test]
+    fn the_first_of_a_burst_of_answers_are_with_the_guest_before_the_last_are_looked_at() {
+        let (mut front, mut server) = serve(Box::new(Inline::default()), 32);
+        (0..16).for_each(|id| ask(&mut front, id, Op::FlushDiskcache));
+        for answered in [4, 8, 12, 16] {
+            assert!(server.turn().expect("no lie").0);
+            assert_eq!(front.poll_responses(), Ok(answered));
+        }
     }
 
     #[test]

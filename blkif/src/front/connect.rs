@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rings::io::blkif::{PROTO_X86_64, queue_name};
-use rings::store::xenbus::{self, WaitError};
+use rings::store::xenbus;
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
 use rings::{DomId, Domain, DomainError};
 use tracer::traced;
@@ -55,15 +55,18 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Blkfront<D: Domain> {
     domain: D,
-    store: XsClient<D::Transport>,
-    config: Config,
-    backend: DomId,
+    pub(super) store: XsClient<D::Transport>,
+    pub(super) config: Config,
+    pub(super) backend: DomId,
     front: String,
-    back: String,
+    pub(super) back: String,
     disk: DiskInfo,
     /// What was agreed on: rings, and pages of each. Before that, what is wanted.
     queues: u32,
     ring_order: u32,
+    /// Rings that were published and that no backend took. They stay until there are others: those must
+    /// not have the same ports, by which a backend tells new rings from its forerunner's.
+    untaken: Vec<Link<D>>,
     /// There are queues already, made for what was agreed on: another backend must not offer less.
     connected: bool,
 }
@@ -92,10 +95,23 @@ impl<D: Domain> Blkfront<D> {
             disk: DiskInfo::none(),
             queues: config.queues,
             ring_order: config.ring_order,
+            untaken: Vec::new(),
             connected: false,
         };
-        me.wait("waiting for the backend's limits", &[XenbusState::InitWait], config.timeout)?;
-        let links = me.bring_up(config.timeout)?;
+        let deadline = Instant::now() + config.timeout;
+        let links = loop {
+            me.wait_for_backend("waiting for the backend's limits", config.timeout)?;
+            match me.bring_up(config.timeout) {
+                Ok(links) => break links,
+                Err(why) if why.backend_gone() && Instant::now() < deadline => {
+                    me.switch(XenbusState::Initialising).map_err(bad)?;
+                }
+                Err(why) => {
+                    me.close_untaken();
+                    return Err(why);
+                }
+            }
+        };
         let queues = me.queues(links)?;
         Ok((me, queues))
     }
@@ -116,7 +132,7 @@ impl<D: Domain> Blkfront<D> {
         let handle = self.config.handle;
         self.switch(XenbusState::Initialising)
             .map_err(|why| ConnectError::Store { handle, why })?;
-        self.wait("waiting for another backend", &[XenbusState::InitWait], patience)?;
+        self.wait_for_backend("waiting for another backend", patience)?;
         self.bring_up(timeout)
     }
 
@@ -139,6 +155,8 @@ impl<D: Domain> Blkfront<D> {
             return Err(ConnectError::Disk { handle, what });
         }
         let links = self.links(queues, order)?;
+        // A backend that never connects must not cost pages, grants and ports each time.
+        self.close_untaken();
         match self.publish_and_read(&links, order, timeout) {
             Ok(disk) => {
                 (self.disk, self.queues, self.ring_order) = (disk, queues, order);
@@ -146,10 +164,7 @@ impl<D: Domain> Blkfront<D> {
                 Ok(links)
             }
             Err(why) => {
-                // A backend that never connects must not cost pages, grants and ports each time.
-                for link in links {
-                    link.close(&self.domain);
-                }
+                self.untaken = links;
                 Err(why)
             }
         }
@@ -173,6 +188,12 @@ impl<D: Domain> Blkfront<D> {
         Ok(links)
     }
 
+    fn close_untaken(&mut self) {
+        for link in self.untaken.drain(..) {
+            link.close(&self.domain);
+        }
+    }
+
     #[traced]
     fn publish_and_read(
         &mut self,
@@ -184,7 +205,7 @@ impl<D: Domain> Blkfront<D> {
         let bad = |why| ConnectError::Store { handle, why };
         self.publish(links, order).map_err(bad)?;
         self.switch(XenbusState::Initialised).map_err(bad)?;
-        self.wait("waiting for the backend to connect", &[XenbusState::Connected], timeout)?;
+        self.wait_connected(timeout)?;
         let dialect = self.config.limits.dialect;
         let disk = DiskInfo::read(&mut self.store, &self.back, dialect).map_err(bad)?;
         let less = self.connected.then(|| disk.less_than(&self.disk)).flatten();
@@ -317,51 +338,12 @@ impl<D: Domain> Blkfront<D> {
         // A backend that does not answer any more keeps nobody from leaving.
         let deadline = Instant::now() + timeout;
         let _ = xenbus::wait_for_state(&mut self.store, &self.back, &done, deadline);
+        self.close_untaken();
         Ok(())
     }
 
     fn switch(&mut self, state: XenbusState) -> Result<(), StoreError> {
         xenbus::switch_state(&mut self.store, &self.front, state)
-    }
-
-    #[traced]
-    fn wait(
-        &mut self,
-        step: &'static str,
-        states: &[XenbusState],
-        timeout: Duration,
-    ) -> Result<(), ConnectError> {
-        let deadline = Instant::now() + timeout;
-        // The directory of a backend that has died comes back with the next one.
-        loop {
-            match xenbus::wait_for_state(&mut self.store, &self.back, states, deadline) {
-                Ok(_) => return Ok(()),
-                Err(WaitError::Removed { .. }) if Instant::now() < deadline => {}
-                Err(WaitError::Store(error))
-                    if error.is_not_found() && Instant::now() < deadline => {}
-                Err(why) => {
-                    let said = self.said();
-                    return Err(ConnectError::Stuck {
-                        handle: self.config.handle,
-                        step,
-                        why,
-                        said,
-                    });
-                }
-            }
-        }
-    }
-
-    /// What the backend's error node says.
-    fn said(&mut self) -> String {
-        let home = format!("/local/domain/{}/", self.backend);
-        let node = self.back.strip_prefix(&home).unwrap_or(&self.back).to_owned();
-        let path = format!("{home}error/{node}/error");
-        match self.store.read_string(&path) {
-            Ok(text) => format!(" ({text})"),
-            // Usually it says nothing, or not to us.
-            Err(_) => String::new(),
-        }
     }
 
     /// Writes our keys in one transaction, in the order in which Linux' blkfront does.

@@ -57,3 +57,10 @@ pub enum ConnectError {
     #[error(transparent)]
     Domain(#[from] DomainError),
 }
+
+impl ConnectError {
+    /// Whether the backend has died meanwhile: another one may come.
+    pub(super) fn backend_gone(&self) -> bool {
+        matches!(self, Self::Stuck { why: WaitError::Removed { .. }, .. })
+    }
+}

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | `connect` | the guest's half of the handshake, and again after a backend has died |
+//! | `wait` | waiting for a backend, and for it to connect |
 //! | `link` | a ring and its port: what a connection consists of |
 //! | [`Queue`] | operations on a ring: the unit of work of a worker |
 //! | `again` | what was in flight, on the ring of the backend that comes after one that died |
@@ -31,6 +32,7 @@ mod shadow;
 mod sleep;
 mod split;
 mod stats;
+mod wait;
 
 pub use buffers::Buffers;
 pub use connect::{Blkfront, Config};

@@ -209,7 +209,7 @@ mod tests {
         for part in [b"one\n", b"two\n"] {
             Log::open(&config, DomId(7)).expect("a log").write(part);
         }
-        let written = std::fs::read(dir.path().join("guest-7.log")).expect("a log");
+        let written = fs::read(dir.path().join("guest-7.log")).expect("a log");
         assert_eq!(written, b"one\ntwo\n");
         let nowhere = LogConfig { path: dir.path().join("no/such/file"), ..config };
         let why = Log::open(&nowhere, DomId(7)).expect_err("no such directory").to_string();

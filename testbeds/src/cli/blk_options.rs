@@ -16,7 +16,8 @@ Sizes take K, M, G (powers of 1024); times take ns, us, ms, s; [ ] is the defaul
 
 Disks: null (reads are zeros), void (nothing is moved), ram=SIZE, file=PATH,
   model=read:20M,write:10M,latency:1.3ms,write-unit:32K (storage as slow as that),
-  faulty:errors=SHARE,delay=SHARE/TIME,cache,noflush:DISK (what goes wrong, around any other)
+  faulty:WHAT:DISK (around any other: errors=SHARE, delay=SHARE/TIME, cache (writes that no
+  flush saved die with the backend), liar (flushes do nothing), noflush (there are none))
 
 Examples:
   pvlab blk                                            4 KiB reads anywhere, what the driver can do
@@ -79,7 +80,7 @@ struct JobArgs {
     /// Serve the disk to NBD clients on this socket, instead of a workload
     #[arg(long, value_name = "unix:PATH", value_parser = values::unix_socket)]
     nbd: Option<PathBuf>,
-    /// Kill the backend every so often, and start another one
+    /// Kill the backend at random moments, so far apart on average, and start another one
     #[arg(long, value_name = "TIME", value_parser = values::kill_every)]
     #[arg(allow_hyphen_values = true)]
     kill_backend_every: Option<f64>,

@@ -20,9 +20,9 @@ pub enum DialectName {
     /// 512 bytes everywhere, as blkif.h says and Linux does.
     #[default]
     Xen,
-    /// FreeBSD and Windows.
+    /// FreeBSD.
     Freebsd,
-    /// QEMU.
+    /// QEMU and Windows.
     Qemu,
     /// mini-os.
     MiniOs,
@@ -153,7 +153,16 @@ impl DiskText {
     pub fn outlives(&self) -> bool {
         match &self.kind {
             DiskKind::File(_) => true,
-            DiskKind::Faulty(inner, faults) => inner.outlives() && !faults.cache,
+            DiskKind::Faulty(inner, _) => inner.outlives(),
+            _ => false,
+        }
+    }
+
+    /// Whether a backend that is killed takes along what no flush has saved.
+    #[must_use]
+    pub fn forgets(&self) -> bool {
+        match &self.kind {
+            DiskKind::Faulty(inner, faults) => faults.cache || inner.forgets(),
             _ => false,
         }
     }
@@ -205,7 +214,7 @@ fn model(text: &str) -> Result<Model, String> {
     Ok(model)
 }
 
-/// `errors=0.01,delay=0.1/5ms,cache,noflush`.
+/// `errors=0.01,delay=0.1/5ms,cache,noflush,liar`.
 fn faults_of(text: &str) -> Result<Faults, String> {
     let mut faults = Faults::default();
     for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -213,13 +222,14 @@ fn faults_of(text: &str) -> Result<Faults, String> {
         match name {
             "cache" if value.is_empty() => faults.cache = true,
             "noflush" if value.is_empty() => faults.no_flush = true,
+            "liar" if value.is_empty() => faults.liar = true,
             "errors" => faults.errors = share(value)?,
             "delay" => {
                 let (of, late) = value.split_once('/').unwrap_or(("1", value));
                 (faults.delays, faults.delay) = (share(of)?, time(late)?);
             }
             _ => {
-                let all = "errors=SHARE, delay=SHARE/TIME, cache, noflush";
+                let all = "errors=SHARE, delay=SHARE/TIME, cache, noflush, liar";
                 return Err(format!("no fault called '{part}'; use {all}"));
             }
         }
@@ -312,6 +322,7 @@ mod tests {
             panic!("faulty");
         };
         assert_eq!(*inner, Spec::Ram(1 << 20));
+        assert!(!faults.liar && "faulty:liar:null".parse::<DiskText>().is_ok());
         assert!(faults.cache && faults.seed == 7 && faults.delay == Duration::from_millis(5));
         for (bad, why) in [
             ("", "null, void"),

@@ -185,7 +185,7 @@ impl Guest {
             Ok(XenbusState::Connected) => {
                 let resized = self.blkfront.resized();
                 if let Ok(Some(sectors)) = resized {
-                    tracing::warn!(bytes = sectors * 512, "the disk has another length");
+                    tracing::info!(bytes = sectors * 512, "the disk has another length");
                     for n in 0..jobs {
                         crew.change(n, Box::new(Change::Resize(sectors)));
                     }

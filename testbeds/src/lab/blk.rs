@@ -124,9 +124,11 @@ fn run(
             super::print(&told)?;
         }
     }
-    let report = outcome?;
-    // Of backends that were killed nobody has added up the time.
-    let cpu = if lab.kills == 0 { lab.sampler.cpu() } else { None };
+    let mut report = outcome?;
+    let cpu = lab.sampler.cpu();
+    // The last backend has told of its own life only.
+    let back = report.back.get_or_insert_default();
+    back.counters = back.counters.plus(lab.sampler.gone());
     let rss = Some(lab.sampler.peak_bytes());
     let mut results = results(config, &report, cpu, rss, machine);
     results.intervals = std::mem::take(lab.sampler.intervals());
@@ -136,9 +138,10 @@ fn run(
 struct Lab {
     domains: Domains,
     back_args: Vec<String>,
-    /// Backends killed on purpose.
-    kills: u64,
-    killed_at: Instant,
+    /// When the backend is killed on purpose; decided when the first operations are done.
+    kill_at: Option<Instant>,
+    /// Where chance is.
+    random: u64,
     sampler: Sampler,
 }
 
@@ -156,9 +159,9 @@ impl Lab {
         let (segment, per_op) = (host.segment().clone(), Some(config.bs as u64));
         let (warmup, interval) = (config.run.warmup, config.run.interval);
         let sampler = Sampler::new(segment, pids, What { per_op, warmup, interval });
-        let killed_at = Instant::now();
+        let random = config.run.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let domains = Domains::new(host, back, vec![front], config.run.stall_timeout);
-        Ok(Self { domains, back_args, kills: 0, killed_at, sampler })
+        Ok(Self { domains, back_args, kill_at: None, random, sampler })
     }
 
     /// Waits until the frontend has ended, and takes its report.
@@ -207,19 +210,30 @@ impl Lab {
     /// Kills the backend and starts another one, if it is time to.
     fn replace_backend(&mut self, config: &BlkConfig) -> anyhow::Result<()> {
         let Some(every) = config.kill_backend_every else { return Ok(()) };
-        // Not before anything was done: killing what is just starting shows nothing.
-        if self.sampler.done().1 == 0 {
-            self.killed_at = Instant::now();
-        }
-        if self.killed_at.elapsed().as_secs_f64() < every {
+        let Some(at) = self.kill_at else {
+            // Not before anything was done: killing what is just starting shows nothing.
+            self.kill_at = (self.sampler.done().1 > 0).then(|| self.moment(every));
+            return Ok(());
+        };
+        if Instant::now() < at {
             return Ok(());
         }
+        self.sampler.back_goes();
         let args = &self.back_args;
         self.domains.replace_back(|| Domain::start("blkback", args))?;
-        self.kills += 1;
         self.sampler.another_back(self.domains.back.pid());
-        self.killed_at = Instant::now();
+        // That may well be before this one has connected.
+        self.kill_at = Some(self.moment(every));
         Ok(())
+    }
+
+    /// A moment from now on until twice `every`, in seconds: all are as likely.
+    fn moment(&mut self, every: f64) -> Instant {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let share = float(self.random >> 11) / float(1_u64 << 53);
+        Instant::now() + Duration::from_secs_f64(2.0 * every * share)
     }
 
     fn show(&self, config: &BlkConfig, progress: &Progress) {
@@ -238,7 +252,10 @@ fn failure(report: &Report) -> Option<String> {
     }
     let first = report.front.first_error.as_deref().unwrap_or("no words for it");
     let errors = report.front.errors;
-    (errors > 0).then(|| format!("domain {}: {errors} errors, the first: {first}", report.domid))
+    let of_disk = report.back.as_ref().and_then(|back| back.first_error.as_ref());
+    let why = of_disk.map_or(String::new(), |why| format!("; {why}"));
+    (errors > 0)
+        .then(|| format!("domain {}: {errors} errors, the first: {first}{why}", report.domid))
 }
 
 /// The configuration as it was negotiated, not as it was asked for.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::time::ClockId;
 use nix::unistd::Pid;
-use rings_host::{BlockKind, Segment};
+use rings_host::{Block, BlockKind, Segment};
 
 use super::domains::LOOK;
 use crate::counters::Counters;
@@ -39,6 +39,8 @@ pub(super) struct What {
 pub(super) struct Sampler {
     segment: Segment,
     pids: Pids,
+    /// What backends that are gone had used and counted.
+    gone: Gone,
     /// Bytes of one operation, where those are what is counted.
     per_op: Option<u64>,
     interval: Option<Duration>,
@@ -49,6 +51,12 @@ pub(super) struct Sampler {
     peak_kib: u64,
     /// When memory was looked at last.
     weighed: Instant,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Gone {
+    cpu_seconds: f64,
+    counters: Counters,
 }
 
 #[derive(Clone, Copy)]
@@ -65,6 +73,7 @@ impl Sampler {
         Self {
             segment,
             pids,
+            gone: Gone::default(),
             per_op,
             interval: interval.map(Duration::from_secs_f64),
             warmup,
@@ -76,9 +85,28 @@ impl Sampler {
         }
     }
 
+    /// The backend is about to be killed: notes what it used and counted, which nobody else will tell.
+    pub(super) fn back_goes(&mut self) {
+        self.gone.cpu_seconds += self.pids.cpu_seconds().1;
+        let pids = &self.pids.back;
+        let its = |block: &Block| {
+            block.kind() == BlockKind::Back
+                && i32::try_from(block.pid()).is_ok_and(|pid| pids.contains(&pid))
+        };
+        for block in self.segment.blocks().filter(its) {
+            self.gone.counters = self.gone.counters.plus(&Counters::read(&block));
+        }
+        self.pids.back.clear();
+    }
+
     /// The backend is another process from now on.
     pub(super) fn another_back(&mut self, pid: i32) {
         self.pids.back = vec![pid];
+    }
+
+    /// What backends that were killed had counted.
+    pub(super) fn gone(&self) -> &Counters {
+        &self.gone.counters
     }
 
     /// Payload bytes and operations so far, at the end that receives.
@@ -97,7 +125,9 @@ impl Sampler {
         if done.0 == 0 {
             return None;
         }
-        let now = Began { at: Instant::now(), cpu: self.pids.cpu_seconds(), done };
+        let (front, back) = self.pids.cpu_seconds();
+        let cpu = (front, back + self.gone.cpu_seconds);
+        let now = Began { at: Instant::now(), cpu, done };
         let Some(began) = self.began else {
             (self.began, self.last) = (Some(now), Some(now));
             return None;

@@ -14,8 +14,8 @@ use rings_host::{EventDoorbell, HostDomain, HostForeign, UnixTransport};
 
 use super::{Lab, WATCHDOG, XVDA, holdings};
 
-const BACK: &str = "/local/domain/0/backend/vbd/1/51712";
-const FRONT: &str = "/local/domain/1/device/vbd/51712";
+pub(crate) const BACK: &str = "/local/domain/0/backend/vbd/1/51712";
+pub(crate) const FRONT: &str = "/local/domain/1/device/vbd/51712";
 
 /// A backend without scruples, connected to the real blkfront.
 #[derive(Debug)]
@@ -63,6 +63,23 @@ pub(crate) fn config() -> Config {
     }
 }
 
+/// A backend describes its disk and waits for the guest.
+pub(crate) fn offer(lab: &Lab, keys: &[(&str, &str)]) -> XsClient<UnixTransport> {
+    let mut store = lab.dom0.store().unwrap();
+    let usual = [
+        ("feature-max-indirect-segments", "256"),
+        ("feature-flush-cache", "1"),
+        ("feature-barrier", "1"),
+        ("info", "0"),
+        ("sector-size", "512"),
+    ];
+    for (key, value) in usual.iter().chain(keys) {
+        store.write(&format!("{BACK}/{key}"), *value).unwrap();
+    }
+    xenbus::switch_state(&mut store, BACK, XenbusState::InitWait).unwrap();
+    store
+}
+
 impl Attack {
     pub(crate) fn new() -> Self {
         Self::describing(&[("sectors", "2048")]).unwrap_or_else(|why| panic!("{why}"))
@@ -70,23 +87,16 @@ impl Attack {
 
     /// With a disk that has these keys, beside the usual ones.
     pub(crate) fn describing(keys: &[(&str, &str)]) -> Result<Self, String> {
+        Self::with(config(), keys)
+    }
+
+    /// The same, with another guest.
+    pub(crate) fn with(config: Config, keys: &[(&str, &str)]) -> Result<Self, String> {
         let lab = Lab::new();
         let guest = lab.guest.clone();
         let before = holdings(&guest);
-        let mut store = lab.dom0.store().unwrap();
-        let usual = [
-            ("feature-max-indirect-segments", "256"),
-            ("feature-flush-cache", "1"),
-            ("feature-barrier", "1"),
-            ("info", "0"),
-            ("sector-size", "512"),
-        ];
-        for (key, value) in usual.iter().chain(keys) {
-            store.write(&format!("{BACK}/{key}"), *value).unwrap();
-        }
-        xenbus::switch_state(&mut store, BACK, XenbusState::InitWait).unwrap();
+        let mut store = offer(&lab, keys);
         // The guest waits for us to connect while we wait for it.
-        let config = config();
         let connecting = std::thread::spawn(move || Blkfront::connect(&guest, &config));
         let deadline = Instant::now() + WATCHDOG;
         let ready = [XenbusState::Initialised];
@@ -106,8 +116,12 @@ impl Attack {
 
     /// Begins an operation, and says which requests it became.
     pub(crate) fn start(&mut self, kind: OpKind, sectors: u32) -> Vec<Request> {
+        self.start_at(kind, 0, sectors)
+    }
+
+    pub(crate) fn start_at(&mut self, kind: OpKind, sector: u64, sectors: u32) -> Vec<Request> {
         let from = self.back.ring.load(Index::ReqProd, Ordering::Acquire);
-        self.queue.start(Op { kind, sector: 0, sectors, page: 0, tag: 7 }).unwrap();
+        self.queue.start(Op { kind, sector, sectors, page: 0, tag: 7 }).unwrap();
         self.queue.flush();
         self.back.requests(from)
     }
@@ -156,7 +170,7 @@ impl Attack {
 }
 
 impl Back {
-    fn connect(domain: &HostDomain, mut store: XsClient<UnixTransport>) -> Self {
+    pub(crate) fn connect(domain: &HostDomain, mut store: XsClient<UnixTransport>) -> Self {
         let mut key = |key| xenbus::read_u32(&mut store, &format!("{FRONT}/{key}")).unwrap();
         let (gref, port) = (Gref(key("ring-ref")), Port(key("event-channel")));
         let mut foreign = domain.foreign(DomId(1), GrantMode::Copy).unwrap();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rings::cost::CostNs;
 use rings::{DomId, Domain};
-use rings_host::{Connect, Device, Host, HostConfig, HostDomain};
+use rings_host::{Connect, ConnectError, Device, Host, HostConfig, HostDomain};
 use tempfile::TempDir;
 
 /// Frames of each domain's pool.
@@ -44,9 +44,21 @@ impl Lab {
         let guest = join(&dir, 1);
         Self { dom0, guest, host, dir }
     }
+
+    /// The driver domain goes, and another one comes in its place.
+    pub(crate) fn replace_dom0(&mut self) {
+        self.dom0.goodbye(0);
+        // Nothing of it may be left; the guest only keeps the place.
+        self.dom0 = self.guest.clone();
+        self.dom0 = until("the place of the driver domain", || try_join(&self.dir, 0).ok());
+    }
 }
 
 fn join(dir: &TempDir, domid: u16) -> HostDomain {
+    try_join(dir, domid).unwrap()
+}
+
+fn try_join(dir: &TempDir, domid: u16) -> Result<HostDomain, ConnectError> {
     HostDomain::connect(&Connect {
         dir: dir.path().join("lab"),
         domid: Some(DomId(domid)),
@@ -54,7 +66,6 @@ fn join(dir: &TempDir, domid: u16) -> HostDomain {
         name: format!("domain {domid}"),
         cost: CostNs::default(),
     })
-    .unwrap()
 }
 
 /// What a domain has given away or taken, to be compared before and after.

@@ -30,6 +30,8 @@ pub struct Faults {
     pub cache: bool,
     /// Flushes are answered EOPNOTSUPP, though they were offered.
     pub no_flush: bool,
+    /// Flushes are answered, and not done.
+    pub liar: bool,
     /// Where chance begins.
     pub seed: u64,
 }
@@ -194,7 +196,7 @@ impl Faulty {
             let outcome = Err(Failure::Unsupported);
             return self.over(Done { tag: io.tag, buffer: io.buffer, outcome });
         }
-        if skipped(Check::BlkFlush) {
+        if self.shared.faults.liar || skipped(Check::BlkFlush) {
             return self.over(Done { tag: io.tag, buffer: io.buffer, outcome: Ok(()) });
         }
         self.flushes.push_back(Flush { io, runs: VecDeque::new(), last: false, until: 0 });
@@ -344,6 +346,10 @@ impl Disk for Faulty {
 
     fn syscalls(&self) -> u64 {
         self.inner.syscalls() + self.late.syscalls()
+    }
+
+    fn complaint(&self) -> Option<&str> {
+        self.inner.complaint()
     }
 }
 

@@ -9,8 +9,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -36,20 +35,21 @@ pub(super) struct File {
     direct: bool,
     /// What is the least of them then. Bytes.
     sector_size: u32,
-    /// Somebody was told that it fails.
-    told: AtomicBool,
+    /// Why it failed first.
+    complaint: OnceLock<String>,
 }
 
 impl File {
     pub(super) fn open(path: &Path, read_only: bool) -> Result<Self, OpenError> {
         let shown = path.display();
-        let refuse = |why: String| OpenError(format!("{shown}: {why}"));
-        let what = fs::metadata(path).map_err(|e| refuse(reason(&e)))?.file_type();
+        let refuse = OpenError;
+        let what = fs::metadata(path).map_err(|e| refuse(reason(&e, read_only)))?.file_type();
         if !what.is_file() && !what.is_block_device() {
             return Err(refuse("neither a file nor a block device; name one that is".into()));
         }
-        let (file, mut direct) = open(path, read_only).map_err(|e| refuse(reason(&e)))?;
-        let bytes = length(&file).map_err(|e| refuse(reason(&e)))?;
+        let (file, mut direct) =
+            open(path, read_only).map_err(|e| refuse(reason(&e, read_only)))?;
+        let bytes = length(&file).map_err(|e| refuse(reason(&e, read_only)))?;
         let sector = SECTOR_SIZE as u64;
         if bytes == 0 {
             return Err(refuse(format!("empty; make it larger: truncate -s 1G {shown}")));
@@ -66,13 +66,13 @@ impl File {
                 Some(least) => sector_size = least,
                 None => {
                     direct = false;
-                    file = plain(path, read_only).map_err(|e| refuse(reason(&e)))?;
+                    file = plain(path, read_only).map_err(|e| refuse(reason(&e, read_only)))?;
                 }
             }
         }
         let file = lock(file, read_only).map_err(refuse)?;
-        let (sectors, path, told) = (bytes / sector, path.to_owned(), AtomicBool::new(false));
-        Ok(Self { path, file, read_only, sectors, direct, sector_size, told })
+        let (sectors, path, complaint) = (bytes / sector, path.to_owned(), OnceLock::new());
+        Ok(Self { path, file, read_only, sectors, direct, sector_size, complaint })
     }
 
     pub(super) fn geometry(&self) -> Geometry {
@@ -88,7 +88,13 @@ impl File {
 
     /// Bytes now; less than before if somebody has cut it.
     pub(super) fn length(&self) -> Option<u64> {
-        length(&self.file).ok()
+        let bytes = length(&self.file).ok()?;
+        if bytes < self.sectors * SECTOR_SIZE as u64 {
+            self.complain(|| {
+                format!("cut to {bytes} bytes while in use; leave it as long as it was")
+            });
+        }
+        Some(bytes)
     }
 
     pub(super) fn remark(&self) -> Option<String> {
@@ -96,12 +102,23 @@ impl File {
         (!self.direct).then(|| format!("{}: {why}", self.path.display()))
     }
 
-    /// Says once why it fails.
-    fn tell(&self, kind: Kind, errno: i32) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            let why = Errno::from_raw(errno).desc();
-            tracing::warn!(disk = %self.path.display(), ?kind, why, "the disk fails");
-        }
+    /// An operation failed: notes why.
+    fn failed(&self, io: &Io, errno: Errno) {
+        // That may be all that is wrong.
+        let _ = self.length();
+        self.complain(|| match errno {
+            Errno::ENOSPC => "no space left behind it; make room on its file system".into(),
+            errno => format!("{:?} failed: {}", io.kind, errno.desc()),
+        });
+    }
+
+    /// Notes what is wrong with it, the first time.
+    fn complain(&self, why: impl FnOnce() -> String) {
+        self.complaint.get_or_init(|| {
+            let what = format!("{}: {}", self.path.display(), why());
+            tracing::info!(what, "the disk fails");
+            what
+        });
     }
 }
 
@@ -152,12 +169,14 @@ fn lock(mut file: fs::File, read_only: bool) -> Result<Flock<fs::File>, String> 
 }
 
 /// The system's words without its number for them, and what to do.
-fn reason(error: &io::Error) -> String {
+fn reason(error: &io::Error, read_only: bool) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => "make it: truncate -s 1G PATH",
+        io::ErrorKind::PermissionDenied if read_only => "make it yours to read: chmod u+r PATH",
         io::ErrorKind::PermissionDenied => "make it yours to write, or use --read-only",
+        io::ErrorKind::ReadOnlyFilesystem => "use --read-only",
         _ => "name another file",
     };
     format!("{words}; {remedy}")
@@ -186,14 +205,15 @@ impl FileQueue {
         };
         match usize::try_from(result) {
             Ok(bytes) if bytes == moved => Ok(()),
-            // Somebody has cut the file, or it can grow no more.
+            // Somebody has cut the file, or there is no room for all of it.
             Ok(_) => {
-                self.file.tell(io.kind, Errno::EIO as i32);
+                self.file
+                    .failed(io, if io.kind == Kind::Write { Errno::ENOSPC } else { Errno::EIO });
                 Err(Failure::Io)
             }
             Err(_) if result == -(Errno::EOPNOTSUPP as i32) => Err(Failure::Unsupported),
             Err(_) => {
-                self.file.tell(io.kind, -result);
+                self.file.failed(io, Errno::from_raw(-result));
                 Err(Failure::Io)
             }
         }
@@ -227,5 +247,9 @@ impl Disk for FileQueue {
 
     fn syscalls(&self) -> u64 {
         self.uring.syscalls()
+    }
+
+    fn complaint(&self) -> Option<&str> {
+        self.file.complaint.get().map(String::as_str)
     }
 }

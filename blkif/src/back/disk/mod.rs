@@ -143,6 +143,11 @@ pub trait Disk: Send + Debug {
     fn syscalls(&self) -> u64 {
         0
     }
+
+    /// Why an operation failed, the first time: the disk, what is wrong with it, what to do.
+    fn complaint(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Private memory for one request, at the start of a page, as direct I/O wants it.

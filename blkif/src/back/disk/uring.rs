@@ -20,6 +20,10 @@ use super::{Io, Kind};
 /// The one registered file.
 const FILE: Fixed = Fixed(0);
 
+/// Operations handed over at once. The storage is to begin with the first of a batch while we prepare
+/// the others: a larger one would keep it waiting, a smaller one costs more system calls.
+const CHUNK: usize = 4;
+
 /// An io_uring on one file.
 pub(super) struct Uring {
     ring: IoUring,
@@ -27,6 +31,8 @@ pub(super) struct Uring {
     in_flight: Vec<Option<Io>>,
     /// Entries put and not handed over yet.
     put: usize,
+    /// Completions were taken since then: they are dealt with before the kernel is asked for more.
+    popped: bool,
     syscalls: u64,
 }
 
@@ -50,7 +56,7 @@ impl Uring {
             .or_else(|_| IoUring::new(entries))?;
         ring.submitter().register_files(&[file.as_raw_fd()])?;
         let in_flight = (0..depth).map(|_| None).collect();
-        Ok(Self { ring, in_flight, put: 0, syscalls: 0 })
+        Ok(Self { ring, in_flight, put: 0, popped: false, syscalls: 0 })
     }
 
     /// Puts an operation. Gives it back if its tag is not to be used now, or the kernel takes none.
@@ -69,11 +75,16 @@ impl Uring {
         }
         self.in_flight[at] = Some(io);
         self.put += 1;
+        if self.put >= CHUNK {
+            // What it does not take now stays put.
+            let _ = self.submit();
+        }
         Ok(())
     }
 
     /// Hands over what was put.
     pub(super) fn submit(&mut self) -> io::Result<()> {
+        self.popped = false;
         if self.put == 0 {
             return Ok(());
         }
@@ -86,10 +97,11 @@ impl Uring {
 
     /// The next operation the kernel is done with, and its result: bytes, or a negative errno.
     pub(super) fn pop(&mut self) -> Option<(Io, i32)> {
-        if self.ring.completion().is_empty() {
+        if !self.popped && self.ring.completion().is_empty() {
             self.look_in_kernel();
         }
         let completion = self.ring.completion().next()?;
+        self.popped = true;
         let tag = usize::try_from(completion.user_data()).ok()?;
         let io = self.in_flight.get_mut(tag)?.take()?;
         Some((io, completion.result()))

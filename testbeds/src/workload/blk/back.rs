@@ -14,6 +14,9 @@ use crate::workload::{Job, SideReport};
 /// Turns between two looks at the clock.
 const TURNS_PER_TICK: u32 = 4096;
 
+/// Characters of a disk's complaint at most: the report has to fit into a node of the store.
+const LONGEST: usize = 400;
+
 /// A queue that is served.
 #[derive(Debug)]
 pub struct Served {
@@ -115,7 +118,9 @@ impl Job for Served {
             depth: stats.depth,
             ..BlkReport::default()
         };
+        let first_error =
+            self.queue.disk_complaint().map(|why| why.chars().take(LONGEST).collect());
         self.queue.close();
-        SideReport { counters, blk: Some(blk), ..SideReport::default() }
+        SideReport { counters, blk: Some(blk), first_error, ..SideReport::default() }
     }
 }

@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::time::{Duration, Instant};
 
-use blkif::front::{Buffers, DiskInfo, Link, Op, OpKind, Outcome, Queue};
+use blkif::front::{Buffers, Op, OpKind, Outcome, Queue};
 use rings::DomainError;
 use rings::worker::Task;
 use rings_host::{EpollWaiter, HostDomain};
 use tracer::clock::{cycles, cycles_per_us};
 
+use super::Change;
 use super::report::{BlkReport, Direction};
 use super::stream::{Next, Stream};
 use crate::config::BlkConfig;
@@ -16,21 +17,14 @@ use crate::counters::Counters;
 use crate::units::float;
 use crate::workload::{Job, Meter, SideReport, think};
 
-/// Something the control side has for a queue.
-#[derive(Debug)]
-pub enum Change {
-    /// Another backend: another ring.
-    Relink(Box<Link<HostDomain>>, DiskInfo),
-    /// Another length of the disk, in sectors.
-    Resize(u64),
-}
-
 /// An operation in flight.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     block: u64,
     /// When it was pushed. Cycles.
     pushed: u64,
+    /// Backends before the one it was begun with.
+    lives: u32,
 }
 
 /// The jobs, and what was measured of them: everything but the queue.
@@ -52,6 +46,8 @@ struct Jobs {
     ns_per_cycle: f64,
     /// When the answers at hand were taken. Cycles.
     now: u64,
+    /// Backends that have died.
+    lives: u32,
 }
 
 /// The jobs of one queue.
@@ -93,6 +89,7 @@ impl Jobs {
             room: vec![0; config.bs],
             ns_per_cycle: 1e3 / float(cycles_per_us()),
             now: 0,
+            lives: 0,
         }
     }
 
@@ -114,7 +111,7 @@ impl Jobs {
             Next::Flush => (OpKind::Flush, 0),
             Next::Wait => return None,
         };
-        self.slots[tag as usize].block = block;
+        self.slots[tag as usize] = Slot { block, pushed: 0, lives: self.lives };
         let (sectors, sector) = match kind {
             OpKind::Flush => (0, 0),
             _ => (self.bs / 512, stream.offset(block) / 512),
@@ -138,7 +135,7 @@ impl Jobs {
         let ns = self.ns(self.now.wrapping_sub(slot.pushed));
         if matches!(op.kind, OpKind::Flush | OpKind::Barrier) {
             self.flushes += 1;
-            return self.flushed(job, outcome);
+            return self.flushed(job, op.tag, outcome);
         }
         let reads = op.kind == OpKind::Read;
         let direction = if reads { &mut self.read } else { &mut self.write };
@@ -160,12 +157,21 @@ impl Jobs {
         self.streams[job].release(slot.block);
     }
 
-    fn flushed(&mut self, job: usize, outcome: Outcome) {
+    fn flushed(&mut self, job: usize, tag: u32, outcome: Outcome) {
+        self.streams[job].flushed(tag, outcome == Outcome::Okay);
         match outcome {
             Outcome::Okay => {}
             Outcome::Unsupported => self.streams[job].no_more_flushes(),
+            // It promised nothing, and that is as it must be: its backend died before.
+            Outcome::Error if self.slots[tag as usize].lives != self.lives => {}
             Outcome::Error => self.meter.error(|| "a flush failed".into()),
         }
+    }
+
+    /// Another backend goes on.
+    fn backend_died(&mut self) {
+        self.lives += 1;
+        self.streams.iter_mut().for_each(Stream::backend_died);
     }
 
     /// Notes what was written, checks what was read: copied out of the shared page, and then looked at.
@@ -203,21 +209,6 @@ impl Exerciser {
         Self { queue, jobs, think_ns, begun: 0, fresh, over: false, base: None }
     }
 
-    /// What the queue has counted.
-    fn queue_report(&self) -> BlkReport {
-        let stats = self.queue.stats();
-        BlkReport {
-            requests: stats.requests,
-            indirect: stats.indirect,
-            segments: stats.segments,
-            requeued: stats.requeued,
-            reconnects: stats.reconnects,
-            downgrades: stats.downgrades,
-            depth: stats.depth,
-            ..BlkReport::default()
-        }
-    }
-
     /// Whether there is room for another operation, and there are to be more.
     #[inline(always)]
     fn may_begin(&self) -> bool {
@@ -245,6 +236,9 @@ impl Exerciser {
                     stream.no_more_flushes();
                     continue;
                 }
+                if op.kind == OpKind::Flush {
+                    stream.flush_begins(op.tag);
+                }
                 self.jobs.free[job].pop();
                 self.fresh.push(op.tag);
                 reads += u64::from(op.kind == OpKind::Read);
@@ -270,7 +264,7 @@ impl Exerciser {
     /// The warm-up is over: what was measured until now does not count.
     #[cold]
     fn measure_from_here(&mut self) {
-        self.base = Some(self.queue_report());
+        self.base = Some(BlkReport::of(self.queue.stats()));
         let counters = self.counters();
         self.jobs.meter.set_base(counters);
         (self.jobs.read, self.jobs.write) = (Direction::new(), Direction::new());
@@ -374,7 +368,10 @@ impl Job for Exerciser {
 
     fn change(&mut self, what: Box<dyn Any + Send>) {
         match what.downcast::<Change>().map(|change| *change) {
-            Ok(Change::Relink(link, disk)) => self.queue.relink(*link, disk),
+            Ok(Change::Relink(link, disk)) => {
+                self.jobs.backend_died();
+                self.queue.relink(*link, disk);
+            }
             Ok(Change::Resize(sectors)) => self.queue.resize(sectors),
             // Nobody has anything else for a disk.
             Err(_) => {}
@@ -382,7 +379,7 @@ impl Job for Exerciser {
     }
 
     fn finish(self: Box<Self>) -> SideReport {
-        let (counters, all) = (self.counters(), self.queue_report());
+        let (counters, all) = (self.counters(), BlkReport::of(self.queue.stats()));
         let Self { queue, jobs, base, .. } = *self;
         queue.close();
         let mut report = jobs.meter.finish(counters);

@@ -6,6 +6,7 @@
 //! | `front` | the guest's end: begins operations, times and checks them |
 //! | `back` | the backend's end, which measures nothing but itself |
 //! | `stream` | which block is next, and whether what was read is right |
+//! | `saved` | what flushes have saved, where a cache dies with its backend |
 //! | `block` | what stands in a block |
 //! | `report` | what only a disk's run measures |
 
@@ -13,8 +14,21 @@ mod back;
 pub mod block;
 mod front;
 mod report;
+mod saved;
 mod stream;
 
+use blkif::front::{DiskInfo, Link};
+use rings_host::HostDomain;
+
 pub use back::Served;
-pub use front::{Change, Exerciser};
+pub use front::Exerciser;
 pub use report::{BlkReport, DEPTHS, Direction, Moments};
+
+/// Something the control side has for a queue.
+#[derive(Debug)]
+pub enum Change {
+    /// Another backend: another ring.
+    Relink(Box<Link<HostDomain>>, DiskInfo),
+    /// Another length of the disk, in sectors.
+    Resize(u64),
+}

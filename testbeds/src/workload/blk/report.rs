@@ -135,6 +135,20 @@ pub struct BlkReport {
 }
 
 impl BlkReport {
+    /// What a queue of blkfront has counted.
+    pub(super) fn of(stats: &blkif::front::Stats) -> Self {
+        Self {
+            requests: stats.requests,
+            indirect: stats.indirect,
+            segments: stats.segments,
+            requeued: stats.requeued,
+            reconnects: stats.reconnects,
+            downgrades: stats.downgrades,
+            depth: stats.depth,
+            ..Self::default()
+        }
+    }
+
     /// Two queues together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

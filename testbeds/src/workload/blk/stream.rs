@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::block::{Found, look, stamp};
+use super::saved::Saved;
 use crate::config::{BlkConfig, Rw};
 use crate::units::{float, round_u64};
 
@@ -24,6 +25,8 @@ pub(super) struct Stream {
     seed: u64,
     /// For each block, its last write that was answered; empty where nothing is checked.
     written: Vec<u32>,
+    /// What would survive, where backends die and take unsaved writes along.
+    saved: Option<Saved>,
     /// Blocks in flight: two operations on one block would have no order.
     busy: Vec<u64>,
     zeros_first: bool,
@@ -69,6 +72,7 @@ impl Stream {
             reads_of_256: u64::from(config.rwmixread) * 256 / 100,
             seed,
             written: vec![0; remembered],
+            saved: (verify && config.disk.disk.forgets()).then(|| Saved::new(remembered)),
             busy: vec![0; words],
             zeros_first: config.disk.disk.starts_as_zeros(),
             fsync: config.fsync,
@@ -188,8 +192,49 @@ impl Stream {
 
     /// A write of a block was answered.
     pub(super) fn wrote(&mut self, block: u64) {
-        if let Some(last) = usize::try_from(block).ok().and_then(|at| self.written.get_mut(at)) {
-            *last = last.wrapping_add(1);
+        let Ok(at) = usize::try_from(block) else { return };
+        let Some(last) = self.written.get_mut(at) else { return };
+        *last = last.wrapping_add(1);
+        if let Some(saved) = &mut self.saved {
+            saved.wrote(at, *last);
+        }
+    }
+
+    /// A flush was begun.
+    pub(super) fn flush_begins(&mut self, tag: u32) {
+        if let Some(saved) = &mut self.saved {
+            saved.flush_begins(tag);
+        }
+    }
+
+    /// A flush is over.
+    pub(super) fn flushed(&mut self, tag: u32, good: bool) {
+        if let Some(saved) = &mut self.saved {
+            saved.flushed(tag, good);
+        }
+    }
+
+    /// Another backend has taken the place of one that died.
+    pub(super) fn backend_died(&mut self) {
+        if let Some(saved) = &mut self.saved {
+            saved.backend_died();
+        }
+    }
+
+    /// What was read from a block may be an older write than the last, if its backend died before a flush
+    /// saved that one: then that is what the block holds from now on.
+    fn settle_unsure(&mut self, block: u64, found: Found) {
+        let (Ok(at), Some(saved)) = (usize::try_from(block), &mut self.saved) else { return };
+        let Some(oldest) = saved.oldest(at) else { return };
+        let holds = match found {
+            Found::Write(got) => u32::try_from(got).unwrap_or(u32::MAX),
+            _ => 0,
+        };
+        // Where nothing was ever saved, an earlier run's block is there again.
+        let holds = if oldest == 0 && holds > self.written[at] { 0 } else { holds };
+        if (oldest..=self.written[at]).contains(&holds) {
+            self.written[at] = holds;
+            saved.found(at, holds);
         }
     }
 
@@ -202,9 +247,11 @@ impl Stream {
     }
 
     /// Checks what was read from a block. How many bytes could be checked, or what is wrong.
-    pub(super) fn check(&self, block: u64, bytes: &[u8]) -> Result<u64, String> {
-        let (offset, expected) = (self.offset(block), self.generation(block));
+    pub(super) fn check(&mut self, block: u64, bytes: &[u8]) -> Result<u64, String> {
+        let offset = self.offset(block);
         let found = look(bytes, self.seed, offset);
+        self.settle_unsure(block, found);
+        let expected = self.generation(block);
         let right = match (found, expected) {
             (Found::Write(got), n) if n > 0 => got == u64::from(n),
             (Found::Zeros, 0) => true,
@@ -242,6 +289,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DiskConfig;
 
     /// A backend may claim any length.
     #[test]
@@ -284,5 +332,36 @@ mod tests {
         let late = start + Duration::from_secs(1);
         assert_eq!(stream.next(late), Next::Wait);
         assert_eq!(stream.due_in(late), None, "by its only block");
+    }
+
+    /// A block with its write `generation`.
+    fn written(stream: &Stream, generation: u64) -> Vec<u8> {
+        let mut block = vec![0; 4096];
+        stamp(&mut block, stream.seed, 0, generation);
+        block
+    }
+
+    #[test]
+    fn after_a_death_a_block_holds_what_was_saved_or_something_newer() {
+        let disk = "faulty:cache:file=x".parse().expect("a disk");
+        let mut config = BlkConfig {
+            disk: DiskConfig { disk, ..DiskConfig::default() },
+            ..BlkConfig::default()
+        };
+        config.run.verify = true;
+        let mut stream = Stream::new(&config, 0, 1, 1 << 20);
+        let [old, first, second] = [9, 1, 2].map(|n| written(&stream, n));
+        stream.wrote(0);
+        assert!(stream.check(0, &old).is_err(), "nobody has died");
+        stream.backend_died();
+        assert_eq!(stream.check(0, &old), Ok(4096), "what an earlier run has left");
+        stream.wrote(0);
+        stream.flush_begins(5);
+        stream.flushed(5, true);
+        stream.wrote(0);
+        stream.backend_died();
+        assert!(stream.check(0, &old).is_err(), "the first was saved");
+        assert_eq!(stream.check(0, &first), Ok(4096), "the second was not");
+        assert!(stream.check(0, &second).is_err(), "and does not come back");
     }
 }
