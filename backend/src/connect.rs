@@ -130,8 +130,8 @@ impl<D: Domain> Netback<D> {
     /// Finds vifs that are new.
     #[traced]
     fn discover(&mut self) -> Result<(), StoreError> {
-        for front in list(&mut self.store, BACKENDS)? {
-            for handle in list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
+        for front in xenbus::list(&mut self.store, BACKENDS)? {
+            for handle in xenbus::list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
                 let (Ok(domid), Ok(number)) = (front.parse(), handle.parse()) else { continue };
                 let id = VifId { front: DomId(domid), handle: number };
                 if !self.vifs.contains_key(&id) {
@@ -310,13 +310,5 @@ impl<D: Domain> Netback<D> {
             let _ = self.store.unwatch(&format!("{}/{}", vif.front, keys::STATE), &token);
         }
         Ok(())
-    }
-}
-
-/// Names of children; none if the node is not there.
-fn list<N: Nodes>(store: &mut N, path: &str) -> Result<Vec<String>, StoreError> {
-    match store.directory(path) {
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        other => other,
     }
 }

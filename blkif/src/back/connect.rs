@@ -137,8 +137,8 @@ impl<D: Domain> Blkback<D> {
 
     /// Finds vbds that are new.
     fn discover(&mut self) -> Result<(), StoreError> {
-        for front in list(&mut self.store, BACKENDS)? {
-            for handle in list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
+        for front in xenbus::list(&mut self.store, BACKENDS)? {
+            for handle in xenbus::list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
                 let (Ok(domid), Ok(number)) = (front.parse(), handle.parse()) else { continue };
                 let id = VbdId { front: DomId(domid), handle: number };
                 if !self.vbds.contains_key(&id) {
@@ -177,7 +177,7 @@ impl<D: Domain> Blkback<D> {
             withdrawn: (false, false),
         };
         self.vbds.insert(id, vbd);
-        self.switch(id, XenbusState::InitWait)
+        self.invite(id)
     }
 
     /// Writes our limits, in the order in which Linux' blkback does.
@@ -189,6 +189,17 @@ impl<D: Domain> Blkback<D> {
             (keys::MAX_RING_PAGE_ORDER, self.config.max_ring_order),
         ] {
             self.store.write(&format!("{back}/{key}"), value.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Lets the guest come, unless the device is another meanwhile: then the next look begins again.
+    fn invite(&mut self, id: VbdId) -> Result<(), StoreError> {
+        let Some(vbd) = self.vbds.get_mut(&id) else { return Ok(()) };
+        if xenbus::invite(&mut self.store, &vbd.back, keys::MAX_RING_PAGE_ORDER)? {
+            let (from, to) = (vbd.state, XenbusState::InitWait);
+            tracing::info!(front = %id.front, handle = id.handle, %from, %to, "vbd");
+            vbd.state = to;
         }
         Ok(())
     }
@@ -219,9 +230,7 @@ impl<D: Domain> Blkback<D> {
         }
         let otherend = xenbus::read_state(&mut self.store, &front)?;
         match (otherend, state) {
-            (XenbusState::Initialising, XenbusState::Closed) => {
-                self.switch(id, XenbusState::InitWait)
-            }
+            (XenbusState::Initialising, XenbusState::Closed) => self.invite(id),
             (XenbusState::Initialised | XenbusState::Connected, XenbusState::InitWait) => {
                 let hotplug = format!("{back}/{}", keys::HOTPLUG_STATUS);
                 if self.store.read_if_present(&hotplug)?.as_deref() == Some("connected") {
@@ -265,7 +274,7 @@ impl<D: Domain> Blkback<D> {
         }
         (vbd.stale, vbd.withdrawn) = (None, (false, false));
         self.offer(back)?;
-        self.switch(id, XenbusState::InitWait)
+        self.invite(id)
     }
 
     /// The guest has published its ring: makes the queues and hands them to the workers.
@@ -383,13 +392,5 @@ impl<D: Domain> Blkback<D> {
             }
         }
         Ok(())
-    }
-}
-
-/// Names of children; none if the node is not there.
-fn list<N: Nodes>(store: &mut N, path: &str) -> Result<Vec<String>, StoreError> {
-    match store.directory(path) {
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        other => other,
     }
 }

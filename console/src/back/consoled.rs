@@ -131,10 +131,7 @@ impl<D: Domain> Consoled<D> {
 
     /// The guests whose consoles we are to serve.
     fn there(&mut self) -> Result<BTreeSet<DomId>, StoreError> {
-        let names = match self.store.directory(BACKENDS) {
-            Err(error) if error.is_not_found() => Vec::new(),
-            other => other?,
-        };
+        let names = xenbus::list(&mut self.store, BACKENDS)?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).map(DomId).collect())
     }
 

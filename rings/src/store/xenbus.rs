@@ -156,6 +156,17 @@ pub fn switch_state<N: Nodes>(
     }
 }
 
+/// Names of the children of `path`; none if the node is not there.
+///
+/// # Errors
+/// Any other [`StoreError`].
+pub fn list<N: Nodes>(store: &mut N, path: &str) -> Result<Vec<String>, StoreError> {
+    match store.directory(path) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
 /// Says `InitWait` in directory `dir` if it has the key `offered`, in one transaction: whoever reads
 /// that state finds what is offered. `false` in a directory that the toolstack has made anew
 /// meanwhile.
