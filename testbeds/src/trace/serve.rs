@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::Context as _;
-use tracer_view::{File, Filter, Format, write};
+use tracer_view::{File, Filter, Format, Trouble, write};
 
 use super::{MOST, print};
 
@@ -46,8 +46,12 @@ fn content(file: &Path) -> anyhow::Result<Vec<u8>> {
     let opened = File::open(file)?;
     let filter = Filter { most: Some(MOST), ..Filter::default() };
     let mut made = Vec::new();
-    write(&opened.view()?, &filter, Format::Perfetto, &mut made)
-        .map_err(|trouble| anyhow::anyhow!("{trouble:?}"))?;
+    write(&opened.view()?, &filter, Format::Perfetto, &mut made).map_err(
+        |trouble| match trouble {
+            Trouble::Asked(why) => anyhow::Error::from(why),
+            Trouble::Writing(why) => why.into(),
+        },
+    )?;
     Ok(made)
 }
 
