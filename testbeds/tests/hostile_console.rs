@@ -135,10 +135,11 @@ fn a_guest_that_scribbles_on_every_index_hurts_itself_alone() {
 fn a_daemon_that_lies_is_an_error_for_the_guest_and_nothing_is_written() {
     for (at, lie) in [(OUT_CONS, 1_u32), (OUT_CONS, 1 << 31), (OUT_CONS, u32::MAX - 4000)] {
         let lab = Lab::new();
-        let mut guest = Console::open(&lab.guests[0]).expect("a console");
         let memory = lab.guests[0].memory();
         let page = memory.page(Pfn(memory.layout().console)).expect("a page");
+        // Before the guest looks for the first time: what room it knows of it does not ask for again.
         page.write(at, lie);
+        let mut guest = Console::open(&lab.guests[0]).expect("a console");
         assert!(guest.put(b"text").is_err(), "{lie}");
         assert_eq!(page.read::<u32>(OUT_PROD), 0, "{lie}");
         page.write(at, 0_u32);
