@@ -112,8 +112,6 @@ fn every_call_is_in_the_trace() {
         "std's generic code: {counted:?}"
     );
     assert!(!counted.keys().any(|name| name.contains("tracer::")), "not the tracer's own");
-    let tails = events.iter().filter(|e| matches!(e, Event::FunctionTail(_))).count();
-    assert!(tails >= 10, "calls at the end of a function: {tails}");
 
     uftrace(&program, &said, folder.path());
 
