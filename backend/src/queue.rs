@@ -285,17 +285,13 @@ impl<D: Domain> Queue<D> {
 
     /// Tells the storm guard what an event brought.
     pub fn settle_event(&mut self, worked: bool, now: Instant) {
-        if worked {
-            self.eoi.worked();
-        } else {
-            self.eoi.spurious(now);
-        }
+        self.eoi.settle(worked, now);
     }
 
     /// How long this queue may be left asleep: for ever, unless a storm keeps its ports masked.
     #[must_use]
     pub fn patience(&self, now: Instant) -> Duration {
-        self.eoi.masked_until(now).map_or(Duration::MAX, |until| until - now)
+        self.eoi.patience(now)
     }
 
     /// Frames taken in one turn.

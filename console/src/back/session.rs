@@ -328,20 +328,14 @@ impl<D: Domain> Session<D> {
 
     /// An event came; this is whether it brought anything.
     pub fn settle(&mut self, worked: bool, now: Instant) {
-        if worked || self.limit.is_on() {
-            // A limit is all the back-off that is needed.
-            self.state.eoi.worked();
-        } else {
-            self.state.eoi.spurious(now);
-        }
+        // A limit is all the back-off that is needed.
+        self.state.eoi.settle(worked || self.limit.is_on(), now);
     }
 
     /// How long it may be left asleep.
     #[must_use]
     pub fn patience(&self, now: Instant) -> Duration {
-        let storm = self.state.eoi.masked_until(now).map(|until| until - now);
-        let limit = self.limit.left(now);
-        limit.into_iter().chain(storm).min().unwrap_or(Duration::MAX)
+        self.limit.left(now).unwrap_or(Duration::MAX).min(self.state.eoi.patience(now))
     }
 
     /// Sleeps on this console's port and terminal from now on.

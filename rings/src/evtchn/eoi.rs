@@ -42,6 +42,21 @@ impl Eoi {
         self.delays += 1;
     }
 
+    /// An event came; this is whether it brought work.
+    pub fn settle(&mut self, worked: bool, now: Instant) {
+        if worked {
+            self.worked();
+        } else {
+            self.spurious(now);
+        }
+    }
+
+    /// How long whoever has this port may be left asleep: for ever, unless a storm keeps it masked.
+    #[must_use]
+    pub fn patience(&self, now: Instant) -> Duration {
+        self.masked_until(now).map_or(Duration::MAX, |until| until - now)
+    }
+
     /// Until when the port must stay masked, if it must.
     #[must_use]
     pub fn masked_until(&self, now: Instant) -> Option<Instant> {

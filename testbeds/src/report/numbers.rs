@@ -1,5 +1,7 @@
 //! Numbers made to be looked at: three digits and a unit. Numbers to be typed again are `units`' business.
 
+pub(super) use tracer_view::{thousands, three_digits};
+
 use crate::config::Mode;
 use crate::results::{Config, Results, Span, Summary};
 use crate::units::round_u64;
@@ -79,28 +81,6 @@ pub(super) fn scale(value: f64) -> (f64, &'static str) {
     // A hair below the step already rounds up to it.
     let steps = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     steps.into_iter().find(|(step, _)| value >= step * 0.9995).unwrap_or((1.0, ""))
-}
-
-/// As many decimals as make three digits.
-pub(super) fn three_digits(value: f64) -> String {
-    match value.abs() {
-        small if small < 9.995 => format!("{value:.2}"),
-        medium if medium < 99.95 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}
-
-/// A whole number with commas.
-pub(super) fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A figure per op: whole, with commas, where it is large; else with enough decimals to show it is not zero.

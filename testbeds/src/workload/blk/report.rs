@@ -136,7 +136,7 @@ pub struct BlkReport {
 
 impl BlkReport {
     /// What a queue of blkfront has counted.
-    pub(super) fn of(stats: &blkif::front::Stats) -> Self {
+    pub(crate) fn of(stats: &blkif::front::Stats) -> Self {
         Self {
             requests: stats.requests,
             indirect: stats.indirect,

@@ -143,17 +143,7 @@ impl Job for Clerk {
         let Done { meter, latencies, flushes, reads, writes } = requests.done;
         queue.close();
         let mut report = meter.finish(counters);
-        let mut blk = BlkReport {
-            flushes,
-            requests: stats.requests,
-            indirect: stats.indirect,
-            segments: stats.segments,
-            requeued: stats.requeued,
-            reconnects: stats.reconnects,
-            downgrades: stats.downgrades,
-            depth: stats.depth,
-            ..BlkReport::default()
-        };
+        let mut blk = BlkReport { flushes, ..BlkReport::of(&stats) };
         (blk.read.ops, blk.read.bytes) = reads;
         (blk.write.ops, blk.write.bytes) = writes;
         report.latencies = Some(latencies);

@@ -15,6 +15,7 @@ use std::io::{self, Write};
 use tracer::format::{Event, NoteKind, Sent, Slot};
 
 use super::Arrows;
+use super::in_flight::InFlight;
 use super::text::{Text, json};
 use super::words::{level, names_of};
 use crate::crossing::{Batch, Crossing, Requests};
@@ -35,8 +36,7 @@ pub(crate) struct Json<'v, 'a, W> {
     threads: Vec<Vec<u8>>,
     /// Quoted, for each ring.
     rings: Vec<Vec<u8>>,
-    values_every: u64,
-    in_flight: Vec<(u64, u64)>,
+    in_flight: InFlight,
     lanes: u64,
     /// Arrows written.
     pub(crate) arrows: Arrows,
@@ -58,8 +58,7 @@ impl<'v, 'a, W: Write> Json<'v, 'a, W> {
             names: view.names.iter().map(name).collect(),
             threads: view.threads.iter().map(thread).collect(),
             rings: view.rings.iter().map(|ring| json(&ring.name)).collect(),
-            values_every: selection.values_every.max(1),
-            in_flight: vec![(0, 0); view.rings.len()],
+            in_flight: InFlight::new(view.rings.len(), selection.values_every),
             lanes: 0,
             arrows: Arrows::default(),
         };
@@ -155,25 +154,12 @@ impl<'v, 'a, W: Write> Json<'v, 'a, W> {
 
     /// How many requests of a ring are under way, as a track of its own.
     fn occupancy(&mut self, batch: &Batch) {
-        let end = batch.first + u64::from(batch.count);
-        let ends = &mut self.in_flight[batch.ring];
-        match (batch.slot, batch.push) {
-            (Slot::Request, true) => ends.0 = end,
-            (Slot::Response, false) => ends.1 = end,
-            _ => return,
-        }
-        let (pushed, answered) = *ends;
-        if answered == 0
-            || pushed < answered
-            || !batch.stamp.batch.is_multiple_of(self.values_every)
-        {
-            return;
-        }
+        let Some(count) = self.in_flight.after(batch) else { return };
         let Some(process) = self.view.rings[batch.ring].front else { return };
         let out = &mut self.out;
         out.raw(b"{\"ph\":\"C\",\"name\":").raw(&self.rings[batch.ring]).raw(b",\"pid\":");
         out.number(self.view.processes[process].pid.into()).raw(b",\"ts\":").micros(batch.stamp.at);
-        out.raw(b",\"args\":{\"in flight\":").number(pushed - answered).raw(b"}},\n");
+        out.raw(b",\"args\":{\"in flight\":").number(count).raw(b"}},\n");
     }
 }
 

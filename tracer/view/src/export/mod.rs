@@ -2,6 +2,7 @@
 
 mod csv;
 mod folded;
+mod in_flight;
 mod json;
 mod perfetto;
 mod proto;

@@ -16,7 +16,8 @@ pub(crate) fn duration(ns: i64) -> String {
 }
 
 /// As many decimals as make three digits.
-pub(crate) fn three_digits(value: f64) -> String {
+#[must_use]
+pub fn three_digits(value: f64) -> String {
     match value.abs() {
         small if small < 9.995 => format!("{value:.2}"),
         medium if medium < 99.95 => format!("{value:.1}"),
@@ -30,7 +31,8 @@ pub(crate) fn share(part: i64, whole: i64) -> f64 {
 }
 
 /// A whole number with commas.
-pub(crate) fn thousands(value: u64) -> String {
+#[must_use]
+pub fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.char_indices() {

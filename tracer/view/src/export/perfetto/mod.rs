@@ -15,6 +15,7 @@ use tracer::format::{NoteKind, Slot};
 
 use field::{event, packet};
 
+use super::in_flight::InFlight;
 use super::proto::Message;
 use super::text::Text;
 use super::words::{level, names_of};
@@ -47,10 +48,9 @@ pub(crate) struct Perfetto<'v, 'a, W> {
     /// For each ring: tracks of lanes, and until when each is taken.
     lanes: Vec<Vec<(u64, i64)>>,
     tracks: u64,
-    in_flight: Vec<(u64, u64)>,
+    in_flight: InFlight,
     /// Tracks of counters, by process and name.
     counters: HashMap<(usize, NameId), u64>,
-    values_every: u64,
     /// One packet, reused.
     packet: Message,
     pub(crate) arrows: super::Arrows,
@@ -92,9 +92,8 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
             seen: None,
             lanes: vec![Vec::new(); view.rings.len()],
             tracks: 0,
-            in_flight: vec![(0, 0); view.rings.len()],
+            in_flight: InFlight::new(view.rings.len(), selection.values_every),
             counters: HashMap::new(),
-            values_every: selection.values_every.max(1),
             packet: Message::default(),
             arrows: super::Arrows::default(),
         };
@@ -242,17 +241,8 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
     }
 
     fn occupancy(&mut self, batch: &Batch) {
-        let end = batch.first + u64::from(batch.count);
-        let ends = &mut self.in_flight[batch.ring];
-        match (batch.slot, batch.push) {
-            (Slot::Request, true) => ends.0 = end,
-            (Slot::Response, false) => ends.1 = end,
-            _ => return,
-        }
-        let (pushed, answered) = *ends;
-        let shown = batch.stamp.batch.is_multiple_of(self.values_every);
-        if shown && answered != 0 && pushed >= answered {
-            self.value(batch.stamp.at, ring_track(batch.ring), pushed - answered);
+        if let Some(count) = self.in_flight.after(batch) {
+            self.value(batch.stamp.at, ring_track(batch.ring), count);
         }
     }
 
