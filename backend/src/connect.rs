@@ -6,8 +6,11 @@
 //!                                        <- keys, Connected
 //!   -> Connected, once hotplug-status is `connected`: maps, binds
 //!   any -> Closing or Closed             <- Closing, Closed, or gone
-//!   Closed -> InitWait                   <- Initialising again
+//!   any -> Closed -> InitWait            <- Initialising again
 //! ```
+//!
+//! `Initialised` means nothing here: netfronts go past it, and one that writes its keys after it is
+//! waited for until it is connected.
 //!
 //! Runs on a thread of its own: it reports queues that are ready ([`VifEvent::Connected`]) and those
 //! that must be given back ([`VifEvent::Disconnect`]); workers serve them in between.
@@ -85,7 +88,11 @@ impl<D: Domain> Netback<D> {
         }
         self.discover()?;
         for id in self.vifs.keys().copied().collect::<Vec<_>>() {
-            self.look(id, &mut events)?;
+            match self.look(id, &mut events) {
+                // What this guest wrote is no reason to leave the others alone.
+                Err(why) if why.is_answer() => self.rogue(id, &why.to_string())?,
+                looked => looked?,
+            }
         }
         Ok(events)
     }
@@ -105,7 +112,7 @@ impl<D: Domain> Netback<D> {
         if to == XenbusState::Closing { Ok(()) } else { self.switch(id, to) }
     }
 
-    /// A worker found the guest lying: the vif breaks. Its queues are to be given back.
+    /// The guest was found lying: the vif breaks. Its queues, if workers have any, are to be given back.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -114,7 +121,7 @@ impl<D: Domain> Netback<D> {
         tracing::warn!(front = %id.front, handle = id.handle, lie, "vif broken");
         if let Some(vif) = self.vifs.get_mut(&id) {
             // The write of our own state below brings the next `step` here.
-            vif.broken = true;
+            vif.broken = vif.connected;
         }
         self.fail(id, lie)
     }
@@ -134,8 +141,12 @@ impl<D: Domain> Netback<D> {
             for handle in xenbus::list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
                 let (Ok(domid), Ok(number)) = (front.parse(), handle.parse()) else { continue };
                 let id = VifId { front: DomId(domid), handle: number };
-                if !self.vifs.contains_key(&id) {
-                    self.probe(id, format!("{BACKENDS}/{front}/{handle}"))?;
+                if self.vifs.contains_key(&id) {
+                    continue;
+                }
+                match self.probe(id, format!("{BACKENDS}/{front}/{handle}")) {
+                    Err(why) if why.is_answer() => tracing::warn!(%front, %handle, %why, "vif not begun"),
+                    probed => probed?,
                 }
             }
         }
@@ -212,7 +223,11 @@ impl<D: Domain> Netback<D> {
         let otherend = xenbus::read_state(&mut self.store, &front)?;
         match (otherend, state) {
             (XenbusState::Initialising, XenbusState::Closed) => self.invite(id),
-            (XenbusState::Initialised | XenbusState::Connected, XenbusState::InitWait) => {
+            // Its driver begins again, without a word of goodbye.
+            (XenbusState::Initialising, XenbusState::Connected | XenbusState::Closing) => {
+                self.bring_down(id, XenbusState::Closed, events)
+            }
+            (XenbusState::Connected, XenbusState::InitWait) => {
                 let hotplug = format!("{back}/{}", keys::HOTPLUG_STATUS);
                 if self.store.read_if_present(&hotplug)?.as_deref() == Some("connected") {
                     self.bring_up(id, &front, events)?;

@@ -96,7 +96,9 @@ impl<D: Domain> Netfront<D> {
         me.features = me.negotiate(&config.wanted)?;
         let mut queues = Vec::new();
         if let Err(why) = me.bring_up(domain, backend, &mut queues, config) {
-            // A backend that never connects must not cost pages, grants and ports each time.
+            // Whoever reads our keys from here on finds a device that is going: its grefs may be another's
+            // soon. A backend that never connects must not cost pages, grants and ports each time.
+            let _ = me.fatal(&why.to_string());
             queues.into_iter().for_each(|queue| {
                 queue.close();
             });

@@ -42,7 +42,7 @@ struct Vbd {
     /// The guest has lied: the queues are to be given back, whatever it does now.
     broken: bool,
     /// Ports of a connection to a backend before us.
-    stale: Option<String>,
+    stale: Option<super::keys::Ports>,
     live: Arc<Live>,
     /// Features that were taken back.
     withdrawn: (bool, bool),
@@ -95,7 +95,11 @@ impl<D: Domain> Blkback<D> {
             }
             self.discover()?;
             for id in self.vbds.keys().copied().collect::<Vec<_>>() {
-                self.look(id, &mut events)?;
+                match self.look(id, &mut events) {
+                    // What this guest wrote is no reason to leave the others alone.
+                    Err(why) if why.is_answer() => self.rogue(id, &why.to_string())?,
+                    looked => looked?,
+                }
             }
         }
         // Afterwards: what is told then is told to guests that are still there.
@@ -114,7 +118,7 @@ impl<D: Domain> Blkback<D> {
         self.switch(id, to)
     }
 
-    /// A worker found the guest lying: the vbd breaks. Its queues are to be given back.
+    /// The guest was found lying: the vbd breaks. Its queues, if workers have any, are to be given back.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -122,7 +126,7 @@ impl<D: Domain> Blkback<D> {
         tracing::warn!(front = %id.front, handle = id.handle, lie, "vbd broken");
         if let Some(vbd) = self.vbds.get_mut(&id) {
             // The write of our own state below brings the next `step` here.
-            vbd.broken = true;
+            vbd.broken = vbd.connected;
         }
         self.fail(id, lie)
     }
@@ -141,8 +145,12 @@ impl<D: Domain> Blkback<D> {
             for handle in xenbus::list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
                 let (Ok(domid), Ok(number)) = (front.parse(), handle.parse()) else { continue };
                 let id = VbdId { front: DomId(domid), handle: number };
-                if !self.vbds.contains_key(&id) {
-                    self.probe(id, format!("{BACKENDS}/{front}/{handle}"))?;
+                if self.vbds.contains_key(&id) {
+                    continue;
+                }
+                match self.probe(id, format!("{BACKENDS}/{front}/{handle}")) {
+                    Err(why) if why.is_answer() => tracing::warn!(%front, %handle, %why, "vbd not begun"),
+                    probed => probed?,
                 }
             }
         }

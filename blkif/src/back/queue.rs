@@ -157,6 +157,9 @@ impl<D: Domain> Queue<D> {
         if self.eoi.masked_until(now).is_some() {
             return false;
         }
+        // What was sent while we looked anyway told nothing new: only what comes from here on is an
+        // event, and has to bring work. The ring is looked at below.
+        self.disarm();
         let pending = self.port.unmask();
         match self.server.final_check() {
             Ok(work) => pending | work,

@@ -107,6 +107,9 @@ impl<D: Domain> Blkfront<D> {
                     me.switch(XenbusState::Initialising).map_err(bad)?;
                 }
                 Err(why) => {
+                    // Whoever reads our keys from here on finds a device that is going: its grefs may
+                    // be another's soon.
+                    let _ = me.fatal(&why.to_string());
                     me.close_untaken();
                     return Err(why);
                 }

@@ -210,8 +210,9 @@ impl<D: Domain> Consoled<D> {
         // Another guest may have this number already.
         self.look = true;
         let tty = format!("/local/domain/{front}/console/{}", keys::TTY);
-        match self.store.read_if_present(&tty)? {
-            Some(path) if !path.is_empty() => self.store.write(&tty, ""),
+        match self.store.read(&tty) {
+            Ok(path) if !path.is_empty() => self.store.write(&tty, ""),
+            Err(error) if !error.is_answer() => Err(error),
             _ => Ok(()),
         }
     }

@@ -135,17 +135,22 @@ pub fn read_state<N: Nodes>(store: &mut N, dir: &str) -> Result<XenbusState, Sto
 /// Writes the state of the device in directory `dir`, unless it is there already: a write fires
 /// the other side's watch.
 ///
-/// Writes nothing if the key is gone: a device the toolstack has removed must not come back as an
-/// orphan.
+/// Writes nothing if the key is gone, in one transaction: a device the toolstack has removed must not
+/// come back as an orphan.
 ///
 /// # Errors
 /// Any [`StoreError`].
 #[traced]
-pub fn switch_state<N: Nodes>(
-    store: &mut N,
+pub fn switch_state<T: Transport>(
+    store: &mut XsClient<T>,
     dir: &str,
     state: XenbusState,
 ) -> Result<(), StoreError> {
+    store.transaction(|t| write_state(t, dir, state))
+}
+
+/// [`switch_state`], within a transaction.
+fn write_state<N: Nodes>(store: &mut N, dir: &str, state: XenbusState) -> Result<(), StoreError> {
     let path = format!("{dir}/{}", keys::STATE);
     let text = state.number().to_string();
     match store.read(&path) {
@@ -182,7 +187,7 @@ pub fn invite<T: Transport>(
         if t.read_if_present(&format!("{dir}/{offered}"))?.is_none() {
             return Ok(false);
         }
-        switch_state(t, dir, XenbusState::InitWait).map(|()| true)
+        write_state(t, dir, XenbusState::InitWait).map(|()| true)
     })
 }
 
@@ -279,7 +284,12 @@ pub fn read_flag<N: Nodes>(store: &mut N, path: &str) -> Result<bool, StoreError
 /// # Errors
 /// Any [`StoreError`].
 #[traced]
-pub fn fatal<N: Nodes>(store: &mut N, dir: &str, errno: u32, text: &str) -> Result<(), StoreError> {
+pub fn fatal<T: Transport>(
+    store: &mut XsClient<T>,
+    dir: &str,
+    errno: u32,
+    text: &str,
+) -> Result<(), StoreError> {
     let (home, nodename) = split_home(dir);
     let mut message = format!("{errno} {text}");
     message.truncate(message.floor_char_boundary(MAX_VALUE));

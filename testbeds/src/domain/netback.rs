@@ -95,7 +95,10 @@ impl Driver {
     #[traced]
     fn connected(&mut self, id: VifId, queues: Vec<Queue<HostDomain>>) -> anyhow::Result<()> {
         let path = format!("/local/domain/{}/{}", id.front, reports::WORKLOAD);
-        let workload = self.netback.store().read_if_present(&path)?;
+        let workload = match self.netback.store().read_if_present(&path) {
+            Err(why) if why.is_answer() => return Ok(self.netback.rogue(id, &why.to_string())?),
+            read => read?,
+        };
         // A guest that is none of ours asks for nothing: it gets its own frames back.
         let config = match workload.map(|text| asked(&text, &self.config)).transpose() {
             Ok(config) => config,
