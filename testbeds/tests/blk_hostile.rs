@@ -28,6 +28,36 @@ use rings::{Domain, GrantMode, PAGE_SIZE};
 
 const MODES: [GrantMode; 3] = [GrantMode::Copy, GrantMode::Map, GrantMode::Persistent];
 
+/// What a guest writes into its keys, before blkback comes and afterwards.
+#[test]
+fn a_key_of_garbage_costs_its_guest_the_vbd_and_not_the_driver_domain() {
+    for key in ["ring-ref", "event-channel", "protocol", "feature-persistent", "ring-page-order"] {
+        for value in [&b""[..], b"\xff\xfe", &[b'9'; 2048]] {
+            for early in [false, true] {
+                let lab = Lab::new();
+                let config = config(&Spec::Ram(DISK), GrantMode::Copy, false);
+                let mut front = Front::new(&lab.guest, 0);
+                let mut publish = || {
+                    front.publish();
+                    front.store.write(&format!("device/vbd/{}/{key}", VBD.handle), value).unwrap();
+                };
+                if early {
+                    publish();
+                }
+                let mut blkback = Blkback::new(&lab.dom0, config).unwrap();
+                wait_for(&mut blkback, XenbusState::InitWait);
+                if early {
+                    // Taken for a connection to a backend before: nothing is said of it.
+                    blkback.step(Duration::ZERO).expect("it goes on");
+                    continue;
+                }
+                publish();
+                wait_for(&mut blkback, XenbusState::Closing);
+            }
+        }
+    }
+}
+
 /// Line 1.
 #[test]
 fn a_request_producer_that_cannot_be_breaks_the_vbd() {

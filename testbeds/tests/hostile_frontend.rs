@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Std};
 use std::time::{Duration, Instant};
 
-use backend::Rogue;
 use backend::wire::Reflect;
-use rig::front::{Attack, CANARY, Offer, Slot};
-use rig::{Random, until};
+use backend::{Netback, Rogue, VifId};
+use rig::front::{Attack, CANARY, CONFIG, Front, Offer, Slot, connected, dir, wait_for};
+use rig::{Lab, Random, until};
 use rings::evtchn::{Spin, WaitPolicy};
 use rings::frame::Meta;
 use rings::grant::{CopyOp, GntStatus};
@@ -23,9 +23,45 @@ use rings::io::netif::{
     Extra, ExtraInfo, GsoType, RSP_ERROR, RSP_NULL, RSP_OKAY, TX_SLOT, TxFlags, TxRequest,
 };
 use rings::ring::{Index, ProdOverflow, SringMem};
+use rings::store::{Nodes, XenbusState};
 use rings::sync::Ordering;
 use rings::worker::Worker;
 use rings::{DomId, Domain, Foreign, GrantMode, Gref, PAGE_SIZE};
+
+/// What a guest writes into its keys.
+#[test]
+fn a_key_of_garbage_costs_its_guest_the_vif_and_nobody_else() {
+    for key in [
+        "tx-ring-ref",
+        "rx-ring-ref",
+        "event-channel-tx",
+        "event-channel-rx",
+        "feature-rx-notify",
+        "feature-sg",
+        "feature-gso-tcpv4",
+        "feature-no-csum-offload",
+        "multi-queue-num-queues",
+    ] {
+        for value in [&b""[..], b"\xff\xfe", &[b'9'; 2048]] {
+            let lab = Lab::new();
+            let mut netback = Netback::new(&lab.dom0, CONFIG).unwrap();
+            let mut front = Front::new(&lab.guests[0], &Offer::default());
+            let mut neighbour = Front::new(&lab.guests[1], &Offer::default());
+            wait_for(&mut netback, 1, XenbusState::InitWait);
+            front.publish(&Offer::default());
+            front.store.write(&format!("device/vif/0/{key}"), value).unwrap();
+            let rogue = VifId { front: DomId(1), handle: 0 };
+            wait_for(&mut netback, 1, XenbusState::Closing);
+            let error = format!("error/{}/error", dir(rogue));
+            let error = netback.store().read_string(&error).unwrap();
+            assert!(error.contains(key) || error.contains("port"), "{key}: the store says {error:?}");
+            wait_for(&mut netback, 2, XenbusState::InitWait);
+            neighbour.publish(&Offer::default());
+            connected(&mut netback).close();
+            (front.leave(), neighbour.leave());
+        }
+    }
+}
 
 /// Line 1.
 #[test]
