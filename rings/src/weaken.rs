@@ -70,6 +70,10 @@ pub enum Check {
     BlkId,
     /// blkfront: an answer may name another operation.
     BlkOp,
+    /// xenstored: a domain may write without pause.
+    WriteRate,
+    /// xenstored: a transaction may fail for ever.
+    Conflict,
 }
 
 /// Whether this check is to be left out: never.
