@@ -5,6 +5,7 @@
 //! | `events` | the loop: sockets, deaths, time |
 //! | `registry` | who is a domain, and what each may ask (`proto`) |
 //! | `sockets` | listening and accepting |
+//! | `stores` | the store's connections |
 //! | `ports` | event channels |
 //! | `devices` | the toolstack's configuration, in the store and in its own copy |
 //! | `consoles` | the same for the guests' consoles, which are there before the guests run |
@@ -24,6 +25,7 @@ mod ports;
 mod registry;
 mod sockets;
 mod stall;
+mod stores;
 mod traces;
 
 use std::io;
