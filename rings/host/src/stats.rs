@@ -121,6 +121,7 @@ impl Segment {
         for (word, value) in
             [MAGIC, VERSION, BLOCKS as u64, u64::from(std::process::id())].into_iter().enumerate()
         {
+            // SYNC segment is ours: with the Acquire loads in `open`.
             segment.0.word64(word * 8).store(value, Ordering::Release);
         }
         Ok(segment)
@@ -147,6 +148,7 @@ impl Segment {
             return Err(SegmentError::Foreign(shown));
         }
         let segment = Self::of(shmem);
+        // SYNC segment is ours: with the Release stores in `create`.
         let header = [0, 1].map(|word| segment.0.word64(word * 8).load(Ordering::Acquire));
         if header == [MAGIC, VERSION] { Ok(segment) } else { Err(SegmentError::Foreign(shown)) }
     }

@@ -119,6 +119,7 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
         // Usually clear already: look first, a swap would take the line from the sender.
         let came = self.words.load(self.end, Word::Pending, Ordering::Relaxed) != 0
             // SYNC merged sends: with the swap in `send`.
+            // SYNC event of the host: with the Release stores in EventPage::bind and raise.
             && self.words.swap(self.end, Word::Pending, 0, Ordering::AcqRel) != 0;
         if came {
             self.trace.received();
@@ -129,6 +130,7 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
     /// Whether the other end has closed the channel or died.
     #[must_use]
     pub fn closed(&self) -> bool {
+        // SYNC other end is gone: with the Release store in EventPage::set_closed.
         self.words.load(self.end, Word::Closed, Ordering::Acquire) != 0
     }
 

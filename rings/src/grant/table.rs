@@ -54,7 +54,8 @@ impl<M: GrantMem> GrantTable<M> {
 
     fn write(&self, gref: Gref, domid: DomId, frame: Pfn, readonly: bool) {
         // grant_table.h: 1. write domid; 2. write frame; 3. barrier; 4. write flags. As one word
-        // they appear together. SYNC grant is visible: with the Acquire loads in CopyEngine and map.
+        // they appear together.
+        // SYNC grant is visible: with the Acquire loads in CopyEngine and map.
         let entry = GrantEntry::permit_access(domid, frame, readonly);
         self.mem.store(gref, entry.to_u64(), Ordering::Release);
     }
@@ -93,6 +94,7 @@ impl<M: GrantMem> GrantTable<M> {
 
     /// Clears the entry and notes which batches of copies were running then.
     fn withdraw(&self, gref: Gref) -> Result<[u32; HOLD_LINES], StillInUse> {
+        // SYNC use has ended: with the swap that clears the in-use bits, in `clear_bits`.
         let mut word = self.mem.load(gref, Ordering::Acquire);
         for _ in 0..Self::SWAP_TRIES {
             if GrantEntry::from_u64(word).flags.in_use() && !skipped(Check::InUse) {
@@ -114,6 +116,7 @@ impl<M: GrantMem> GrantTable<M> {
     fn running(&self) -> [u32; HOLD_LINES] {
         let mut seen = [0; HOLD_LINES];
         for (line, word) in seen.iter_mut().enumerate().take(self.mem.holds()) {
+            // SYNC copies are over: with the Release store in Hold::end, where it is even.
             let now = self.mem.load_hold(line, Ordering::Acquire);
             *word = if now & 1 == 1 { now } else { 0 };
         }

@@ -80,6 +80,7 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
     pub(super) fn tell(&self, command: Command<K>) {
         // A worker that has ended needs no telling.
         if self.commands.send(command).is_ok() {
+            // SYNC command waits: with the Acquire load in the worker's `run`.
             self.waiting.fetch_add(1, Ordering::Release);
             (self.kick)();
         }
@@ -154,6 +155,7 @@ impl<K: Copy + Eq> Loop<K> {
     fn run(mut self) {
         let mut sleeps = 0;
         loop {
+            // SYNC command waits: with the Release addition in `tell`.
             if self.waiting.load(Ordering::Acquire) > 0 && !self.obey() {
                 break;
             }

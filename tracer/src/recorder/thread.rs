@@ -144,6 +144,7 @@ pub(super) fn take_back(mine: u64) -> bool {
         let lost = unsafe { word(base, at::LOST) };
         let last = cursor.load(Ordering::Relaxed) == mine && lost.load(Ordering::Relaxed) == 0;
         if last {
+            // SYNC records are whole: with the keeper's `read`.
             cursor.store(mine - 1, Ordering::Release);
         }
         last
@@ -195,6 +196,7 @@ impl Local {
             return self.without_buffer(when, what, arg);
         }
         self.base.store(null_mut(), Ordering::Relaxed);
+        // SYNC signal handlers: with the fence below. One that comes in between finds no buffer.
         compiler_fence(Ordering::SeqCst);
         let on = switch::word();
         let mut base = base;
@@ -205,6 +207,7 @@ impl Local {
             }
         }
         let cursor = self.put(base, when, what, arg);
+        // SYNC signal handlers: with the fence above.
         compiler_fence(Ordering::SeqCst);
         self.base.store(base, Ordering::Relaxed);
         cursor
@@ -253,7 +256,7 @@ impl Local {
         // SAFETY: as above.
         unsafe { word(base, slot + 8) }
             .store(u64::from(what) | u64::from(arg) << 32, Ordering::Relaxed);
-        // Whoever reads the buffer, after whatever end of this thread, reads whole records.
+        // SYNC records are whole: with the keeper's `read`, after whatever end of this thread.
         cursor.store(n + 1, Ordering::Release);
         n + 1
     }
@@ -351,6 +354,7 @@ impl Drop for Owner {
                 let base = self.mapping.as_mut_ptr();
                 // SAFETY: the mapping is alive until the end of this function.
                 unsafe { word(base, at::ENDED) }.store(stamp::now(), Ordering::Relaxed);
+                // SYNC records are whole: and this is the last of them, with the keeper's `read`.
                 // SAFETY: as above.
                 unsafe { half(base, at::STATE) }.store(1, Ordering::Release);
             }
