@@ -17,8 +17,8 @@ mod attach;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
-use rings::{DomId, Domain};
+use rings::Domain;
+use rings::store::{Nodes, StoreError, XenbusState, XsClient, frontends, keys, xenbus};
 use tracer::traced;
 
 use crate::error::ConnectError;
@@ -47,9 +47,6 @@ pub struct Netback<D: Domain> {
     vifs: BTreeMap<VifId, Vif>,
 }
 
-/// Watch events thrown away before one look at everything: a guest that writes without end must not
-/// keep us from looking.
-const FLOOD: u32 = 1024;
 /// Where our vifs are, relative to our home.
 const BACKENDS: &str = "backend/vif";
 
@@ -75,17 +72,11 @@ impl<D: Domain> Netback<D> {
     /// If the store does not answer: the host is gone.
     pub fn step(&mut self, timeout: Duration) -> Result<Vec<VifEvent<D>>, StoreError> {
         let mut events = Vec::new();
-        let Some(_) = self.store.next_event(Some(timeout))? else { return Ok(events) };
-        // Watch events are only hints: however many have come, one look at everything will do, so
-        // that a flood of them costs no more than the looks (XSA-349).
-        for _ in 0..FLOOD {
-            if self.store.next_event(Some(Duration::ZERO))?.is_none() {
-                break;
+        if frontends::changed(&mut self.store, timeout)? {
+            self.discover()?;
+            for id in self.vifs.keys().copied().collect::<Vec<_>>() {
+                self.look(id, &mut events)?;
             }
-        }
-        self.discover()?;
-        for id in self.vifs.keys().copied().collect::<Vec<_>>() {
-            self.look(id, &mut events)?;
         }
         Ok(events)
     }
@@ -130,13 +121,10 @@ impl<D: Domain> Netback<D> {
     /// Finds vifs that are new.
     #[traced]
     fn discover(&mut self) -> Result<(), StoreError> {
-        for front in xenbus::list(&mut self.store, BACKENDS)? {
-            for handle in xenbus::list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
-                let (Ok(domid), Ok(number)) = (front.parse(), handle.parse()) else { continue };
-                let id = VifId { front: DomId(domid), handle: number };
-                if !self.vifs.contains_key(&id) {
-                    self.probe(id, format!("{BACKENDS}/{front}/{handle}"))?;
-                }
+        for (front, handle, back) in frontends::list(&mut self.store, BACKENDS)? {
+            let id = VifId { front, handle };
+            if !self.vifs.contains_key(&id) {
+                self.probe(id, back)?;
             }
         }
         Ok(())
@@ -148,7 +136,7 @@ impl<D: Domain> Netback<D> {
             return Ok(());
         };
         self.offer(&back)?;
-        self.store.watch(&format!("{front}/{}", keys::STATE), &format!("front-{}", id.front))?;
+        frontends::watch(&mut self.store, &front, id.front)?;
         let state = XenbusState::Initialising;
         let vif = Vif { back, front, state, connected: false, leaving: None, broken: false };
         self.vifs.insert(id, vif);
@@ -206,15 +194,14 @@ impl<D: Domain> Netback<D> {
         if vif.broken && vif.connected {
             return self.bring_down(id, XenbusState::Closing, events);
         }
-        if self.is_new(&back)? {
+        if frontends::is_new(&mut self.store, &back, keys::FEATURE_RX_COPY)? {
             return self.begin_again(id, &back, events);
         }
         let otherend = xenbus::read_state(&mut self.store, &front)?;
         match (otherend, state) {
             (XenbusState::Initialising, XenbusState::Closed) => self.invite(id),
             (XenbusState::Initialised | XenbusState::Connected, XenbusState::InitWait) => {
-                let hotplug = format!("{back}/{}", keys::HOTPLUG_STATUS);
-                if self.store.read_if_present(&hotplug)?.as_deref() == Some("connected") {
+                if frontends::is_plugged(&mut self.store, &back)? {
                     self.bring_up(id, &front, events)?;
                 }
                 Ok(())
@@ -233,12 +220,6 @@ impl<D: Domain> Netback<D> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether this directory has not seen our features.
-    fn is_new(&mut self, back: &str) -> Result<bool, StoreError> {
-        let mut has = |key| self.store.read_if_present(&format!("{back}/{key}"));
-        Ok(has(keys::FEATURE_RX_COPY)?.is_none() && has(keys::FRONTEND)?.is_some())
     }
 
     /// The toolstack made the device anew: another guest has taken the place of the one we knew.
@@ -300,14 +281,11 @@ impl<D: Domain> Netback<D> {
 
     /// The toolstack has removed the device.
     fn forget_if_removed(&mut self, id: VifId, back: &str) -> Result<(), StoreError> {
-        let gone = self.store.read_if_present(&format!("{back}/{}", keys::FRONTEND))?.is_none();
-        if gone
+        if frontends::is_removed(&mut self.store, back)?
             && self.vifs.get(&id).is_some_and(|vif| !vif.connected)
             && let Some(vif) = self.vifs.remove(&id)
         {
-            let token = format!("front-{}", id.front);
-            // The watch may have gone with the guest.
-            let _ = self.store.unwatch(&format!("{}/{}", vif.front, keys::STATE), &token);
+            frontends::unwatch(&mut self.store, &vif.front, id.front);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::{Nodes, StoreError, Transport, XsClient, keys};
 use tracer::traced;
 
+use crate::DomId;
 use crate::io::xs_wire::XsdError;
 
 /// Most bytes a domain that is not privileged may write into a node.
@@ -154,6 +155,17 @@ pub fn switch_state<N: Nodes>(
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Directory and domain of the backend of the device in directory `dir`, as the toolstack has written
+/// them there. A number that no domain can have is that of none.
+///
+/// # Errors
+/// As [`Nodes::read_string`] and [`read_u32`].
+pub fn backend_of<N: Nodes>(store: &mut N, dir: &str) -> Result<(String, DomId), StoreError> {
+    let back = store.read_string(&format!("{dir}/{}", keys::BACKEND))?;
+    let domid = read_u32(store, &format!("{dir}/{}", keys::BACKEND_ID))?;
+    Ok((back, DomId(u16::try_from(domid).unwrap_or(u16::MAX))))
 }
 
 /// Names of the children of `path`; none if the node is not there.
