@@ -14,7 +14,9 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("nett", &["nett", "did you mean net?"]),
     ("sweep --vary batch=1", &["sweep", "see pvlab --help"]),
     ("net --btach 1", &["--btach", "did you mean --batch?"]),
-    ("net --rate 1,1", &["--rate", "no such option"]),
+    // Not --trace, which only looks alike.
+    ("net --rate 1,1", &["--rate", "no such option; see pvlab net --help"]),
+    ("blk --rate 100", &["--rate", "did you mean --rate-iops?"]),
     ("net stream", &["stream", "see pvlab net --help"]),
     ("net --path router", &["--path router", "use loopback, backend or bridge"]),
     ("net --wire tap=tap0", &["--wire tap=tap0", "use sink, reflect, stack or bridge"]),

@@ -5,8 +5,8 @@ use std::error::Error as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Error};
 
 /// Why there is nothing to run.
 #[derive(Debug)]
@@ -111,10 +111,29 @@ fn unknown(option: &str, error: &Error) -> String {
     if !option.starts_with('-') {
         return format!("{}: not an option and nothing else belongs here; {help}", shown(option));
     }
-    match context(error, ContextKind::SuggestedArg) {
-        Some(near) => format!("{option}: no such option; did you mean {}?", name_of(&near)),
+    match meant(option, error) {
+        Some(near) => format!("{option}: no such option; did you mean {near}?"),
         None => format!("{option}: no such option; {help}"),
     }
+}
+
+/// The option that was meant, if one can tell: one that goes on where this one ends, or the one that the
+/// parser finds nearest. That must begin alike: `--trace` is not what `--rate` was meant to be.
+fn meant(option: &str, error: &Error) -> Option<String> {
+    let mut command = super::Typed::command();
+    command.build();
+    for word in self::command(error).split(' ').skip(1) {
+        command = command.find_subcommand(word)?.clone();
+    }
+    let typed = option.trim_start_matches('-');
+    let goes_on = |long: &&str| typed.len() > 2 && long.starts_with(typed);
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let longer = shown.filter_map(clap::Arg::get_long).find(goes_on);
+    let nearest = || {
+        let near = name_of(&context(error, ContextKind::SuggestedArg)?);
+        (near.get(..3) == option.get(..3)).then_some(near)
+    };
+    longer.map(|long| format!("--{long}")).or_else(nearest)
 }
 
 fn instead(error: &Error) -> String {
