@@ -175,6 +175,20 @@ impl Tx {
         }
         foreign.anticipate();
         let _span = tracer::span!("collect", slots = self.ring.unconsumed_requests());
+        self.plan(budget, stats)?;
+        self.copy(foreign, stats);
+        let notify = self.answer(stats);
+        if self.lossy.is_some() {
+            self.lose(stats);
+        }
+        Ok(notify)
+    }
+
+    /// Takes frames off the ring and plans their copies.
+    // As the other loops over frames or slots not inlined into what has a span: that would cost each of
+    // them some instructions, even switched off.
+    #[inline(never)]
+    fn plan(&mut self, budget: usize, stats: &mut Stats) -> Result<(), Rogue> {
         while self.frames.len() < budget && self.used < TURN_BYTES {
             match parse(&mut self.ring, &mut self.packet) {
                 Ok(Some(Verdict::Good)) => self.admit(stats),
@@ -187,12 +201,7 @@ impl Tx {
                 }
             }
         }
-        self.copy(foreign, stats);
-        let notify = self.answer(stats);
-        if self.lossy.is_some() {
-            self.lose(stats);
-        }
-        Ok(notify)
+        Ok(())
     }
 
     /// Journey 11. Gives the frame just parsed its place in private memory, and plans its copies.
@@ -243,7 +252,7 @@ impl Tx {
     }
 
     /// Copies everything that was planned; a copy that fails fails its frame alone.
-    #[inline(always)]
+    #[inline(never)]
     fn copy(&mut self, foreign: &mut impl Foreign, stats: &mut Stats) {
         foreign.copy_from(&mut self.ops, &mut self.arena);
         let mut begin = 0;
@@ -265,6 +274,18 @@ impl Tx {
     #[traced]
     #[inline(always)]
     fn answer(&mut self, stats: &mut Stats) -> Notify {
+        self.put_answers();
+        if self.slots.is_empty() {
+            return Notify::No;
+        }
+        let notify = self.ring.push_responses();
+        stats.pushes += 1;
+        stats.pushed += self.slots.len() as u64;
+        settle(notify, self.always_notify, stats)
+    }
+
+    #[inline(never)]
+    fn put_answers(&mut self) {
         for slot in &self.slots {
             let (id, status) = match slot.frame {
                 EXTRA => (0, RSP_NULL),
@@ -274,13 +295,6 @@ impl Tx {
             };
             self.ring.put_response(TxResponse { id, status });
         }
-        if self.slots.is_empty() {
-            return Notify::No;
-        }
-        let notify = self.ring.push_responses();
-        stats.pushes += 1;
-        stats.pushed += self.slots.len() as u64;
-        settle(notify, self.always_notify, stats)
     }
 
     /// Whether there are requests.

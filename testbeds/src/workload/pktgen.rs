@@ -58,10 +58,8 @@ impl<N: Nic> Task for Sender<N> {
         }
         let left = self.meter.left(self.maker.made());
         let batch = usize::try_from(left).unwrap_or(usize::MAX).min(self.batch);
-        let (mut sent, first) = (0, self.maker.made());
-        while sent < batch && self.maker.send(&mut self.nic) {
-            sent += 1;
-        }
+        let first = self.maker.made();
+        let sent = self.send(batch);
         self.blocked = sent < batch;
         if sent > 0 {
             tracer::mark!(ITERATION, "batch", first = first & 0xffff_ffff);
@@ -106,6 +104,17 @@ impl<N: Nic> Task for Sender<N> {
 }
 
 impl<N: Nic> Sender<N> {
+    /// Sends up to so many frames.
+    // Not inlined into what has a span: that would cost each frame some instructions, even switched off.
+    #[inline(never)]
+    fn send(&mut self, batch: usize) -> usize {
+        let mut sent = 0;
+        while sent < batch && self.maker.send(&mut self.nic) {
+            sent += 1;
+        }
+        sent
+    }
+
     #[cold]
     fn look_at_clock(&mut self) {
         let now = Instant::now();
