@@ -74,8 +74,8 @@ pub struct Worker<W> {
     turns: u64,
     wakeups: u64,
     lost: u64,
-    /// For the tracer, from a turn that had work to one that has none: so that a worker which loses its
-    /// CPU between two of its tasks' functions loses it in one of its own.
+    /// For the tracer, from a turn that had work, or a sleep, to a turn that has none: so that a worker
+    /// which loses its CPU between two of its tasks' functions loses it in one of its own.
     busy: Option<QuietSpan>,
 }
 
@@ -159,12 +159,13 @@ impl<W> Worker<W> {
         }
         if worked {
             self.spin.busy();
-            self.busy.get_or_insert_with(|| tracer::quiet_span!("turns"));
+            self.busy.get_or_insert_with(|| tracer::onward_span!("turns"));
             return true;
         }
         self.busy = None;
         if self.spin.idle() == Next::Sleep {
             self.sleep(tasks);
+            self.busy = Some(tracer::onward_span!("turns"));
         }
         false
     }

@@ -118,6 +118,23 @@ pub(super) fn record_quietly(what: u32, arg: u32) -> u64 {
     })
 }
 
+/// The same, at the time of this thread's last record: nothing lies between the two.
+#[inline(never)]
+pub(super) fn record_quietly_since_last(what: u32, arg: u32) -> u64 {
+    with_local(|local| match local.cursor() {
+        Some(cursor) if cursor >= local.limit.get() => NOT_RECORDED,
+        Some(cursor) if cursor > 0 && local.seen.get() == switch::word() => {
+            let base = local.base.load(Ordering::Relaxed);
+            let slot = slot(cursor - 1, local.mask.get());
+            // SAFETY: there is a cursor, so `base` is a live buffer of this thread, see `Local::attach`;
+            // the slot is inside, see `Local::put`.
+            let last = unsafe { word(base, slot) }.load(Ordering::Relaxed);
+            local.record(When::At(last), what, arg)
+        }
+        _ => local.record(When::Now, what, arg),
+    })
+}
+
 /// Records that this thread spins, unless that is what it recorded last, while recording has been on
 /// since, or there is no room.
 #[inline(never)]
@@ -177,6 +194,14 @@ pub(super) fn forked() {
         local.header.set(null_mut());
         local.state.set(State::Ended);
     });
+}
+
+/// Where in a buffer of so many records, less one, a record stands.
+#[inline(always)]
+fn slot(number: u64, mask: u64) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "a mapping fits the address space")]
+    let place = (number & mask) as usize;
+    buffer::RECORDS_AT + place * RECORD
 }
 
 impl Local {
@@ -245,8 +270,7 @@ impl Local {
             When::AfterLoads => stamp::now_after_loads(),
             When::At(ticks) => ticks,
         };
-        #[expect(clippy::cast_possible_truncation, reason = "a mapping fits the address space")]
-        let slot = buffer::RECORDS_AT + (n & self.mask.get()) as usize * RECORD;
+        let slot = slot(n, self.mask.get());
         // SAFETY: as above; the mask is the capacity of the mapping less one, so the slot's two words
         // are inside, whatever the cursor is.
         unsafe { word(base, slot) }.store(ticks, Ordering::Relaxed);
