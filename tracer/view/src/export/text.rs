@@ -146,7 +146,7 @@ impl<W: Write> Text<W> {
         self.number(ns / 1000);
         // Of the eight digits the last four, of which the first is a nought.
         let decimals = (digits(part) | NOUGHTS) >> 32;
-        self.eight(decimals & !0xff | u64::from(b'.'), 4);
+        self.eight((decimals & !0xff) | u64::from(b'.'), 4);
         self
     }
 
@@ -178,11 +178,11 @@ const NOUGHTS: u64 = 0x3030_3030_3030_3030;
 #[inline(always)]
 fn digits(value: u32) -> u64 {
     let value = u64::from(value);
-    let fours = value / 10_000 | (value % 10_000) << 32;
-    let hundreds = (fours * 10_486 >> 20) & 0x7f_0000_007f;
-    let twos = hundreds | (fours - hundreds * 100) << 16;
-    let tens = (twos * 103 >> 10) & 0x000f_000f_000f_000f;
-    tens | (twos - tens * 10) << 8
+    let fours = (value / 10_000) | ((value % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
+    let twos = hundreds | ((fours - hundreds * 100) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | ((twos - tens * 10) << 8)
 }
 
 /// A JSON string as octets, with its quotation marks.
