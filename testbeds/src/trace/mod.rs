@@ -139,6 +139,7 @@ fn told(out: &Path, made: &Exported, most: Option<u64>) -> String {
         fs::metadata(out).ok().filter(fs::Metadata::is_file).map_or(octets, |file| file.len());
     let mut text = format!("  {}: {}{}\n", out.display(), human_size(size), what(out, arrows));
     let most = thousands(most.unwrap_or(0));
+    let apart = if thinned.over.is_some() { ", arrows apart" } else { "" };
     let mut left_out = vec![format!(
         "{} calls (the longest of them {})",
         thousands(thinned.slices),
@@ -150,7 +151,7 @@ fn told(out: &Path, made: &Exported, most: Option<u64>) -> String {
     }
     if thinned.slices + thinned.lanes + thinned.values > 0 {
         text += &format!(
-            "  note: thinned to {most} events, arrows apart: {} are left out; pvlab trace export --max-events all \
+            "  note: thinned to {most} events{apart}: {} are left out; pvlab trace export --max-events all \
              leaves nothing out\n",
             left_out.join(", ")
         );
