@@ -21,7 +21,6 @@ use crate::vif::{Accepted, VifId};
 #[derive(Debug)]
 pub struct Queue<D: Domain> {
     pub(crate) vif: VifId,
-    pub(crate) domain: D,
     pub(crate) tx: Tx,
     pub(crate) rx: Rx,
     pub(crate) foreign: D::Foreign,
@@ -350,14 +349,9 @@ impl<D: Domain> Queue<D> {
         }
     }
 
-    /// Unmaps the rings and closes the ports.
+    /// Unmaps the rings and closes the ports, as dropping it does.
     #[traced]
-    pub fn close(self) {
-        self.domain.close(self.tx_port.port());
-        if let Some(port) = &self.rx_port {
-            self.domain.close(port.port());
-        }
-    }
+    pub fn close(self) {}
 
     /// A lie breaks the vif, once and for all.
     #[inline(always)]

@@ -82,3 +82,32 @@ fn one_can_look_who_holds_what() {
     }
     scratch.assert_clean(&pids, "a lab that was looked at");
 }
+
+#[test]
+fn a_backend_keeps_no_ports_of_guests_that_are_gone() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, netback) = lab(&scratch);
+    let pids = [host.pid()];
+    let dir = scratch.text("lab");
+    let ports = || {
+        let text = scratch.run(&["ls", "--dir", &dir, "--ports"]).stdout;
+        let lines = text.lines().skip_while(|line| !line.contains("its port")).skip(1);
+        let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.filter(|words| words.len() == 5 && words[0] == "0").count()
+    };
+    let args = ["netfront", "--dir", &dir, "--mode", "rr", "-n", "20", "-A", "0,0"];
+    // Of eight queues seven have nothing to do: nobody is there to close them.
+    let idle = [&args[..], &["--queues", "8", "-P", "1"]].concat();
+    for guest in 0..3 {
+        let ended = scratch.run(&idle);
+        assert!(ended.status.success(), "guest {guest}: {ended:?}");
+    }
+    assert!(within(common::WATCHDOG, || ports() == 0), "{} ports are left", ports());
+    for process in [netback, host] {
+        process.signal(Signal::SIGINT);
+        let ended = process.end();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    scratch.assert_clean(&pids, "eight queues");
+}

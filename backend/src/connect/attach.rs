@@ -83,7 +83,6 @@ impl<D: Domain> Netback<D> {
         }
         Ok(Queue {
             vif,
-            domain: self.domain.clone(),
             tx,
             rx,
             foreign,
@@ -119,15 +118,7 @@ impl<D: Domain> Netback<D> {
         let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);
         let bind = |port| self.domain.bind_interdomain(front, Port(port));
         if let (Some(tx), Some(rx)) = split {
-            let tx = bind(tx)?;
-            // A guest that tries again and again must not use up our ports.
-            return match bind(rx) {
-                Ok(rx) => Ok((tx, Some(rx))),
-                Err(why) => {
-                    self.domain.close(tx.port());
-                    Err(why.into())
-                }
-            };
+            return Ok((bind(tx)?, Some(bind(rx)?)));
         }
         let both = xenbus::read_u32(&mut self.store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
         Ok((bind(both)?, None))

@@ -123,7 +123,6 @@ pub(super) fn queue<D: Domain>(
     port.set_name(&name);
     Ok(Queue::new(Parts {
         vbd,
-        domain: domain.clone(),
         ring: attached,
         pages,
         access: Access::new(foreign, grant, MAX_PERSISTENT / queues.max(1)),

@@ -31,7 +31,6 @@ pub(crate) struct Live {
 #[derive(Debug)]
 pub struct Queue<D: Domain> {
     vbd: VbdId,
-    domain: D,
     server: Server<D::Foreign>,
     /// The ring's pages, mapped as long as the queue lives.
     _pages: <D::Foreign as Foreign>::Mapping,
@@ -44,7 +43,6 @@ pub struct Queue<D: Domain> {
 /// What a queue is made of.
 pub(crate) struct Parts<D: Domain> {
     pub(crate) vbd: VbdId,
-    pub(crate) domain: D,
     pub(crate) ring: super::serve::Ring,
     pub(crate) pages: <D::Foreign as Foreign>::Mapping,
     pub(crate) access: Access<D::Foreign>,
@@ -59,11 +57,11 @@ pub(crate) struct Parts<D: Domain> {
 
 impl<D: Domain> Queue<D> {
     pub(crate) fn new(parts: Parts<D>) -> Self {
-        let Parts { vbd, domain, ring, pages, access, disk, port, rules, live, .. } = parts;
+        let Parts { vbd, ring, pages, access, disk, port, rules, live, .. } = parts;
         let server =
             Server::new(ring, access, disk, rules, parts.limit, parts.batch, parts.always_notify);
         let (eoi, broken) = (Eoi::default(), None);
-        Self { vbd, domain, server, _pages: pages, port, eoi, broken, live }
+        Self { vbd, server, _pages: pages, port, eoi, broken, live }
     }
 
     /// Which vbd it belongs to.
@@ -241,6 +239,5 @@ impl<D: Domain> Queue<D> {
     pub fn close(mut self) {
         self.server.drain();
         self.server.access.close();
-        self.domain.close(self.port.port());
     }
 }

@@ -178,7 +178,6 @@ impl<D: Domain> Consoled<D> {
         channel.send();
         Ok(Session {
             front,
-            domain: self.domain.clone(),
             _mapping: mapping,
             _foreign: foreign,
             page,

@@ -141,21 +141,25 @@ impl HostDomain {
         let end = if kind == Kind::AllocUnbound { End::A } else { End::B };
         let request = Message::request(kind, &[remote.0.into(), remote_port.0]);
         let (answer, fds) = self.call(request)?;
-        self.opened(Port(answer.arg[0]), (remote, remote_port), end, fds)
+        let port = Port(answer.arg[0]);
+        // From here on it is closed whatever happens.
+        let open = OpenPort { domain: self.clone(), port };
+        self.opened(port, (remote, remote_port), end, fds, Some(open))
     }
 
-    /// A channel of the descriptors that the host gave us.
+    /// A channel of the descriptors that the host gave us. With it goes `open`, if it is ours to close.
     fn opened(
         &self,
         port: Port,
         (remote, remote_port): (DomId, Port),
         end: End,
         fds: Vec<OwnedFd>,
+        open: Option<OpenPort>,
     ) -> Result<Channel<EventDoorbell>, DomainError> {
         let [page, own, other] = <[OwnedFd; 3]>::try_from(fds)
             .map_err(|_| DomainError::HostGone("a port without its descriptors".into()))?;
         let words = EventPage::new(mapping::map(&page, PAGE_SIZE)?);
-        let doorbell = EventDoorbell::new(own, other);
+        let doorbell = EventDoorbell::new(own, other, open);
         let cost = self.0.cost.clone();
         // What both ends know: who allocated it, and which of its ports it is.
         let (allocator, allocator_port) = match end {
@@ -198,6 +202,20 @@ fn explain(error: DomainError, domid: u32) -> ConnectError {
             ConnectError::Refused { domid, why: "all the domains it is configured for run already" }
         }
         other => other.into(),
+    }
+}
+
+/// A port of ours. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct OpenPort {
+    domain: HostDomain,
+    port: Port,
+}
+
+impl Drop for OpenPort {
+    fn drop(&mut self) {
+        // A host that is gone has closed everything.
+        let _ = self.domain.call(Message::request(Kind::Close, &[self.port.0]));
     }
 }
 
@@ -251,12 +269,7 @@ impl Domain for HostDomain {
         let remote = u16::try_from(answer.arg[1])
             .map_err(|_| DomainError::HostGone("a port of no domain".into()))?;
         // What the toolstack allocates for a domain is that domain's first end.
-        self.opened(port, (DomId(remote), Port(0)), End::A, fds)
-    }
-
-    fn close(&self, port: Port) {
-        // A host that is gone has closed everything.
-        let _ = self.call(Message::request(Kind::Close, &[port.0]));
+        self.opened(port, (DomId(remote), Port(0)), End::A, fds, None)
     }
 
     #[traced]

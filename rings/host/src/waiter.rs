@@ -14,16 +14,21 @@ use rings::evtchn::{Channel, Doorbell};
 use rings::{DomainError, Waiter};
 use tracer::traced;
 
-/// The two doorbells of one channel: the one we ring, and the one that wakes us.
+use crate::domain::OpenPort;
+
+/// The two doorbells of one channel: the one we ring, and the one that wakes us. The channel's port is
+/// open as long as it has them.
 #[derive(Debug)]
 pub struct EventDoorbell {
     own: OwnedFd,
     other: OwnedFd,
+    /// Closes it, unless the toolstack does.
+    _open: Option<OpenPort>,
 }
 
 impl EventDoorbell {
-    pub(crate) fn new(own: OwnedFd, other: OwnedFd) -> Self {
-        Self { own, other }
+    pub(crate) fn new(own: OwnedFd, other: OwnedFd, open: Option<OpenPort>) -> Self {
+        Self { own, other, _open: open }
     }
 }
 

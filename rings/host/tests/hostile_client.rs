@@ -93,7 +93,7 @@ impl Lab {
     /// Ports and store of somebody else work.
     fn bystander_is_well(&self) {
         let port = self.bystander.alloc_unbound(DomId::DOM0).expect("a port");
-        self.bystander.close(port.port());
+        drop(port);
         let mut store = self.bystander.store().expect("a store");
         store.write("data/well", "yes").expect("its own node");
         assert_eq!(store.read("data/well").expect("just written"), b"yes");

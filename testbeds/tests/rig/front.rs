@@ -195,8 +195,7 @@ impl Front {
         }
         let [tx, rx] = self.rings;
         [tx, rx, self.pages].into_iter().for_each(|frames| memory.free(frames));
-        self.domain.close(self.tx_port.port());
-        self.domain.close(self.rx_port.port());
+        drop((self.tx_port, self.rx_port));
         assert_eq!(holdings(&self.domain), self.before, "grants and frames are as before");
     }
 }
