@@ -34,8 +34,8 @@
  *   4 CLOSE           port
  *   5 FOREIGN         domid of a frontend                  hold line, frames, first    its memory
  *                                                          and number of grant frames,
- *                                                          hold frame
- *   6 RELEASE         domid, hold line
+ *                                                          hold frame, life
+ *   6 RELEASE         domid, hold line, life
  *   7 STORE                                                                            store
  *   8 STATS           1 front, 2 back, 3 other; worker     number of its block
  *   9 GOODBYE         exit status
@@ -47,7 +47,9 @@
  *                   HELLO: who holds what
  *
  * The store connection is a stream socket that speaks xenstore's wire protocol (<xen/io/xs_wire.h>)
- * and is bound to your domid; relative paths begin at /local/domain/<domid>.
+ * and is bound to your domid; relative paths begin at /local/domain/<domid>. A life is a number that
+ * the host gives to a domain when it registers, and to no other: who gives back a hold line of one
+ * that is gone does not take it from another that has the same domid by then.
  */
 #ifndef PVLAB_H
 #define PVLAB_H
@@ -73,7 +75,7 @@
 #error "grant entries are read as one little-endian word here"
 #endif
 
-#define PVLAB_VERSION 1
+#define PVLAB_VERSION 2
 #define PVLAB_ANY 0xffffffffu /* as a domid: the next free guest */
 #define PVLAB_MAX_FDS 3
 #define PVLAB_MESSAGE_BYTES 64
@@ -201,7 +203,7 @@ struct pvlab_port {
 /* The memory of a frontend that we serve. */
 struct pvlab_foreign {
 	uint16_t caller, remote;
-	uint32_t line, frames, grants;
+	uint32_t line, life, frames, grants;
 	int fd;
 	uint8_t *memory;
 	uint64_t *table;
@@ -555,6 +557,7 @@ static inline int pvlab_foreign(struct pvlab *lab, uint16_t remote, struct pvlab
 	f->caller = lab->domid;
 	f->remote = remote;
 	f->line = m.arg[0];
+	f->life = m.arg[5];
 	f->frames = m.arg[1];
 	f->grants = m.arg[3] * PVLAB_GRANTS_PER_FRAME;
 	void *at = mmap(NULL, (size_t)f->frames * PVLAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
@@ -577,6 +580,7 @@ static inline int pvlab_release(struct pvlab *lab, struct pvlab_foreign *f)
 {
 	struct pvlab_message m;
 	pvlab_request(&m, PVLAB_RELEASE, f->remote, f->line);
+	m.arg[2] = f->life;
 	munmap(f->memory, (size_t)f->frames * PVLAB_PAGE);
 	close(f->fd);
 	return pvlab_call(lab, &m, NULL, 0);

@@ -11,6 +11,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use nix::sys::stat::fstat;
 use nix::unistd::ftruncate;
 use rings::mem::Region;
 use rings::{PAGE_SIZE, Pfn};
@@ -24,6 +25,14 @@ pub(crate) fn sealed_memfd(name: &str, bytes: usize) -> io::Result<OwnedFd> {
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(fd)
+}
+
+/// Which memory a descriptor leads to: device and inode, nobody else's as long as one of us has it.
+pub(crate) type MemoryId = (u64, u64);
+
+pub(crate) fn id(fd: &OwnedFd) -> io::Result<MemoryId> {
+    let stat = fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Whether this is memory that cannot shrink under us.

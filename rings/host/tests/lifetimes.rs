@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rings::cost::CostNs;
-use rings::{DomId, Domain as _, DomainError, Port};
+use rings::grant::HOLD_LINES;
+use rings::{DomId, Domain as _, DomainError, Foreign as _, GrantMode, Port};
 use rings_host::proto::Held;
 use rings_host::{Connect, ConnectError, Host, HostConfig, HostDomain, inspect};
 
@@ -81,4 +82,45 @@ fn a_port_of_the_toolstack_outlives_its_handles() {
     assert_eq!(lab.ports(GUEST), before);
     assert!(matches!(guest.open_port(Port(99)), Err(DomainError::Refused { .. })));
     assert!(console().is_ok());
+}
+
+#[test]
+fn a_successor_is_not_served_from_the_dead_ones_memory() {
+    let lab = Lab::new();
+    let grant = |guest: &HostDomain, bytes: &[u8; 3]| {
+        let page = guest.memory().grant_all(DomId::DOM0, 1, false).expect("a page");
+        page.region().copy_in(0, bytes);
+        page.grefs()[0]
+    };
+    let first = lab.guest();
+    let gref = grant(&first, b"old");
+    let mut old = lab.dom0.foreign(GUEST, GrantMode::Map).expect("its backend");
+    let mapping = old.map(gref).expect("granted");
+    drop(first);
+
+    let second = lab.guest();
+    assert_eq!(grant(&second, b"new"), gref);
+    let mut new = lab.dom0.foreign(GUEST, GrantMode::Map).expect("its backend");
+    let page = new.map(gref).expect("granted");
+    let mut bytes = [0; 3];
+    new.region(&page).copy_out(0, &mut bytes);
+    assert_eq!(&bytes, b"new");
+    old.region(&mapping).copy_out(0, &mut bytes);
+    assert_eq!(&bytes, b"old", "what was mapped stays what it was");
+}
+
+#[test]
+fn a_hold_line_of_the_dead_is_not_taken_from_its_successor() {
+    let lab = Lab::new();
+    let first = lab.guest();
+    let foreign = || lab.dom0.foreign(GUEST, GrantMode::Copy);
+    let old = foreign().expect("its backend");
+    drop(first);
+
+    let _second = lab.guest();
+    let mut all: Vec<_> = (0..HOLD_LINES).map(|_| foreign().expect("a line")).collect();
+    drop(old);
+    assert!(matches!(foreign(), Err(DomainError::Refused { errno: "ENOSPC", .. })));
+    all.pop();
+    assert!(foreign().is_ok(), "its own can be given back");
 }

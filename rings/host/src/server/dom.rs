@@ -13,6 +13,8 @@ use crate::mapping::map;
 /// One domain.
 pub(super) struct Dom {
     pub(super) info: DomainInfo,
+    /// Which registration it is of all that there were, from 1.
+    pub(super) life: u32,
     pub(super) memory: OwnedFd,
     pub(super) layout: Layout,
     /// Who holds which hold word in this domain's memory.
