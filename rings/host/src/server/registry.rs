@@ -356,7 +356,7 @@ impl Registry {
     pub(super) fn tick(&mut self, now: Instant) {
         for dom in self.domains.values() {
             let (info, timeout) = (&dom.info, self.config.stall_timeout);
-            if self.stall.look(info.domid, info.pid, &self.segment, timeout, now) {
+            if self.stall.look(info, (&self.segment, &dom.blocks), timeout, now) {
                 tracing::info!(domid = %info.domid, name = info.name, "domain stalled");
                 let _ = self.news.send(News::Stalled(info.clone()));
             }
