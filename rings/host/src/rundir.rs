@@ -48,6 +48,12 @@ pub enum RunDirError {
         /// Its owner.
         uid: u32,
     },
+    /// It leads somewhere else.
+    #[error("{dir} is a symbolic link, which may lead anywhere; give a --dir that is none")]
+    Link {
+        /// The directory.
+        dir: String,
+    },
     /// Others may look into it.
     #[error(
         "{dir} is open to others (mode {mode:o}); chmod 700 it, or give a --dir that is not there yet"
@@ -151,7 +157,10 @@ impl RunDir {
 
     /// Removes a lab's files from `dir` if no host holds it any more. For children whose host died.
     pub fn sweep(dir: &Path) -> Swept {
-        let lock = match try_lock(dir) {
+        if check_ours(dir).is_err() {
+            return Swept::Nothing;
+        }
+        let lock = match try_lock(dir, false) {
             Ok(lock) => lock,
             Err(Errno::EWOULDBLOCK) => return Swept::Held,
             Err(_) => return Swept::Nothing,
@@ -190,14 +199,23 @@ fn base() -> PathBuf {
 pub fn labs() -> Vec<PathBuf> {
     let base = base();
     sweep_all(&base);
-    let Ok(entries) = fs::read_dir(&base) else { return Vec::new() };
+    let entries = check_ours(&base).ok().and_then(|()| fs::read_dir(&base).ok());
+    let Some(entries) = entries else { return Vec::new() };
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
+/// Sweeps the directories in `base`, whose name anybody can guess: in one that others have made there is
+/// nothing of ours.
 fn sweep_all(base: &Path) {
+    if check_ours(base).is_err() {
+        return;
+    }
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
-        RunDir::sweep(&entry.path());
+        let dir = entry.path();
+        RunDir::sweep(&dir);
+        // Where a host died before it had a lock there is nothing to sweep, and nothing to keep.
+        let _ = fs::remove_dir(dir);
     }
 }
 
@@ -208,18 +226,30 @@ fn make(dir: &Path) -> Result<bool, RunDirError> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
         Err(e) => return Err(cannot(dir, e)),
     };
-    let meta = fs::metadata(dir).map_err(|e| cannot(dir, e))?;
-    if !meta.is_dir() {
-        return Err(cannot(dir, Errno::ENOTDIR.into()));
+    match check_ours(dir) {
+        // Made with less than the mode asked for: that is the umask's doing.
+        Err(RunDirError::Open { .. }) if made => Ok(true),
+        other => other.map(|()| made),
     }
-    if meta.uid() != geteuid().as_raw() {
-        return Err(RunDirError::NotOurs { dir: dir.display().to_string(), uid: meta.uid() });
-    }
+}
+
+/// Whether this is a directory that we alone can have put anything into: ours, closed to others, and no
+/// link to another.
+fn check_ours(dir: &Path) -> Result<(), RunDirError> {
+    let meta = fs::symlink_metadata(dir).map_err(|e| cannot(dir, e))?;
+    let shown = dir.display().to_string();
     let mode = meta.permissions().mode() & 0o777;
-    if made || mode == 0o700 {
-        return Ok(made);
+    if meta.is_symlink() {
+        Err(RunDirError::Link { dir: shown })
+    } else if !meta.is_dir() {
+        Err(cannot(dir, Errno::ENOTDIR.into()))
+    } else if meta.uid() != geteuid().as_raw() {
+        Err(RunDirError::NotOurs { dir: shown, uid: meta.uid() })
+    } else if mode != 0o700 {
+        Err(RunDirError::Open { dir: shown, mode })
+    } else {
+        Ok(())
     }
-    Err(RunDirError::Open { dir: dir.display().to_string(), mode })
 }
 
 /// Whether a directory that was there is one for us: empty, or left by a lab. Files of others might have the
@@ -241,7 +271,7 @@ fn make_and_lock(dir: &Path) -> Result<(bool, Result<Flock<File>, Errno>), RunDi
     let mut made = false;
     for _ in 0..TRIES {
         made |= make(dir)?;
-        let lock = try_lock(dir);
+        let lock = try_lock(dir, true);
         let there = match &lock {
             Ok(lock) => {
                 let ours = lock.metadata().map(|meta| meta.ino());
@@ -257,16 +287,18 @@ fn make_and_lock(dir: &Path) -> Result<(bool, Result<Flock<File>, Errno>), RunDi
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    Ok((made, try_lock(dir)))
+    Ok((made, try_lock(dir, true)))
 }
 
-fn try_lock(dir: &Path) -> Result<Flock<File>, Errno> {
+/// Locks the directory, and if it has no lock yet may `create` it: only a host does.
+fn try_lock(dir: &Path, create: bool) -> Result<Flock<File>, Errno> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
+        .create(create)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(dir.join(LOCK))
         .map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
@@ -332,12 +364,67 @@ mod tests {
 
     #[test]
     fn a_foreign_name_in_the_link_file_is_left_alone() {
-        let tmp = tempfile::tempdir().unwrap();
+        let tmp = private();
         let victim = tmp.path().join("victim");
         fs::write(&victim, "x").unwrap();
         fs::write(tmp.path().join(STATS), format!("/../..{}", victim.display())).unwrap();
+        fs::write(tmp.path().join(LOCK), "4711\n").unwrap();
         RunDir::sweep(tmp.path());
         assert!(victim.exists());
         assert!(!tmp.path().join(STATS).exists());
+    }
+
+    fn private() -> tempfile::TempDir {
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
+    }
+
+    /// A directory as a lab that died left it, not to be removed by whoever comes by a link.
+    fn bait(dir: &Path) -> Vec<PathBuf> {
+        let files = FILES.map(|file| dir.join(file));
+        fs::DirBuilder::new().mode(0o700).create(dir).unwrap();
+        files.iter().for_each(|file| fs::write(file, "4711\n").unwrap());
+        files.into()
+    }
+
+    #[test]
+    fn nothing_is_swept_through_a_link_or_a_door_that_is_open_to_others() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (home, base) = (tmp.path().join("home"), tmp.path().join("base"));
+        fs::DirBuilder::new().mode(0o700).create(&home).unwrap();
+        let files = bait(&home.join("lab"));
+        let all_there = || files.iter().all(|file| file.exists());
+        let link = |to: &Path, at: &Path| std::os::unix::fs::symlink(to, at).unwrap();
+
+        // The base itself is a link.
+        link(&home, &base);
+        sweep_all(&base);
+        assert!(all_there(), "a link was followed");
+        let error = make(&base).unwrap_err();
+        assert!(matches!(error, RunDirError::Link { .. }), "{error}");
+        assert!(!error.to_string().contains('\n') && error.to_string().contains("--dir"));
+
+        // A base of ours, with a link in it.
+        fs::remove_file(&base).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&base).unwrap();
+        link(&home.join("lab"), &base.join("4711"));
+        sweep_all(&base);
+        assert!(all_there(), "a link was followed");
+
+        // Whatever others may have put there.
+        let open = home.join("lab");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(RunDir::sweep(&open), Swept::Nothing);
+        assert!(all_there(), "it is open to others");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(RunDir::sweep(&open), Swept::Lab, "and this is what it would have done");
+    }
+
+    #[test]
+    fn whoever_sweeps_leaves_no_lock_where_there_was_none() {
+        let tmp = private();
+        fs::write(tmp.path().join("mine"), "x").unwrap();
+        assert_eq!(RunDir::sweep(tmp.path()), Swept::Nothing);
+        assert!(!tmp.path().join(LOCK).exists());
+        assert!(tmp.path().join("mine").exists());
     }
 }
