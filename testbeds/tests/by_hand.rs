@@ -111,3 +111,21 @@ fn a_backend_keeps_no_ports_of_guests_that_are_gone() {
     }
     scratch.assert_clean(&pids, "eight queues");
 }
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, netback) = lab(&scratch);
+    let pids = [host.pid()];
+    // As timeout(1) does it; two of a kind might be merged before anybody looks.
+    for process in [&netback, &host] {
+        process.signal(Signal::SIGTERM);
+        process.signal(Signal::SIGINT);
+    }
+    for process in [netback, host] {
+        let ended = process.end();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    scratch.assert_clean(&pids, "two signals");
+}

@@ -25,7 +25,7 @@ mod welcome;
 pub use domain::{Connect, ConnectError, HostDomain, host_is_gone, watch_host};
 pub use foreign::HostForeign;
 pub use inspect::inspect;
-pub use rundir::{RunDir, RunDirError, Swept, labs};
+pub use rundir::{RunDir, RunDirError, Swept, labs, leave_nothing};
 pub use server::{
     ConsoleConfig, Device, DomainInfo, Host, HostConfig, HostError, News, is_stopped,
 };

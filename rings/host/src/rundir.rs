@@ -16,6 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -146,6 +147,7 @@ impl RunDir {
         let text = io::read_to_string(&*lock).unwrap_or_default();
         let made = made || text.lines().nth(1) == Some(MADE);
         write_pid(&lock, made).map_err(|e| cannot(dir, e))?;
+        held().push((dir.to_owned(), made));
         Ok(Self { path: dir.to_owned(), made, _lock: lock })
     }
 
@@ -179,10 +181,31 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        clear(&self.path);
-        if self.made {
-            let _ = fs::remove_dir(&self.path);
-        }
+        // Kept locked: whoever ends the process meanwhile waits until this is done.
+        let mut held = held();
+        held.retain(|(path, _)| *path != self.path);
+        leave(&self.path, self.made);
+    }
+}
+
+/// The directories that this process has now, and whether it made them.
+fn held() -> MutexGuard<'static, Vec<(PathBuf, bool)>> {
+    static HELD: Mutex<Vec<(PathBuf, bool)>> = Mutex::new(Vec::new());
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what the labs of this process have put into their directories, whose [`RunDir`]s will not be
+/// dropped: for a process that is about to end at once.
+pub fn leave_nothing() {
+    for (path, made) in held().drain(..) {
+        leave(&path, made);
+    }
+}
+
+fn leave(dir: &Path, made: bool) {
+    clear(dir);
+    if made {
+        let _ = fs::remove_dir(dir);
     }
 }
 

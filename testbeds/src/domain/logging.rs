@@ -50,10 +50,11 @@ impl Drop for Logging {
     }
 }
 
-/// Ends the process at once, with its trace file whole.
+/// Ends the process at once, with its trace file whole. A lab that it is host of leaves nothing.
 pub(super) fn exit(status: i32) -> ! {
     end_trace();
     crate::lab::restore_terminal();
+    rings_host::leave_nothing();
     std::process::exit(status)
 }
 

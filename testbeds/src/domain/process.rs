@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -17,6 +17,9 @@ use rings_host::{Connect, ConnectError, HostDomain, RunDir, Swept, host_is_gone,
 
 use super::logging::exit;
 use crate::config::{self, RunConfig};
+
+/// A signal so soon after the first one is not a second wish.
+const ONCE_MORE: Duration = Duration::from_millis(500);
 
 /// Whether somebody wants this process to end.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +37,7 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets the flag when SIGINT, SIGTERM or SIGHUP comes. Must be called before other threads are made:
+    /// Sets the flag when SIGINT, SIGTERM or SIGHUP comes; another one later ends the process at once. Must be called before other threads are made:
     /// they inherit the blocked signals, so that a thread of ours gets them.
     ///
     /// # Errors
@@ -48,11 +51,12 @@ impl StopFlag {
         let flag = self.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             while set.wait().is_err() {}
+            let first = Instant::now();
             flag.set();
-            // The second one means it.
-            if set.wait().is_ok() {
-                exit(1);
-            }
+            // The second one means it. One that comes at once is the first once more: timeout(1) sends
+            // its signal to its child and then to the group that the child is in.
+            while set.wait().is_err() || first.elapsed() < ONCE_MORE {}
+            exit(1);
         })?;
         Ok(())
     }
