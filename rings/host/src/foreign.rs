@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rings::cost::{Charge, Cost};
 use rings::grant::{CopyEngine, CopyOp, GntStatus, GrantPage, Pins};
 use rings::mem::Region;
-use rings::{DomId, Foreign, ForeignCounters, GrantMode, Gref};
+use rings::{DomId, Foreign, ForeignCounters, GrantMode, Gref, Pfn};
 use tracer::traced;
 
 use crate::domain::Released;
@@ -35,26 +35,28 @@ pub struct HostForeign {
     _released: Released,
 }
 
-/// A mapped page, or the mapped pages of a ring. Dropping it unmaps them, and unpins the grants.
+/// A mapped page, or the mapped pages of a ring. Dropping it unmaps them, and then unpins the grants;
+/// a view of the region that lives longer keeps both.
 #[derive(Debug)]
 pub struct Mapping {
     region: Region,
+}
+
+/// A grant that is pinned. Dropping it unpins it.
+#[derive(Debug)]
+struct Pinned {
     gref: Gref,
-    /// The other pages of a ring of several.
-    more: Vec<Gref>,
     write: bool,
     granter: Arc<Granter>,
     table: GrantPage,
 }
 
-impl Drop for Mapping {
+impl Drop for Pinned {
     fn drop(&mut self) {
         let _span = tracer::span!(GRANT, "unmap", ops = 1);
         let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        for &gref in [&self.gref].into_iter().chain(&self.more) {
-            // We made this pin, so it is there.
-            let _ = pins.unpin(&self.table, gref, self.write);
-        }
+        // We made this pin, so it is there.
+        let _ = pins.unpin(&self.table, self.gref, self.write);
     }
 }
 
@@ -79,22 +81,19 @@ impl HostForeign {
     }
 
     fn map_uncharged(&mut self, gref: Gref, write: bool) -> Result<Mapping, GntStatus> {
-        let table = self.engine.table().clone();
+        let (frame, pinned) = self.pin(gref, write)?;
+        let region = map_frame(&self.granter.memory, frame, write, pinned);
+        region.map(|region| Mapping { region }).map_err(|_| GntStatus::NoSpace)
+    }
+
+    fn pin(&self, gref: Gref, write: bool) -> Result<(Pfn, Pinned), GntStatus> {
+        let (table, granter) = (self.engine.table().clone(), Arc::clone(&self.granter));
         let frame = {
-            let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pins = granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
             pins.pin(&table, self.caller, gref, write)?
         };
-        match self.engine.in_memory(frame).then(|| map_frame(&self.granter.memory, frame, write)) {
-            Some(Ok(region)) => {
-                let (granter, more) = (Arc::clone(&self.granter), Vec::new());
-                Ok(Mapping { region, gref, more, write, granter, table })
-            }
-            outcome => {
-                let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
-                let _ = pins.unpin(&table, gref, write);
-                Err(if outcome.is_none() { GntStatus::BadPage } else { GntStatus::NoSpace })
-            }
-        }
+        let pinned = Pinned { gref, write, granter, table };
+        if self.engine.in_memory(frame) { Ok((frame, pinned)) } else { Err(GntStatus::BadPage) }
     }
 
     /// Does `op` through a mapping of its page: one made for it, or one that is kept.
@@ -189,35 +188,14 @@ impl Foreign for HostForeign {
         }
         let _span = tracer::span!(GRANT, "map", ops = grefs.len());
         self.cost.charge(Charge::Map(u32::try_from(grefs.len()).unwrap_or(u32::MAX)));
-        let (table, granter) = (self.engine.table().clone(), Arc::clone(&self.granter));
-        let mut frames = Vec::new();
-        let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut status = GntStatus::Okay;
+        let (mut frames, mut pinned) = (Vec::new(), Vec::new());
         for &gref in grefs {
-            match pins.pin(&table, self.caller, gref, true) {
-                Ok(frame) => frames.push(frame),
-                Err(why) => {
-                    status = why;
-                    break;
-                }
-            }
+            let (frame, pin) = self.pin(gref, true)?;
+            frames.push(frame);
+            pinned.push(pin);
         }
-        if status == GntStatus::Okay && !frames.iter().all(|&frame| self.engine.in_memory(frame)) {
-            status = GntStatus::BadPage;
-        }
-        if status == GntStatus::Okay {
-            match map_frames(&self.granter.memory, &frames) {
-                Ok(region) => {
-                    let (gref, more) = (*gref, more.to_vec());
-                    return Ok(Mapping { region, gref, more, write: true, granter, table });
-                }
-                Err(_) => status = GntStatus::NoSpace,
-            }
-        }
-        for &gref in &grefs[..frames.len()] {
-            let _ = pins.unpin(&table, gref, true);
-        }
-        Err(status)
+        let region = map_frames(&self.granter.memory, &frames, pinned);
+        region.map(|region| Mapping { region }).map_err(|_| GntStatus::NoSpace)
     }
 
     #[traced(GRANT, ops = grefs.len())]

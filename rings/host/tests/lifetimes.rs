@@ -124,3 +124,23 @@ fn a_hold_line_of_the_dead_is_not_taken_from_its_successor() {
     all.pop();
     assert!(foreign().is_ok(), "its own can be given back");
 }
+
+#[test]
+fn a_page_is_pinned_as_long_as_any_view_of_it_lives() {
+    let lab = Lab::new();
+    let guest = lab.guest();
+    let pages = guest.memory().grant_all(DomId::DOM0, 2, false).expect("pages");
+    let end = |n: usize| guest.memory().end_access(pages.grefs()[n]);
+    let mut foreign = lab.dom0.foreign(GUEST, GrantMode::Map).expect("its backend");
+    let (page, ring) = (foreign.map(pages.grefs()[0]), foreign.map_ring(pages.grefs()));
+    let (page, ring) = (page.expect("granted"), ring.expect("granted"));
+    let (of_page, of_ring) = (foreign.region(&page).clone(), foreign.region(&ring).clone());
+    drop((page, ring));
+    of_page.copy_in(0, b"still mapped");
+    assert!(end(0).is_err() && end(1).is_err(), "and so still pinned");
+    drop(of_ring);
+    assert!(end(0).is_err(), "it was mapped twice");
+    assert_eq!(end(1), Ok(()));
+    drop(of_page);
+    assert_eq!(end(0), Ok(()));
+}
