@@ -330,7 +330,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Closes the ports, takes the grants back and returns the pages. Says how many grants the
-    /// backend still uses: their pages are never used again.
+    /// backend still uses: their pages come back when it does not.
     #[traced]
     pub fn close(self) -> usize {
         let memory = self.domain.memory();
