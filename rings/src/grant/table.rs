@@ -49,6 +49,8 @@ impl<M: GrantMem> GrantTable<M> {
     /// If `gref` is not a reserved one: the others are handed out by `grant_access` alone.
     pub fn grant_at(&mut self, gref: Gref, domid: DomId, frame: Pfn, readonly: bool) {
         assert!(gref.0 < NR_RESERVED_ENTRIES, "gref {gref} has no fixed number");
+        // What was on its way back is given anew.
+        self.withdrawn.remove(&gref);
         self.write(gref, domid, frame, readonly);
     }
 
@@ -127,5 +129,27 @@ impl<M: GrantMem> GrantTable<M> {
             .enumerate()
             .take(self.mem.holds())
             .all(|(line, &then)| then == 0 || self.mem.load_hold(line, Ordering::Acquire) != then)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::grant::{GrantPage, Hold, Layout};
+    use crate::mem::Region;
+
+    #[test]
+    fn a_fixed_gref_that_is_given_anew_is_taken_back_anew() {
+        let layout = Layout::new(4, 512);
+        let mem = GrantPage::new(&Region::anonymous(layout.bytes()), &layout).expect("fits");
+        let (mut table, mut hold) = (GrantTable::new(mem.clone()), Hold::attach(0, &mem));
+        let console = Gref(0);
+        table.grant_at(console, DomId(0), Pfn(1), false);
+        hold.begin(&mem);
+        assert_eq!(table.end_access(console), Err(StillInUse(console)));
+        table.grant_at(console, DomId(0), Pfn(1), false);
+        hold.end(&mem);
+        assert_eq!(table.end_access(console), Ok(()));
+        assert_eq!(mem.load(console, Ordering::Relaxed), 0, "nobody may use it any more");
     }
 }
