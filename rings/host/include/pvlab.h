@@ -217,7 +217,8 @@ static inline void pvlab_close_fds(const int *fds, int count)
 }
 
 /* Asks the host and waits for its answer, which replaces the request; exactly `count` descriptors
- * must come with it. */
+ * must come with it. -EMFILE with a status of 0: this process may not have them, but what was asked for
+ * is done. */
 static inline int pvlab_call(struct pvlab *lab, struct pvlab_message *m, int *fds, int count)
 {
 	union {
@@ -255,7 +256,7 @@ static inline int pvlab_call(struct pvlab *lab, struct pvlab_message *m, int *fd
 	int err = n == 0 ? -EPIPE
 		: n != (ssize_t)sizeof *m || m->kind != kind || m->seq != seq ? -EPROTO
 		: m->status ? -(int)m->status
-		: came != count ? -EPROTO : 0;
+		: msg.msg_flags & MSG_CTRUNC ? -EMFILE : came != count ? -EPROTO : 0;
 	if (err)
 		pvlab_close_fds(got, came);
 	else if (count)
@@ -365,14 +366,18 @@ static inline int64_t pvlab_alloc_frames(struct pvlab *lab, uint32_t count)
 
 static inline int pvlab_open_port(struct pvlab *lab, struct pvlab_message *m, struct pvlab_port *port)
 {
-	int fds[3], b = m->kind == PVLAB_BIND_INTERDOMAIN;
+	int fds[3], b = m->kind == PVLAB_BIND_INTERDOMAIN, ours = m->kind != PVLAB_OPEN_PORT;
 	int err = pvlab_call(lab, m, fds, 3);
-	if (err)
-		return err;
-	void *at = mmap(NULL, PVLAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+	void *at = err ? MAP_FAILED : mmap(NULL, PVLAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
 	if (at == MAP_FAILED) {
-		pvlab_close_fds(fds, 3);
-		return -ENOMEM;
+		if (!err)
+			pvlab_close_fds(fds, 3);
+		/* The port is there all the same. */
+		if (ours && (!err || (err == -EMFILE && !m->status))) {
+			pvlab_request(m, PVLAB_CLOSE, m->arg[0], 0);
+			pvlab_call(lab, m, NULL, 0);
+		}
+		return err ? err : -ENOMEM;
 	}
 	close(fds[0]);
 	port->port = m->arg[0];
@@ -552,7 +557,7 @@ static inline int pvlab_foreign(struct pvlab *lab, uint16_t remote, struct pvlab
 	struct pvlab_message m;
 	pvlab_request(&m, PVLAB_FOREIGN, remote, 0);
 	int err = pvlab_call(lab, &m, &f->fd, 1);
-	if (err)
+	if (err && (err != -EMFILE || m.status))
 		return err;
 	f->caller = lab->domid;
 	f->remote = remote;
@@ -560,10 +565,16 @@ static inline int pvlab_foreign(struct pvlab *lab, uint16_t remote, struct pvlab
 	f->life = m.arg[5];
 	f->frames = m.arg[1];
 	f->grants = m.arg[3] * PVLAB_GRANTS_PER_FRAME;
-	void *at = mmap(NULL, (size_t)f->frames * PVLAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
+	void *at = err ? MAP_FAILED
+		: mmap(NULL, (size_t)f->frames * PVLAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
 	if (at == MAP_FAILED) {
-		close(f->fd);
-		return -ENOMEM;
+		if (!err)
+			close(f->fd);
+		/* The hold line is ours all the same. */
+		pvlab_request(&m, PVLAB_RELEASE, f->remote, f->line);
+		m.arg[2] = f->life;
+		pvlab_call(lab, &m, NULL, 0);
+		return err ? err : -ENOMEM;
 	}
 	f->memory = (uint8_t *)at;
 	f->table = (uint64_t *)(void *)(f->memory + (size_t)m.arg[2] * PVLAB_PAGE);

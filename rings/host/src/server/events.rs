@@ -246,7 +246,7 @@ impl Events {
             Ok(Received::Message(message, _)) => message,
             Err(Errno::EAGAIN | Errno::EINTR) => return Some(Source::Process(process)),
             // The connection is the domain: whoever closes it, or speaks something else, is gone.
-            Ok(Received::Closed | Received::Malformed) | Err(_) => {
+            Ok(Received::Closed | Received::Malformed | Received::Truncated(_)) | Err(_) => {
                 return self.end_process(process);
             }
         };
