@@ -49,7 +49,7 @@ fn check_sealed(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// Maps the first `bytes` of a memfd for reading and writing.
 pub(crate) fn map(fd: &OwnedFd, bytes: usize) -> io::Result<Region> {
     check_sealed(fd.as_fd())?;
-    region(MmapOptions::new().len(bytes).map_raw(fd)?, bytes, ())
+    region(MmapOptions::new().len(bytes).map_raw(fd)?, bytes, true, ())
 }
 
 /// Maps one frame of a domain's memory: a real mmap, as `GNTTABOP_map_grant_ref` is a real change
@@ -64,7 +64,7 @@ pub(crate) fn map_frame(
     let mut options = MmapOptions::new();
     options.offset(u64::from(frame.0) * PAGE_SIZE as u64).len(PAGE_SIZE);
     let mapping = if write { options.map_raw(fd)? } else { options.map_raw_read_only(fd)? };
-    region(mapping, PAGE_SIZE, pin)
+    region(mapping, PAGE_SIZE, write, pin)
 }
 
 /// Maps frames of a domain's memory as one range, in this order, for reading and writing: a ring of
@@ -89,7 +89,7 @@ pub(crate) fn map_frames(
         // mapping for whoever unmaps it: munmap takes the whole range, whatever it consists of.
         unsafe { mmap(at, length, access, flags, fd, offset)? };
     }
-    region(room, bytes, pins)
+    region(room, bytes, true, pins)
 }
 
 /// What a region keeps alive. Dropped in this order: while a page is mapped it is pinned.
@@ -98,11 +98,22 @@ struct Mapped<P> {
     _pins: P,
 }
 
-fn region(mapping: MmapRaw, bytes: usize, pins: impl Any + Send + Sync) -> io::Result<Region> {
+fn region(
+    mapping: MmapRaw,
+    bytes: usize,
+    write: bool,
+    pins: impl Any + Send + Sync,
+) -> io::Result<Region> {
     let base = NonNull::new(mapping.as_mut_ptr()).ok_or(io::ErrorKind::OutOfMemory)?;
-    let mapped = Mapped { _mapping: mapping, _pins: pins };
-    // SAFETY: the mapping covers `bytes` bytes at `base`, page-aligned, unmapped when the Arc goes;
-    // the file is sealed against shrinking, so they stay backed. A read-only mapping is handed out
-    // by `map_frame` alone, whose callers only read through it.
-    Ok(unsafe { Region::new(base, bytes, Arc::new(mapped)) })
+    let mapped = Arc::new(Mapped { _mapping: mapping, _pins: pins });
+    // SAFETY, of both: the mapping covers `bytes` bytes at `base`, page-aligned, unmapped when the Arc
+    // goes; the file is sealed against shrinking, so they stay backed. Where it is for reading only, so
+    // is the region.
+    Ok(if write {
+        // SAFETY: as above; mapped readable and writable.
+        unsafe { Region::new(base, bytes, mapped) }
+    } else {
+        // SAFETY: as above.
+        unsafe { Region::new_read_only(base, bytes, mapped) }
+    })
 }

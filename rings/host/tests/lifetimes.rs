@@ -1,5 +1,6 @@
 //! What a domain gives back without being told to, and what of the dead does not reach the living.
 
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use rings::cost::CostNs;
@@ -143,4 +144,22 @@ fn a_page_is_pinned_as_long_as_any_view_of_it_lives() {
     assert_eq!(end(1), Ok(()));
     drop(of_page);
     assert_eq!(end(0), Ok(()));
+}
+
+#[test]
+fn a_page_that_is_mapped_for_reading_is_not_written() {
+    let lab = Lab::new();
+    let guest = lab.guest();
+    let page = guest.memory().grant_all(DomId::DOM0, 1, true).expect("a page");
+    page.region().copy_in(0, b"mine");
+    let mut foreign = lab.dom0.foreign(GUEST, GrantMode::Map).expect("its backend");
+    let mut maps = Vec::new();
+    foreign.map_data(page.grefs(), false, &mut maps);
+    let region = foreign.region(maps[0].as_ref().expect("granted"));
+    // A fault would end the process.
+    let write = AssertUnwindSafe(|| region.zero(0, 8));
+    assert!(std::panic::catch_unwind(write).is_err());
+    let mut bytes = [0; 4];
+    region.copy_out(0, &mut bytes);
+    assert_eq!(&bytes, b"mine");
 }
