@@ -15,7 +15,7 @@
 //!
 //! | kind | request | answer | descriptors |
 //! |---|---|---|---|
-//! | 1 `HELLO` | version (2), domid or `ANY`, pool frames or 0, grefs or 0, arg[4..12] name, NUL-padded | domid, frames, first and number of grant frames, hold frame, console frame, store frame, first pool frame | memory, store connection |
+//! | 1 `HELLO` | version (2), domid or `ANY`, pool frames or 0, 0, arg[4..12] name, NUL-padded | domid, frames, first and number of grant frames, hold frame, console frame, store frame, first pool frame | memory, store connection |
 //! | 2 `ALLOC_UNBOUND` | domid that may bind | port | event page, own doorbell, other end's doorbell |
 //! | 3 `BIND_INTERDOMAIN` | domid, its port | port | event page, own doorbell, other end's doorbell |
 //! | 4 `CLOSE` | port | | |
