@@ -36,6 +36,8 @@ struct Vif {
     leaving: Option<XenbusState>,
     /// The guest has lied: the queues are to be given back, whatever it does now.
     broken: bool,
+    /// Queues whose guest has had no buffers for too long.
+    stalled: u32,
 }
 
 /// The control half of netback.
@@ -98,6 +100,12 @@ impl<D: Domain> Netback<D> {
     pub fn disconnected(&mut self, id: VifId) -> Result<(), StoreError> {
         let Some(vif) = self.vifs.get_mut(&id) else { return Ok(()) };
         (vif.connected, vif.broken) = (false, false);
+        vif.stalled = 0;
+        let carrier = format!("{}/{}", vif.back, keys::CARRIER);
+        if self.store.read_if_present(&carrier)?.is_some() {
+            self.store.rm(&carrier)?;
+        }
+        let Some(vif) = self.vifs.get_mut(&id) else { return Ok(()) };
         let Some(to) = vif.leaving.take() else { return Ok(()) };
         if vif.state != XenbusState::Closing {
             self.switch(id, XenbusState::Closing)?;
@@ -117,6 +125,28 @@ impl<D: Domain> Netback<D> {
             vif.broken = true;
         }
         self.fail(id, lie)
+    }
+
+    /// A queue of this vif has stalled, or has not any more. With the first the carrier goes off, with
+    /// the last it comes back: Linux tells its network stack, we the store.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    #[traced]
+    pub fn stalled(&mut self, id: VifId, stalled: bool) -> Result<(), StoreError> {
+        let Some(vif) = self.vifs.get_mut(&id).filter(|vif| vif.connected) else { return Ok(()) };
+        let before = vif.stalled > 0;
+        vif.stalled = if stalled { vif.stalled + 1 } else { vif.stalled.saturating_sub(1) };
+        if before == (vif.stalled > 0) {
+            return Ok(());
+        }
+        if before {
+            tracing::info!(front = %id.front, handle = id.handle, "guest rx ready");
+        } else {
+            tracing::warn!(front = %id.front, handle = id.handle, "guest rx stalled: carrier off");
+        }
+        let carrier = format!("{}/{}", vif.back, keys::CARRIER);
+        self.store.write(&carrier, if before { "1" } else { "0" })
     }
 
     /// Error node and Closing, as Linux' xenbus_dev_fatal leaves it.
@@ -150,7 +180,8 @@ impl<D: Domain> Netback<D> {
         self.offer(&back)?;
         self.store.watch(&format!("{front}/{}", keys::STATE), &format!("front-{}", id.front))?;
         let state = XenbusState::Initialising;
-        let vif = Vif { back, front, state, connected: false, leaving: None, broken: false };
+        let vif =
+            Vif { back, front, state, connected: false, leaving: None, broken: false, stalled: 0 };
         self.vifs.insert(id, vif);
         self.invite(id)
     }

@@ -42,5 +42,6 @@ pub use error::{ConnectError, Rogue};
 pub use offload::{complete, segments};
 pub use parse::{Packet, Slots, Verdict, parse};
 pub use queue::Queue;
+pub use starve::Timers;
 pub use stats::Stats;
 pub use vif::{Accepted, Config, VifEvent, VifId};

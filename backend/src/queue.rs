@@ -172,7 +172,8 @@ impl<D: Domain> Queue<D> {
         self.believe(outcome).unwrap_or(false)
     }
 
-    /// Whether the largest frame can be given to the guest now.
+    /// Whether the largest frame can be given to the guest now. If not, something that waits may have
+    /// been [given up](Self::gives_up).
     #[inline]
     pub(crate) fn has_full_room(&mut self) -> bool {
         if self.broken.is_some() {
@@ -202,7 +203,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Gives a frame of `len` bytes, written in place by `fill`, to the guest. `None` if there is no
-    /// room now, or no such frame.
+    /// room now, or no such frame. Past the drain time a frame without room is dropped, and counted.
     #[traced(fine, bytes = len)]
     #[inline]
     pub fn xmit<R>(
@@ -215,12 +216,38 @@ impl<D: Domain> Queue<D> {
             return None;
         }
         if !self.has_room(len, meta) {
-            self.stats.ring_full += 1;
-            self.rx.trace().full();
-            return None;
+            return self.hold(len, fill);
         }
+        self.fed();
         self.rx.trace().room();
         Some(self.rx.put_with(len, meta, &mut self.stats, fill))
+    }
+
+    /// A frame for which there is no room: it is to come again, or to be dropped.
+    #[cold]
+    fn hold<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
+        if self.gives_up() {
+            self.segment.resize(len.max(self.segment.len()), 0);
+            self.stats.rx_dropped += 1;
+            return Some(fill(&mut self.segment[..len]));
+        }
+        self.stats.ring_full += 1;
+        self.rx.trace().full();
+        None
+    }
+
+    /// Something waits for the guest's buffers; is it to be dropped? Reads the clock.
+    #[cold]
+    pub(crate) fn gives_up(&mut self) -> bool {
+        self.broken.is_none() && self.starved.gives_up(Instant::now())
+    }
+
+    /// There were buffers for something.
+    #[inline(always)]
+    pub(crate) fn fed(&mut self) {
+        if self.starved.is_waiting() {
+            self.starved.over();
+        }
     }
 
     /// Drops a frame that the guest has had no room for.
@@ -262,13 +289,28 @@ impl<D: Domain> Queue<D> {
         if let Some(port) = &self.rx_port {
             pending |= port.unmask();
         }
-        let outcome = self.tx.final_check();
-        let mut work = self.believe(outcome).unwrap_or(true);
-        if want_room {
-            let outcome = self.rx.final_check();
+        let mut work = false;
+        // Frames that were taken and could not go on wait for buffers: more of them are no work.
+        if !self.tx.has_frames() {
+            let outcome = self.tx.final_check();
             work |= self.believe(outcome).unwrap_or(true);
         }
+        if want_room || self.starved.is_waiting() {
+            let outcome = self.rx.final_check();
+            let room = self.believe(outcome).unwrap_or(true);
+            work |= room;
+            self.note_room(room, now);
+        }
         pending | work
+    }
+
+    /// Whether there are buffers now for what waits for them, or was given up.
+    fn note_room(&mut self, room: bool, now: Instant) {
+        if room {
+            self.starved.over();
+        } else if self.starved.is_waiting() {
+            self.starved.waiting(now);
+        }
     }
 
     /// After sleeping, or when polling: masks the ports and clears what is pending, before the
@@ -288,10 +330,11 @@ impl<D: Domain> Queue<D> {
         self.eoi.settle(worked, now);
     }
 
-    /// How long this queue may be left asleep: for ever, unless a storm keeps its ports masked.
+    /// How long this queue may be left asleep: for ever, unless a storm keeps its ports masked or
+    /// something waits for the guest's buffers.
     #[must_use]
     pub fn patience(&self, now: Instant) -> Duration {
-        self.eoi.patience(now)
+        self.eoi.patience(now).min(self.starved.patience(now))
     }
 
     /// Frames taken in one turn.
@@ -322,15 +365,16 @@ impl<D: Domain> Queue<D> {
         self.starved.is_stalled()
     }
 
-    /// How long what waits for this guest's buffers is held before it is dropped, and how long until
-    /// the queue counts as stalled; 10 s and 60 s otherwise.
-    pub fn set_timers(&mut self, drain: Duration, stall: Duration) {
-        self.starved.set_timers(drain, stall);
+    /// How often that was so.
+    #[must_use]
+    pub fn stalls(&self) -> u64 {
+        self.starved.stalls()
     }
 
     /// Whether requests of the guest wait, which after a sleep without an event is one too few.
     pub fn missed(&mut self) -> bool {
-        self.poll()
+        // What was taken and waits for buffers was told.
+        !self.tx.has_frames() && self.poll()
     }
 
     /// Sleeps on this queue's doorbells from now on.

@@ -49,6 +49,8 @@ counters! {
     errors,
     /// Frames dropped for want of buffers.
     dropped,
+    /// Times a queue stalled: its guest had no buffers for too long.
+    stalls,
     /// Frames lost on purpose.
     lost,
     /// Times slots were published.

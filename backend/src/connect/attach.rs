@@ -96,7 +96,7 @@ impl<D: Domain> Netback<D> {
             broken: None,
             batch: self.config.batch,
             segment: Vec::new(),
-            starved: Starved::default(),
+            starved: Starved::new(self.config.timers, accepted.rx_notify),
         })
     }
 

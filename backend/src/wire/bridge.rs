@@ -28,8 +28,6 @@ pub struct Bridge<D: Domain> {
     ports: Vec<Queue<D>>,
     /// Which vif an address was last seen on.
     learned: HashMap<Mac, VifId>,
-    /// A frame of the vif served last waits for buffers.
-    held: bool,
 }
 
 impl<D: Domain> Bridge<D> {
@@ -38,7 +36,7 @@ impl<D: Domain> Bridge<D> {
     #[expect(clippy::new_without_default, reason = "an empty bridge is made on purpose")]
     pub fn new() -> Self {
         let (ports, learned) = (Vec::new(), HashMap::new());
-        Self { ports, learned, held: false }
+        Self { ports, learned }
     }
 
     /// Takes the queues of a vif out, and forgets its addresses.
@@ -51,21 +49,19 @@ impl<D: Domain> Bridge<D> {
 
     /// Moves frames of this vif, and publishes what was moved.
     #[traced(quiet)]
-    fn turn(&mut self, vif: VifId) -> bool {
-        self.held = false;
-        let mut any = false;
+    fn turn(&mut self, vif: VifId) -> Turn {
+        let mut turn = Turn::default();
         for from in 0..self.ports.len() {
             if self.ports[from].vif() == vif {
-                any |= self.serve(from);
+                self.serve(from, &mut turn);
             }
         }
         self.ports.iter_mut().for_each(Queue::flush);
-        any
+        turn
     }
 
     /// Moves frames of one port until it has none, its budget is used up, or one is held.
-    fn serve(&mut self, from: usize) -> bool {
-        let mut any = false;
+    fn serve(&mut self, from: usize, turn: &mut Turn) {
         for _ in 0..self.ports[from].batch() {
             let Some((to, source, len, meta)) = self.ports[from].peek_frame() else { break };
             if source[0] & 1 == 0 {
@@ -73,13 +69,12 @@ impl<D: Domain> Bridge<D> {
             }
             let known = self.learned.get(&to).filter(|_| to[0] & 1 == 0).copied();
             if !self.may_go(from, known, len, meta) {
-                self.held = true;
+                turn.held = true;
                 break;
             }
             self.deliver(from, known);
-            any = true;
+            turn.moved = true;
         }
-        any
     }
 
     fn learn(&mut self, address: Mac, at: VifId) {
@@ -130,6 +125,15 @@ impl<D: Domain> Bridge<D> {
     }
 }
 
+/// What came of serving a vif.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    /// Frames were moved.
+    moved: bool,
+    /// One waits for the buffers of another vif.
+    held: bool,
+}
+
 /// One vif's place on a bridge: the task that serves it.
 ///
 /// All ports of a bridge belong to one worker, so the lock is never waited for.
@@ -137,13 +141,15 @@ impl<D: Domain> Bridge<D> {
 pub struct BridgePort<D: Domain> {
     bridge: Arc<Mutex<Bridge<D>>>,
     vif: VifId,
+    /// A frame of this vif waits for the buffers of another.
+    held: bool,
 }
 
 impl<D: Domain> BridgePort<D> {
     /// Joins a queue to a bridge.
     pub fn join(bridge: &Arc<Mutex<Bridge<D>>>, queue: Queue<D>) -> Self {
         let vif = queue.vif();
-        let port = Self { bridge: Arc::clone(bridge), vif };
+        let port = Self { bridge: Arc::clone(bridge), vif, held: false };
         port.lock().ports.push(queue);
         port
     }
@@ -171,14 +177,15 @@ impl<D: Domain> BridgePort<D> {
 
 impl<D: Domain> Task for BridgePort<D> {
     fn work(&mut self) -> bool {
-        self.lock().turn(self.vif)
+        let turn = self.lock().turn(self.vif);
+        self.held = turn.held;
+        turn.moved
     }
 
     fn arm(&mut self, now: Instant) -> bool {
-        // Held frames wait for buffers of some other vif: every port reports its new buffers.
-        let held = self.lock().held;
+        // Held frames wait for buffers of another vif, whose port knows that it is waited for.
         let mut work = false;
-        self.each(|queue| work |= queue.arm(held, now));
+        self.each(|queue| work |= queue.arm(false, now));
         work
     }
 
@@ -194,7 +201,7 @@ impl<D: Domain> Task for BridgePort<D> {
 
     fn patience(&self, now: Instant) -> Duration {
         let storm = self.with(|queue| queue.patience(now)).unwrap_or(Duration::MAX);
-        if self.lock().held { storm.min(HOLD / 8) } else { storm }
+        if self.held { storm.min(HOLD / 8) } else { storm }
     }
 
     fn missed(&mut self) -> bool {

@@ -270,7 +270,7 @@ impl Typed {
                 Task::Netback(config)
             }
             Some(Command::Netfront(net)) => {
-                let config = resolve::net(&net, notes)?;
+                let config = resolve::netfront(&net, notes)?;
                 resolve::needs_dir("netfront", config.run.dir.as_deref())?;
                 Task::Netfront(config)
             }

@@ -46,6 +46,8 @@ pub(super) struct NetArgs {
     #[command(flatten)]
     pub(super) device: DeviceArgs,
     #[command(flatten)]
+    pub(super) timers: TimerArgs,
+    #[command(flatten)]
     pub(super) run: RunArgs,
 }
 
@@ -92,7 +94,30 @@ pub(super) struct NetbackArgs {
     #[command(flatten)]
     pub(super) files: FileArgs,
     #[command(flatten)]
+    pub(super) timers: TimerArgs,
+    #[command(flatten)]
     pub(super) run: RunArgs,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Guests without buffers")]
+pub(super) struct TimerArgs {
+    /// netback holds frames for a guest without buffers this long, then drops them [10s]
+    #[arg(long, value_name = "TIME", value_parser = values::rx_timeout)]
+    #[arg(allow_hyphen_values = true)]
+    pub(super) rx_drain_timeout: Option<f64>,
+    /// A queue without buffers this long has stalled: carrier off, frames dropped [60s]
+    #[arg(long, value_name = "TIME", value_parser = values::rx_timeout)]
+    #[arg(allow_hyphen_values = true)]
+    pub(super) rx_stall_timeout: Option<f64>,
+}
+
+impl TimerArgs {
+    /// The first of them that was typed.
+    pub(super) fn first(&self) -> Option<&'static str> {
+        let drain = self.rx_drain_timeout.map(|_| "--rx-drain-timeout");
+        drain.or(self.rx_stall_timeout.map(|_| "--rx-stall-timeout"))
+    }
 }
 
 #[derive(Args)]

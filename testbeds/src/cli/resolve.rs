@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::net_options::{DeviceArgs, FileArgs, NetArgs, NetbackArgs, TrafficArgs};
+use super::net_options::{DeviceArgs, FileArgs, NetArgs, NetbackArgs, TimerArgs, TrafficArgs};
 use super::refusal::Refusal;
 use super::rules;
 use super::run_options::{LengthArgs, MechanismArgs, PlaceArgs, RunArgs};
 use crate::config::{
-    Amount, Mode, NetConfig, NetPath, NetbackConfig, RunConfig, WireKind, default_vifs,
+    Amount, Mode, NetConfig, NetPath, NetbackConfig, RunConfig, RxTimers, WireKind, default_vifs,
     default_wire,
 };
 
@@ -76,7 +76,24 @@ pub(super) fn netback(typed: &NetbackArgs) -> Result<NetbackConfig, Refusal> {
         file_bytes(path)?;
     }
     out(to.as_deref())?;
-    Ok(NetbackConfig { run: run(&typed.run), file: file.clone(), out: to.clone() })
+    let (run, timers) = (run(&typed.run), timers(&typed.timers));
+    Ok(NetbackConfig { run, file: file.clone(), out: to.clone(), timers })
+}
+
+fn timers(typed: &TimerArgs) -> RxTimers {
+    let mut timers = RxTimers::default();
+    set(&mut timers.rx_drain_timeout, typed.rx_drain_timeout.as_ref());
+    set(&mut timers.rx_stall_timeout, typed.rx_stall_timeout.as_ref());
+    timers
+}
+
+/// A frontend by itself: without what others decide.
+pub(super) fn netfront(typed: &NetArgs, notes: &mut Vec<String>) -> Result<NetConfig, Refusal> {
+    if let Some(option) = typed.timers.first() {
+        let why = "netback waits for guests, not netfront; give it to pvlab netback";
+        return Err(Refusal::of_option(option, why));
+    }
+    net(typed, notes)
 }
 
 /// A whole network run. What the user should know about it goes to `notes`.
@@ -85,6 +102,7 @@ pub(super) fn net(typed: &NetArgs, notes: &mut Vec<String>) -> Result<NetConfig,
     config.run = run(&typed.run);
     traffic(&mut config, &typed.traffic);
     device(&mut config, &typed.device);
+    config.timers = timers(&typed.timers);
     config.len = typed.traffic.len.unwrap_or_else(|| config.default_len());
     config.gso = typed.device.gso.unwrap_or_else(|| config.default_gso());
     rules::check(typed, &config)?;

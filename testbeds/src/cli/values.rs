@@ -86,6 +86,10 @@ pub(super) fn stall_timeout(text: &str) -> Value<f64> {
     seconds(text, 0.1, 3600.0)
 }
 
+pub(super) fn rx_timeout(text: &str) -> Value<f64> {
+    seconds(text, 0.001, 3600.0)
+}
+
 pub(super) fn seed(text: &str) -> Value<u64> {
     maybe_hex(text, "not a 64-bit number; use digits, or hex as in 0x2a")
 }

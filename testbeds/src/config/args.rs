@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::net::{Mode, NetConfig, NetbackConfig, default_vifs, default_wire};
+use super::net::{Mode, NetConfig, NetbackConfig, RxTimers, default_vifs, default_wire};
 use super::run::{Amount, CostNs, RunConfig};
 use super::{format_cpus, word};
 use crate::units::format_size;
@@ -28,6 +28,14 @@ impl Args {
         }
     }
 
+    /// How long netback waits for a guest without buffers.
+    fn timers(&mut self, timers: &RxTimers) {
+        let plain = RxTimers::default();
+        let (drain, stall) = (timers.rx_drain_timeout, timers.rx_stall_timeout);
+        self.option("--rx-drain-timeout", drain != plain.rx_drain_timeout, || drain.to_string());
+        self.option("--rx-stall-timeout", stall != plain.rx_stall_timeout, || stall.to_string());
+    }
+
     /// What a stream is made of and where it goes.
     fn files(&mut self, file: Option<&Path>, out: Option<&Path>) {
         for (name, path) in [("--file", file), ("--out", out)] {
@@ -48,6 +56,7 @@ impl NetConfig {
         self.amount(&mut args);
         self.traffic(&mut args);
         self.device(&mut args);
+        args.timers(&self.timers);
         self.run.push(&mut args);
         args.0
     }
@@ -116,6 +125,7 @@ impl NetbackConfig {
     pub fn to_args(&self) -> Vec<String> {
         let mut args = Args::new("netback");
         args.files(self.file.as_deref(), self.out.as_deref());
+        args.timers(&self.timers);
         self.run.push(&mut args);
         args.0
     }

@@ -18,7 +18,9 @@ pub use console::{
 };
 pub use cpus::{allowed_cpus, default_cpus, format_cpus, parse_cpus};
 pub use disk::{BlkbackConfig, DialectName, DiskConfig, DiskText};
-pub use net::{Mode, NetConfig, NetPath, NetbackConfig, WireKind, default_vifs, default_wire};
+pub use net::{
+    Mode, NetConfig, NetPath, NetbackConfig, RxTimers, WireKind, default_vifs, default_wire,
+};
 pub use run::{
     Amount, CostNs, DeviceKind, GrantMode, HostConfig, NotifyPolicy, RunConfig, WaitPolicy,
 };

@@ -1,7 +1,9 @@
 //! The options of a network run, and the defaults that depend on other options.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use backend::Timers;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,31 @@ pub enum WireKind {
     Bridge,
 }
 
+/// How long netback waits for a guest without buffers. Seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RxTimers {
+    /// How long frames are held before they are dropped.
+    pub rx_drain_timeout: f64,
+    /// How long until the queue counts as stalled.
+    pub rx_stall_timeout: f64,
+}
+
+impl Default for RxTimers {
+    fn default() -> Self {
+        let Timers { drain, stall } = Timers::LINUX;
+        Self { rx_drain_timeout: drain.as_secs_f64(), rx_stall_timeout: stall.as_secs_f64() }
+    }
+}
+
+impl From<RxTimers> for Timers {
+    fn from(timers: RxTimers) -> Self {
+        Self {
+            drain: Duration::from_secs_f64(timers.rx_drain_timeout),
+            stall: Duration::from_secs_f64(timers.rx_stall_timeout),
+        }
+    }
+}
+
 /// The options of a network run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NetConfig {
@@ -104,6 +131,9 @@ pub struct NetConfig {
     pub path: NetPath,
     /// What netback is joined to.
     pub wire: WireKind,
+    /// How long netback waits for a guest without buffers.
+    #[serde(flatten, default)]
+    pub timers: RxTimers,
 }
 
 /// A netback that is started by hand.
@@ -115,6 +145,8 @@ pub struct NetbackConfig {
     pub file: Option<PathBuf>,
     /// Where its end of a stream writes what arrived.
     pub out: Option<PathBuf>,
+    /// How long it waits for a guest without buffers.
+    pub timers: RxTimers,
 }
 
 impl Default for NetConfig {
@@ -172,6 +204,7 @@ impl NetConfig {
             copies: 0,
             path,
             wire: default_wire(mode, path),
+            timers: RxTimers::default(),
         };
         config.len = config.default_len();
         config.gso = config.default_gso();

@@ -64,6 +64,7 @@ impl Driver {
                 // Four batches of the usual size: what a ring of 256 slots holds is not waited for.
                 batch: (run.batch as usize * 4).min(256),
                 always_notify: run.notify == config::NotifyPolicy::Always,
+                timers: config.timers.into(),
             },
         )?;
         let bridge = Arc::new(Mutex::new(Bridge::new()));
@@ -164,6 +165,7 @@ impl Driver {
         match told {
             Told::Finished(id, Some(why)) => self.netback.rogue(id, &why)?,
             Told::Finished(_, None) => {}
+            Told::Stalled(id, stalled) => self.netback.stalled(id, stalled)?,
             Told::Removed(id, report) => {
                 let dir = format!("backend/vif/{}/{}", id.front, id.handle);
                 reports::leave(self.netback.store(), &dir, &report)?;

@@ -89,6 +89,10 @@ impl Job for Wired {
         true
     }
 
+    fn stalled(&self) -> bool {
+        self.look(Queue::stalled).unwrap_or_default()
+    }
+
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
         self.look(|queue| queue.watch(waiter)).unwrap_or(Ok(()))
     }

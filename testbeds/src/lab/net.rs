@@ -12,7 +12,7 @@ use super::sample::{Pids, Sampler, What};
 use super::summary;
 use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
-use crate::config::{Amount, Mode, NetConfig, NetPath, NetbackConfig, TraceTo};
+use crate::config::{Amount, Mode, NetConfig, NetPath, NetbackConfig, RxTimers, TraceTo};
 use crate::domain::{FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Results, Start, host_info};
@@ -127,12 +127,12 @@ pub(super) fn run(
 
 /// The backend's part. Files are its own to open if it is an end of the stream.
 fn netback(config: &NetConfig) -> NetbackConfig {
-    let run = config.run.clone();
+    let (run, timers) = (config.run.clone(), config.timers);
     match config.path {
         NetPath::Backend => {
-            NetbackConfig { run, file: config.file.clone(), out: config.out.clone() }
+            NetbackConfig { run, file: config.file.clone(), out: config.out.clone(), timers }
         }
-        NetPath::Loopback | NetPath::Bridge => NetbackConfig { run, file: None, out: None },
+        NetPath::Loopback | NetPath::Bridge => NetbackConfig { run, file: None, out: None, timers },
     }
 }
 
@@ -169,6 +169,8 @@ impl Lab {
         let mut fronts = Vec::new();
         for vif in 0..config.vifs {
             let mut own = config.clone();
+            // Not a guest's to say.
+            own.timers = RxTimers::default();
             // Guests share the CPUs given to the frontend's side, each beginning with its own.
             let cpus = own.run.front_cpus.len().max(1);
             own.run.front_cpus.rotate_left(usize::try_from(vif)? % cpus);

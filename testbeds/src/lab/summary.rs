@@ -90,6 +90,7 @@ pub(super) fn summarise(
         storm_delays: Some(both.storm_delays),
         batch_mean: per(both.pushed, both.pushes),
         ring_full: Some(both.ring_full),
+        stalls: Some(both.stalls),
         cycles_per_op: per(both.busy_cycles, ops),
         spin_cycles_per_op: per(both.spin_cycles, ops),
         allocs_per_op: per(both.allocs, ops),

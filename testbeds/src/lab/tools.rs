@@ -27,7 +27,7 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<()> {
         writeln!(out, "{} (host: process {})", dir.display(), segment.host_pid())?;
         writeln!(
             out,
-            "  dom  worker    pid       frames out   frames in   notify   wake-ups  ring full  errors"
+            "  dom  worker    pid       frames out   frames in   notify   wake-ups  ring full  errors  dropped  stalls"
         )?;
         for block in segment.blocks() {
             writeln!(out, "  {}", line(&block))?;
@@ -52,8 +52,15 @@ fn line(block: &Block) -> String {
     let dom = block.owner().map_or(0, |d| d.0);
     let (worker, pid) = (block.worker(), block.pid());
     format!(
-        "{dom:>3}  {kind:<5} {worker:<2}  {pid:<8} {:>11} {:>11} {:>8} {:>10} {:>10} {:>7}",
-        c.frames_out, c.frames_in, c.notifies, c.wakeups, c.ring_full, c.errors
+        "{dom:>3}  {kind:<5} {worker:<2}  {pid:<8} {:>11} {:>11} {:>8} {:>10} {:>10} {:>7} {:>8} {:>7}",
+        c.frames_out,
+        c.frames_in,
+        c.notifies,
+        c.wakeups,
+        c.ring_full,
+        c.errors,
+        c.dropped,
+        c.stalls,
     )
 }
 

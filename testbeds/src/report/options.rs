@@ -61,6 +61,8 @@ fn device(config: &NetConfig) -> Vec<Setting> {
         ("copies", config.copies.to_string()),
         ("path", word(&config.path)),
         ("wire", word(&config.wire)),
+        ("rx-drain-timeout", format!("{}s", config.timers.rx_drain_timeout)),
+        ("rx-stall-timeout", format!("{}s", config.timers.rx_stall_timeout)),
     ]
 }
 

@@ -149,7 +149,7 @@ fn ring(summary: &Summary) -> String {
         summary.wakeups.map(|n| format!("{} wake-ups", thousands(n))),
         some(summary.lost_wakeups).map(|n| format!("{} events lost", thousands(n))),
         some(summary.storm_delays).map(|n| format!("{} delays against storms", thousands(n))),
-        summary.stalls.map(|n| format!("{} stalls", thousands(n))),
+        some(summary.stalls).map(|n| format!("{} stalls", thousands(n))),
     ];
     labelled("rings: ", parts)
 }

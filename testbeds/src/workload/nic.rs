@@ -31,6 +31,8 @@ pub trait Nic: Device + Send {
     fn patience(&self, now: Instant) -> Duration;
     /// Why it cannot go on, if it cannot.
     fn failure(&self) -> Option<String>;
+    /// Whether the other end has had no buffers for too long.
+    fn stalled(&self) -> bool;
     /// Whether everything sent has been taken by the other end.
     fn drained(&self) -> bool;
     /// Its counters.
@@ -95,6 +97,10 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for frontend::Nic<D> {
             Some(lie) => Some(lie.to_string()),
             None => self.queue.closed().then(|| "the backend has closed its end".to_owned()),
         }
+    }
+
+    fn stalled(&self) -> bool {
+        false
     }
 
     fn drained(&self) -> bool {
@@ -193,6 +199,10 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for backend::Nic<D> {
         self.queue.broken().map(|lie| lie.to_string())
     }
 
+    fn stalled(&self) -> bool {
+        self.queue.stalled()
+    }
+
     fn drained(&self) -> bool {
         true
     }
@@ -236,6 +246,7 @@ pub(crate) fn back_counters<D: Domain>(queue: &backend::Queue<D>) -> Counters {
         gso_in: s.tx_gso,
         errors: s.tx_errors + s.rx_errors,
         dropped: s.rx_dropped,
+        stalls: queue.stalls(),
         lost: s.tx_lost,
         pushes: s.pushes,
         pushed: s.pushed,

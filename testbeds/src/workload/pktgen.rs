@@ -130,6 +130,10 @@ impl<N: Nic> Job for Sender<N> {
         self.meter.begun()
     }
 
+    fn stalled(&self) -> bool {
+        self.nic.stalled()
+    }
+
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
         self.nic.watch(waiter)
     }

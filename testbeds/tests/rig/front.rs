@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backend::{Config, Netback, Queue, Rogue, VifEvent, VifId};
+use backend::{Config, Netback, Queue, Rogue, Timers, VifEvent, VifId};
 use rings::evtchn::Channel;
 use rings::io::netif::{
     ExtraInfo, RX_SLOT, RxRequest, RxResponse, TX_SLOT, TxFlags, TxRequest, TxResponse,
@@ -49,11 +49,12 @@ pub(crate) struct Offer {
     pub(crate) sg: bool,
     pub(crate) gso: bool,
     pub(crate) csum: bool,
+    pub(crate) rx_notify: bool,
 }
 
 impl Default for Offer {
     fn default() -> Self {
-        Self { base: 0, sg: true, gso: true, csum: true }
+        Self { base: 0, sg: true, gso: true, csum: true, rx_notify: true }
     }
 }
 
@@ -112,7 +113,7 @@ impl Front {
         self.key("event-channel-tx", self.tx_port.port());
         self.key("event-channel-rx", self.rx_port.port());
         self.key("request-rx-copy", 1);
-        self.key("feature-rx-notify", 1);
+        self.key("feature-rx-notify", u8::from(offer.rx_notify));
         self.key("feature-sg", u8::from(offer.sg));
         self.key("feature-gso-tcpv4", u8::from(offer.gso));
         self.key("feature-no-csum-offload", u8::from(!offer.csum));
@@ -213,8 +214,13 @@ pub(crate) struct Attack {
 }
 
 /// How netback is configured here.
-pub(crate) const CONFIG: Config =
-    Config { max_queues: 4, grant: GrantMode::Copy, batch: 64, always_notify: false };
+pub(crate) const CONFIG: Config = Config {
+    max_queues: 4,
+    grant: GrantMode::Copy,
+    batch: 64,
+    always_notify: false,
+    timers: Timers::LINUX,
+};
 
 impl Attack {
     pub(crate) fn new() -> Self {
