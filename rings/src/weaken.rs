@@ -22,6 +22,8 @@ pub enum Check {
     InUse,
     /// A grant may be pinned any number of times.
     Pins,
+    /// Any number of pages may stay mapped.
+    Kept,
     /// Event storms are not slowed.
     Storm,
     /// netback: a slot may leave its page.

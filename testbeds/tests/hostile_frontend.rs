@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Std};
 use std::time::{Duration, Instant};
 
-use backend::Rogue;
 use backend::wire::Reflect;
-use rig::front::{Attack, CANARY, Offer, Slot};
+use backend::{Config, Rogue};
+use rig::front::{Attack, CANARY, CONFIG, Offer, Slot};
 use rig::{Random, until};
 use rings::evtchn::{Spin, WaitPolicy};
 use rings::frame::Meta;
@@ -356,6 +356,32 @@ fn the_129th_pin_of_a_grant_is_refused_and_the_128_before_come_back() {
     drop(maps);
     assert!(foreign.map(gref).is_ok());
     attack.survives();
+}
+
+/// A process may have some 65,000 mappings; one that has no more can serve no guest.
+#[test]
+fn pages_that_stay_mapped_are_as_many_as_a_queue_may_keep() {
+    let persistent = Config { grant: GrantMode::Persistent, ..CONFIG };
+    let mut attack = Attack::with(&Offer::default(), persistent);
+    let grefs = attack.grants_of_one_page(4000);
+    attack.use_each(&grefs);
+    let grants = attack.queue.grants();
+    assert_eq!((grants.maps, grants.maps - grants.unmaps), (4000, 1056));
+    let guest = attack.lab.guests[0].clone();
+    let memory = guest.memory();
+    let (gone, kept) = grefs.split_at(4000 - 1056);
+    for gref in gone {
+        assert_eq!(memory.end_access(*gref), Ok(()), "unmapped, and not only forgotten");
+    }
+    assert!(kept.iter().all(|gref| memory.end_access(*gref).is_err()), "in use");
+    let Attack { lab, netback, front, queue, neighbour, other } = attack;
+    queue.close();
+    for gref in kept {
+        assert_eq!(memory.end_access(*gref), Ok(()), "all are given back");
+    }
+    drop((netback, neighbour, other));
+    front.leave();
+    drop(lab);
 }
 
 /// Line 12, on the ring of buffers.

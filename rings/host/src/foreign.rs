@@ -1,12 +1,13 @@
 //! A backend's access to one frontend's grants: copy, map, persistent.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rings::cost::{Charge, Cost};
 use rings::grant::{CopyEngine, CopyOp, GntStatus, GrantPage, Pins};
+use rings::lru::Lru;
 use rings::mem::Region;
+use rings::weaken::{Check, skipped};
 use rings::{DomId, Foreign, ForeignCounters, GrantMode, Gref};
 use tracer::traced;
 
@@ -20,6 +21,11 @@ pub(crate) struct Granter {
     pub(crate) pins: Mutex<Pins>,
 }
 
+/// Pages kept mapped for one queue, as many as Linux' blkback keeps (`max_persistent_grants`); netfront
+/// has 784 of them. A guest has thousands of grants, each can be mapped for reading and for writing,
+/// and a process may have no more than `vm.max_map_count` mappings, for all its guests together.
+const MAX_KEPT: usize = 1056;
+
 /// Access to one frontend's grants, for one queue.
 #[derive(Debug)]
 pub struct HostForeign {
@@ -29,8 +35,8 @@ pub struct HostForeign {
     engine: CopyEngine,
     cost: Cost,
     counters: ForeignCounters,
-    /// Pages mapped for good, in persistent mode.
-    kept: HashMap<(Gref, bool), Mapping>,
+    /// Pages that stay mapped, in persistent mode.
+    kept: Lru<Mapping>,
     /// Gives the hold word back to the host.
     _released: Released,
 }
@@ -68,7 +74,7 @@ impl HostForeign {
         released: Released,
     ) -> Self {
         let counters = ForeignCounters::default();
-        let kept = HashMap::new();
+        let kept = Lru::new(if skipped(Check::Kept) { usize::MAX } else { MAX_KEPT });
         Self { caller, mode, granter, engine, cost, counters, kept, _released: released }
     }
 
@@ -97,6 +103,21 @@ impl HostForeign {
         }
     }
 
+    /// The mapping of a page that stays mapped: until as many others were used since.
+    fn kept(&mut self, gref: Gref, write: bool) -> Result<&Mapping, GntStatus> {
+        let key = gref.0 as usize * 2 + usize::from(write);
+        if self.kept.get(key).is_none() {
+            let mapping = self.map_page(gref, write)?;
+            self.counters.maps += 1;
+            if let Some((_, gone)) = self.kept.insert(key, mapping) {
+                drop(gone);
+                self.cost.charge(Charge::Map(1));
+                self.counters.unmaps += 1;
+            }
+        }
+        self.kept.get(key).map(|mapping| &*mapping).ok_or(GntStatus::GeneralError)
+    }
+
     /// Does `op` through a mapping of its page: one made for it, or one that is kept.
     fn through_map(
         &mut self,
@@ -108,12 +129,7 @@ impl HostForeign {
             return Err(GntStatus::BadCopyArg);
         }
         if self.mode == GrantMode::Persistent {
-            if !self.kept.contains_key(&(op.gref, write)) {
-                let mapping = self.map_page(op.gref, write)?;
-                self.counters.maps += 1;
-                self.kept.insert((op.gref, write), mapping);
-            }
-            copy(&self.kept[&(op.gref, write)].region, op.offset.into());
+            copy(&self.kept(op.gref, write)?.region, op.offset.into());
         } else {
             let mapping = self.map_page(op.gref, write)?;
             self.counters.maps += 1;
