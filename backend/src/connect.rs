@@ -294,7 +294,8 @@ impl<D: Domain> Netback<D> {
         front: &str,
         events: &mut Vec<VifEvent<D>>,
     ) -> Result<(), StoreError> {
-        match self.connect(id, front) {
+        let rate = self.rate(id)?;
+        match self.connect(id, front, rate) {
             Ok(queues) => {
                 if let Some(vif) = self.vifs.get_mut(&id) {
                     vif.connected = true;

@@ -1,14 +1,15 @@
 //! One queue of a vif: a tx ring, an rx ring and their ports; the unit of work of a worker.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rings::evtchn::{Channel, Eoi, EventCounters};
 use rings::frame::Meta;
 use rings::io::netif::MAX_TX_SIZE;
 use rings::ring::Notify;
-use rings::{Domain, DomainError, Foreign, ForeignCounters, Waiter};
+use rings::{Domain, Foreign, ForeignCounters};
 use tracer::traced;
 
+use crate::credit::Credit;
 use crate::deliver::{deliver, slots_needed};
 use crate::error::Rogue;
 use crate::rx::Rx;
@@ -74,6 +75,12 @@ impl<D: Domain> Queue<D> {
             sum.merged += port.counters().merged;
         }
         sum
+    }
+
+    /// Frames of the guest that had to wait for credit.
+    #[must_use]
+    pub fn rate_limited(&self) -> u64 {
+        self.tx.credit.as_ref().map_or(0, Credit::waits)
     }
 
     /// How often a port was kept masked because its events brought no work.
@@ -236,20 +243,6 @@ impl<D: Domain> Queue<D> {
         None
     }
 
-    /// Something waits for the guest's buffers; is it to be dropped? Reads the clock.
-    #[cold]
-    pub(crate) fn gives_up(&mut self) -> bool {
-        self.broken.is_none() && self.starved.gives_up(Instant::now())
-    }
-
-    /// There were buffers for something.
-    #[inline(always)]
-    pub(crate) fn fed(&mut self) {
-        if self.starved.is_waiting() {
-            self.starved.over();
-        }
-    }
-
     /// Drops a frame that the guest has had no room for.
     pub fn drop_frame(&mut self) {
         self.stats.rx_dropped += 1;
@@ -272,126 +265,17 @@ impl<D: Domain> Queue<D> {
         if self.broken.is_some() {
             return false;
         }
+        if let Some(until) = self.tx.held_until() {
+            return self.tx.has_frames() || Instant::now() >= until;
+        }
         let outcome = self.tx.poll();
         self.tx.has_frames() || self.believe(outcome).unwrap_or(false)
-    }
-
-    /// Before sleeping: unmasks the ports, asks the rings to wake us, looks once more. `true` if
-    /// there is work after all. With `want_room` new buffers of the guest wake us too.
-    pub fn arm(&mut self, want_room: bool, now: Instant) -> bool {
-        if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
-            return false;
-        }
-        // What was sent while we looked anyway told nothing new: only what comes from here on is an
-        // event, and has to bring work. The rings are looked at below.
-        self.disarm();
-        let mut pending = self.tx_port.unmask();
-        if let Some(port) = &self.rx_port {
-            pending |= port.unmask();
-        }
-        let mut work = false;
-        // Frames that were taken and could not go on wait for buffers: more of them are no work.
-        if !self.tx.has_frames() {
-            let outcome = self.tx.final_check();
-            work |= self.believe(outcome).unwrap_or(true);
-        }
-        if want_room || self.starved.is_waiting() {
-            let outcome = self.rx.final_check();
-            let room = self.believe(outcome).unwrap_or(true);
-            work |= room;
-            self.note_room(room, now);
-        }
-        pending | work
-    }
-
-    /// Whether there are buffers now for what waits for them, or was given up.
-    fn note_room(&mut self, room: bool, now: Instant) {
-        if room {
-            self.starved.over();
-        } else if self.starved.is_waiting() {
-            self.starved.waiting(now);
-        }
-    }
-
-    /// After sleeping, or when polling: masks the ports and clears what is pending, before the
-    /// rings are looked at. `true` if an event had come.
-    pub fn disarm(&mut self) -> bool {
-        self.tx_port.mask();
-        let mut came = self.tx_port.clear();
-        if let Some(port) = &self.rx_port {
-            port.mask();
-            came |= port.clear();
-        }
-        came
-    }
-
-    /// Tells the storm guard what an event brought.
-    pub fn settle_event(&mut self, worked: bool, now: Instant) {
-        self.eoi.settle(worked, now);
-    }
-
-    /// How long this queue may be left asleep: for ever, unless a storm keeps its ports masked or
-    /// something waits for the guest's buffers.
-    #[must_use]
-    pub fn patience(&self, now: Instant) -> Duration {
-        self.eoi.patience(now).min(self.starved.patience(now))
     }
 
     /// Frames taken in one turn.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
-    }
-
-    /// Whether something waits for the guest's buffers.
-    pub(crate) fn is_starved(&self) -> bool {
-        self.starved.is_waiting()
-    }
-
-    /// How long the guest has had no buffers while something waited for it. `waiting` says whether
-    /// something does now.
-    pub fn starved(&mut self, waiting: bool, now: Instant) -> Duration {
-        if waiting {
-            return self.starved.waiting(now);
-        }
-        self.starved.over();
-        Duration::ZERO
-    }
-
-    /// Whether the guest has had no buffers for what waits for it for so long that its carrier is
-    /// off: what comes for it is dropped, until it posts some.
-    #[must_use]
-    pub fn stalled(&self) -> bool {
-        self.starved.is_stalled()
-    }
-
-    /// How often that was so.
-    #[must_use]
-    pub fn stalls(&self) -> u64 {
-        self.starved.stalls()
-    }
-
-    /// Whether requests of the guest wait, which after a sleep without an event is one too few.
-    pub fn missed(&mut self) -> bool {
-        // What was taken and waits for buffers was told.
-        !self.tx.has_frames() && self.poll()
-    }
-
-    /// Sleeps on this queue's doorbells from now on.
-    ///
-    /// # Errors
-    /// If the operating system refuses.
-    pub fn watch(&self, waiter: &mut impl Waiter<D::Doorbell>) -> Result<(), DomainError> {
-        waiter.add(&self.tx_port)?;
-        self.rx_port.as_ref().map_or(Ok(()), |port| waiter.add(port))
-    }
-
-    /// Stops sleeping on them.
-    pub fn unwatch(&self, waiter: &mut impl Waiter<D::Doorbell>) {
-        waiter.remove(&self.tx_port);
-        if let Some(port) = &self.rx_port {
-            waiter.remove(port);
-        }
     }
 
     /// Unmaps the rings and closes the ports.
@@ -405,7 +289,7 @@ impl<D: Domain> Queue<D> {
 
     /// A lie breaks the vif, once and for all.
     #[inline(always)]
-    fn believe<T>(&mut self, outcome: Result<T, Rogue>) -> Option<T> {
+    pub(crate) fn believe<T>(&mut self, outcome: Result<T, Rogue>) -> Option<T> {
         match outcome {
             Ok(value) => Some(value),
             Err(lie) => {

@@ -1,6 +1,8 @@
 //! Frames from the guest: taken from the ring, judged, copied out of its pages, and
 //! answered; then they are ours, in private memory, until somebody takes them.
 
+use std::time::Instant;
+
 use rings::frame::{Csum, Meta};
 use rings::grant::{CopyOp, GntStatus};
 use rings::io::netif::{
@@ -11,6 +13,7 @@ use rings::ring::{Answered, BackRing, Notify, ProdOverflow, Sring};
 use rings::{Foreign, Gref};
 use tracer::traced;
 
+use crate::credit::Credit;
 use crate::error::Rogue;
 use crate::lossy::Lossy;
 use crate::parse::{Packet, Slots, Verdict, parse};
@@ -42,6 +45,10 @@ pub(crate) struct Tx {
     ops: Vec<CopyOp>,
     slots: Vec<Answer>,
     packet: Packet,
+    /// How fast the guest may send, if that is limited.
+    pub(crate) credit: Option<Credit>,
+    /// `packet` was taken off the ring and judged, and waits for credit.
+    judged: Option<Verdict>,
     /// Loses frames, if that is asked for.
     pub(crate) lossy: Option<Lossy>,
 }
@@ -95,6 +102,8 @@ impl Tx {
             ops: Vec::with_capacity(512),
             slots: Vec::with_capacity(512),
             packet: Packet::default(),
+            credit: None,
+            judged: None,
             lossy: None,
         })
     }
@@ -170,13 +179,18 @@ impl Tx {
         self.ops.clear();
         self.slots.clear();
         (self.taken, self.used) = (0, 0);
-        if self.ring.unconsumed_requests() == 0 && self.ring.poll_requests()? == 0 {
+        let limited = self.credit.is_some();
+        if self.ring.unconsumed_requests() == 0 && self.ring.poll_requests()? == 0 && !limited {
             return Ok(Notify::No);
         }
         foreign.anticipate();
         let _span = tracer::span!("collect", slots = self.ring.unconsumed_requests());
         while self.frames.len() < budget && self.used < TURN_BYTES {
-            match parse(&mut self.ring, &mut self.packet) {
+            let parsed = match limited {
+                false => parse(&mut self.ring, &mut self.packet),
+                true => self.parse_limited(),
+            };
+            match parsed {
                 Ok(Some(Verdict::Good)) => self.admit(stats),
                 Ok(Some(Verdict::Drop(_))) => self.refuse(stats),
                 Ok(None) => break,
@@ -193,6 +207,28 @@ impl Tx {
             self.lose(stats);
         }
         Ok(notify)
+    }
+
+    /// The next frame if there is credit for it. One without stays judged, as the private copy it is,
+    /// until there is: its slots are not answered, and to the guest it is still on the ring.
+    #[cold]
+    fn parse_limited(&mut self) -> Result<Option<Verdict>, Rogue> {
+        let judged = match self.judged.take() {
+            Some(judged) => Some(judged),
+            None => parse(&mut self.ring, &mut self.packet)?,
+        };
+        let (Some(verdict), Some(credit)) = (judged, &mut self.credit) else { return Ok(judged) };
+        if credit.admits(self.packet.total.into(), Instant::now) {
+            return Ok(Some(verdict));
+        }
+        self.judged = judged;
+        Ok(None)
+    }
+
+    /// When the frame that waits for credit may go, if one does.
+    #[inline(always)]
+    pub(crate) fn held_until(&self) -> Option<Instant> {
+        self.judged.and(self.credit.as_ref()).map(Credit::enough_at)
     }
 
     /// Journey 11. Gives the frame just parsed its place in private memory, and plans its copies.

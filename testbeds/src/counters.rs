@@ -51,6 +51,8 @@ counters! {
     dropped,
     /// Times a queue stalled: its guest had no buffers for too long.
     stalls,
+    /// Frames of a guest that had to wait for credit.
+    rate_limited,
     /// Frames lost on purpose.
     lost,
     /// Times slots were published.

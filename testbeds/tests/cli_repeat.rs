@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use proptest::prelude::*;
 use testbeds::cli::{JsonTo, Parsed, Task, parse};
 use testbeds::config::{
-    Amount, CostNs, GrantMode, Mode, NetConfig, NetPath, NotifyPolicy, RunConfig, RxTimers,
+    Amount, CostNs, GrantMode, Mode, NetConfig, NetPath, NotifyPolicy, Rate, RunConfig, RxTimers,
     WaitPolicy, WireKind, allowed_cpus, default_vifs, default_wire,
 };
 
@@ -80,11 +80,13 @@ prop_compose! {
         (window, gso, mtu) in (4usize << 10..=64 << 20, 1u32..=64 << 10, 1280usize..=65_521),
         (queues, vifs, drop, copies) in (1u32..=8, 2u32..=64, 0.0..1.0, 0u32..=64),
         (rx_drain_timeout, rx_stall_timeout) in (0.001..3600.0, 0.001..3600.0),
+        rate in prop::option::of((1u64.., 10u64..=60_000_000)),
         (default_len, default_gso, out) in (any::<bool>(), any::<bool>(), prop::option::of("[a-z]{1,8}")),
     ) -> NetConfig {
         let mut config = NetConfig::of_mode(mode);
         let (round_trips, pktgen) = (matches!(mode, Mode::Rr | Mode::Crr), mode == Mode::Pktgen);
         config.run = run;
+        config.rate = rate.map(|(bytes, usec)| Rate { bytes, usec });
         config.timers = RxTimers { rx_drain_timeout, rx_stall_timeout };
         (config.csum_tx, config.csum_rx, config.sg) = (csum_tx, csum_rx, sg);
         (config.queues, config.drop, config.copies) = (queues, drop, copies);
@@ -97,7 +99,10 @@ prop_compose! {
         }
         config.reverse = reverse && !round_trips && config.wire != WireKind::Reflect;
         config.vifs = if reflect { vifs } else { default_vifs(config.path) };
-        if config.reverse && config.path == NetPath::Backend { config.drop = 0.0 }
+        if config.reverse && config.path == NetPath::Backend {
+            config.drop = 0.0;
+            config.rate = None;
+        }
         if config.path == NetPath::Bridge { config.vifs += config.vifs % 2 }
         if !pktgen { config.parallel = parallel }
         if !pktgen && mode != Mode::Udp { config.window = window }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rings::evtchn::{Channel, Doorbell};
@@ -53,6 +54,20 @@ impl EpollWaiter {
     }
 }
 
+/// Below this a millisecond more or less is told apart: credit comes in such windows.
+const FINE: Duration = Duration::from_millis(20);
+
+impl EpollWaiter {
+    /// Sleeps until there is something in the epoll, or the time is over, to the timer's own
+    /// accuracy.
+    fn wait_finely(&mut self, timeout: Duration) {
+        self.sleeps += 1;
+        let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+        // Woken by a signal or by nothing at all: whoever sleeps looks again anyway.
+        let _ = ppoll(&mut fds, Some(timeout.into()), None);
+    }
+}
+
 fn edge() -> EpollEvent {
     EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)
 }
@@ -78,9 +93,14 @@ impl Waiter<EventDoorbell> for EpollWaiter {
 
     fn wait(&mut self, timeout: Duration) {
         self.sleeps += 1;
-        // Rounded up: a sleep of less than a millisecond must not become a busy loop.
-        let millis = timeout.as_micros().div_ceil(1000);
-        let timeout = EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX);
+        let timeout = if timeout < FINE {
+            self.wait_finely(timeout);
+            EpollTimeout::ZERO
+        } else {
+            // Rounded up: an epoll counts in milliseconds.
+            let millis = timeout.as_micros().div_ceil(1000);
+            EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
+        };
         let mut events = [EpollEvent::empty(); 16];
         match self.epoll.wait(&mut events, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}

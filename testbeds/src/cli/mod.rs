@@ -263,7 +263,7 @@ impl Typed {
             Some(Command::Blk(BlkCommand { blk, json, trace })) => {
                 Task::Blk(blk_options::blk(&blk, notes)?, json_to(json), trace.resolve()?)
             }
-            Some(Command::Host(host)) => Task::Host(host.resolve()),
+            Some(Command::Host(host)) => Task::Host(host.resolve()?),
             Some(Command::Netback(back)) => {
                 let config = resolve::netback(&back)?;
                 resolve::needs_dir("netback", config.run.dir.as_deref())?;

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::run_options::{RunArgs, Switch};
 use super::values::{self, Pair};
-use crate::config::{Mode, NetPath, WireKind};
+use crate::config::{Mode, NetPath, Rate, WireKind};
 
 pub(super) const NET_EXAMPLES: &str = "\
 Sizes take K, M, G (powers of 1024); times take ns, us, ms, s; [ ] is the default.
@@ -144,6 +144,10 @@ pub(super) struct DeviceArgs {
     /// Frontend domains, 1-64 [1; bridge: 2]
     #[arg(long, value_name = "N", value_parser = values::vifs, allow_hyphen_values = true)]
     pub(super) vifs: Option<u32>,
+    /// Bytes that a guest may send in each window of USEC, each queue for itself [no limit]
+    #[arg(long, value_name = "BYTES,USEC", value_parser = values::rate)]
+    #[arg(allow_hyphen_values = true)]
+    pub(super) rate: Option<Rate>,
     /// Lose this share of the frames that guests send, 0 to below 1 [0]
     #[arg(long, value_name = "RATE", value_parser = values::drop_rate)]
     #[arg(allow_hyphen_values = true)]

@@ -89,6 +89,10 @@ fn timers(typed: &TimerArgs) -> RxTimers {
 
 /// A frontend by itself: without what others decide.
 pub(super) fn netfront(typed: &NetArgs, notes: &mut Vec<String>) -> Result<NetConfig, Refusal> {
+    if typed.device.rate.is_some() {
+        let why = "the toolstack tells netback, not netfront; give it to pvlab host";
+        return Err(Refusal::of_option("--rate", why));
+    }
     if let Some(option) = typed.timers.first() {
         let why = "netback waits for guests, not netfront; give it to pvlab netback";
         return Err(Refusal::of_option(option, why));
@@ -135,6 +139,7 @@ fn device(config: &mut NetConfig, typed: &DeviceArgs) {
     set(&mut config.mtu, typed.mtu.as_ref());
     set(&mut config.ip, typed.ip.as_ref());
     set(&mut config.queues, typed.queues.as_ref());
+    config.rate = typed.rate;
     set(&mut config.drop, typed.drop.as_ref());
     set(&mut config.copies, typed.copies.as_ref());
     config.path = typed.path.unwrap_or_else(|| implied_path(config.mode, typed.wire));

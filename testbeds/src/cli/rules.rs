@@ -22,6 +22,7 @@ pub(super) fn check(typed: &NetArgs, config: &NetConfig) -> Verdict {
     length(&typed.traffic, config)?;
     amount(config)?;
     direction(config)?;
+    rate(config)?;
     device(typed, config)?;
     path(config)?;
     bridge(config)
@@ -95,6 +96,19 @@ fn direction(config: &NetConfig) -> Verdict {
     if drops && config.reverse && config.path == NetPath::Backend {
         let why = "loses what guests send, and with -R they send nothing; drop -R";
         return Err(Refusal::of("--drop", config.drop, why));
+    }
+    Ok(())
+}
+
+/// What cannot be limited.
+fn rate(config: &NetConfig) -> Verdict {
+    let Some(rate) = config.rate else { return Ok(()) };
+    if config.reverse
+        && matches!(config.mode, Mode::Udp | Mode::Pktgen)
+        && config.path == NetPath::Backend
+    {
+        let why = "limits what guests send, and with -R they send nothing; drop -R";
+        return Err(Refusal::of("--rate", rate, why));
     }
     Ok(())
 }

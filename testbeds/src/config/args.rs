@@ -100,6 +100,9 @@ impl NetConfig {
         args.option("--ip", self.ip != plain.ip, || self.ip.to_string());
         args.option("--queues", self.queues != plain.queues, || self.queues.to_string());
         args.option("--vifs", self.vifs != default_vifs(self.path), || self.vifs.to_string());
+        if let Some(rate) = self.rate {
+            args.option("--rate", true, || rate.to_string());
+        }
         args.option("--drop", self.drop != plain.drop, || self.drop.to_string());
         args.option("--copies", self.copies != plain.copies, || self.copies.to_string());
         args.option("--path", self.path != plain.path, || word(&self.path));

@@ -8,6 +8,7 @@ mod console;
 mod cpus;
 mod disk;
 mod net;
+mod rate;
 mod run;
 mod trace;
 
@@ -21,6 +22,7 @@ pub use disk::{BlkbackConfig, DialectName, DiskConfig, DiskText};
 pub use net::{
     Mode, NetConfig, NetPath, NetbackConfig, RxTimers, WireKind, default_vifs, default_wire,
 };
+pub use rate::Rate;
 pub use run::{
     Amount, CostNs, DeviceKind, GrantMode, HostConfig, NotifyPolicy, RunConfig, WaitPolicy,
 };

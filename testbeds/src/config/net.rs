@@ -7,6 +7,7 @@ use backend::Timers;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::rate::Rate;
 use super::run::{Amount, RunConfig};
 
 /// Bytes of an Ethernet header.
@@ -131,6 +132,9 @@ pub struct NetConfig {
     pub path: NetPath,
     /// What netback is joined to.
     pub wire: WireKind,
+    /// How fast each queue's guest may send, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// How long netback waits for a guest without buffers.
     #[serde(flatten, default)]
     pub timers: RxTimers,
@@ -204,6 +208,7 @@ impl NetConfig {
             copies: 0,
             path,
             wire: default_wire(mode, path),
+            rate: None,
             timers: RxTimers::default(),
         };
         config.len = config.default_len();

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::cpus::default_cpus;
+use super::rate::Rate;
 
 /// How much a run does before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -165,6 +166,8 @@ pub struct HostConfig {
     pub vifs: u32,
     /// What each of them has.
     pub device: DeviceKind,
+    /// How fast each of them may send, if it has a network interface and that is limited.
+    pub rate: Option<Rate>,
     /// Seconds without progress after which a domain counts as stalled.
     pub stall_timeout: f64,
     /// No progress on stderr.

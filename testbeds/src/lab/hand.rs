@@ -23,7 +23,10 @@ use crate::units::float;
 /// If there can be none.
 pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
     let device = match config.device {
-        DeviceKind::Vif => rings_host::Device::Vif { mtu: 1500 },
+        DeviceKind::Vif => {
+            let rate = config.rate.map(|rate| rate.to_string());
+            rings_host::Device::Vif { mtu: 1500, rate }
+        }
         // What it is made of is said by the blkback that serves it.
         DeviceKind::Vbd => {
             rings_host::Device::Vbd { params: String::new(), read_only: false, discard: true }

@@ -90,7 +90,10 @@ pub(super) fn run(
     let host_config = HostConfig {
         dir: config.run.dir.clone(),
         guests: u16::try_from(config.vifs)?,
-        device: rings_host::Device::Vif { mtu: config.mtu },
+        device: rings_host::Device::Vif {
+            mtu: config.mtu,
+            rate: config.rate.map(|rate| rate.to_string()),
+        },
         stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
         ..HostConfig::default()
     };
@@ -170,7 +173,7 @@ impl Lab {
         for vif in 0..config.vifs {
             let mut own = config.clone();
             // Not a guest's to say.
-            own.timers = RxTimers::default();
+            (own.timers, own.rate) = (RxTimers::default(), None);
             // Guests share the CPUs given to the frontend's side, each beginning with its own.
             let cpus = own.run.front_cpus.len().max(1);
             own.run.front_cpus.rotate_left(usize::try_from(vif)? % cpus);

@@ -57,6 +57,7 @@ fn device(config: &NetConfig) -> Vec<Setting> {
         ("ip", config.ip.to_string()),
         ("queues", config.queues.to_string()),
         ("vifs", config.vifs.to_string()),
+        ("rate", config.rate.map_or("off".to_owned(), |rate| rate.to_string())),
         ("drop", config.drop.to_string()),
         ("copies", config.copies.to_string()),
         ("path", word(&config.path)),

@@ -247,6 +247,7 @@ pub(crate) fn back_counters<D: Domain>(queue: &backend::Queue<D>) -> Counters {
         errors: s.tx_errors + s.rx_errors,
         dropped: s.rx_dropped,
         stalls: queue.stalls(),
+        rate_limited: queue.rate_limited(),
         lost: s.tx_lost,
         pushes: s.pushes,
         pushed: s.pushed,

@@ -146,6 +146,11 @@ impl Front {
         self.put(&slots);
     }
 
+    /// Writes into a slot of the tx ring, whoever it belongs to.
+    pub(crate) fn tx_write(&self, slot: u32, request: TxRequest) {
+        self.tx.write(slot, request);
+    }
+
     /// Claims that the tx ring's producer is there.
     pub(crate) fn claim(&self, req_prod: u32) {
         self.tx.store(Index::ReqProd, req_prod, Ordering::Release);
@@ -231,12 +236,25 @@ impl Attack {
         Self::with(offer, CONFIG)
     }
 
+    /// With this rate for the rogue, as the toolstack writes it.
+    pub(crate) fn limited(rate: &str) -> Self {
+        Self::made(&Offer::default(), CONFIG, Some(rate))
+    }
+
     pub(crate) fn with(offer: &Offer, config: Config) -> Self {
+        Self::made(offer, config, None)
+    }
+
+    fn made(offer: &Offer, config: Config, rate: Option<&str>) -> Self {
         let lab = Lab::new();
         let mut netback = Netback::new(&lab.dom0, config).unwrap();
         let mut front = Front::new(&lab.guests[0], offer);
         let mut neighbour = Front::new(&lab.guests[1], &Offer::default());
         wait_for(&mut netback, 1, XenbusState::InitWait);
+        if let Some(rate) = rate {
+            let id = VifId { front: DomId(1), handle: 0 };
+            netback.store().write(&format!("{}/rate", dir(id)), rate).unwrap();
+        }
         front.publish(offer);
         let queue = connected(&mut netback);
         wait_for(&mut netback, 2, XenbusState::InitWait);
@@ -252,6 +270,24 @@ impl Attack {
             all.push(frame);
         }
         all
+    }
+
+    /// So many grants of the rogue's first page.
+    pub(crate) fn grants_of_one_page(&self, count: usize) -> Vec<Gref> {
+        let memory = self.lab.guests[0].memory();
+        let grant = || memory.grant_access(DomId::DOM0, &self.front.pages, 0, false).unwrap();
+        (0..count).map(|_| grant()).collect()
+    }
+
+    /// Sends a frame through each of these grants.
+    pub(crate) fn use_each(&mut self, grefs: &[Gref]) {
+        let frame = self.front.data(0, 60, false);
+        for some in grefs.chunks(200) {
+            let with = |gref: &Gref| TxRequest { gref: gref.0, ..frame };
+            self.front.put_data(&some.iter().map(with).collect::<Vec<_>>());
+            assert_eq!(self.frames().len(), some.len());
+            self.front.answers();
+        }
     }
 
     /// The outcome: the vif breaks for this reason, told in the store; the neighbour does not care,
@@ -283,6 +319,11 @@ impl Attack {
         let last = self.front.data(0, 60, false);
         self.front.put_data(&[last]);
         assert_eq!(self.frames().len(), 1, "the next frame passes");
+        self.leaves();
+    }
+
+    /// The rogue goes, with all that is its own, and the neighbour does not care.
+    pub(crate) fn leaves(self) {
         let Self { lab, netback: _netback, front, queue, neighbour, other } = self;
         queue.close();
         finish(lab, front, neighbour, other);

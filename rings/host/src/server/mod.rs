@@ -49,6 +49,8 @@ pub enum Device {
     Vif {
         /// Largest IP packet. Bytes.
         mtu: usize,
+        /// How fast the guest may send, as the key `rate` has it ("bytes,usec"), if that is limited.
+        rate: Option<String>,
     },
     /// A disk.
     Vbd {
@@ -89,7 +91,7 @@ impl Default for HostConfig {
         Self {
             dir: None,
             guests: 1,
-            device: Device::Vif { mtu: 1500 },
+            device: Device::Vif { mtu: 1500, rate: None },
             pool_frames: 4096,
             stall_timeout: Duration::from_secs(5),
             console: ConsoleConfig::default(),
