@@ -173,7 +173,10 @@ impl<W> Worker<W> {
             let span = tracer::span!(WAIT, "sleep", patience_us = patience.as_micros());
             self.waiter.wait(patience);
             drop(span);
-            self.slept += cycles().wrapping_sub(asleep);
+            let woken = cycles();
+            let slept = woken.wrapping_sub(asleep);
+            self.spin.slept(slept, woken);
+            self.slept += slept;
             self.wakeups += 1;
             slept_out = patience == LONGEST_SLEEP && now.elapsed() >= patience;
         }
