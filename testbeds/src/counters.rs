@@ -95,6 +95,28 @@ counters! {
     events,
     /// Times a console's port was left masked until a period was over.
     limited,
+    /// Flushes of a disk that were begun.
+    flushes,
+    /// Requests of a disk with their segments in pages of their own.
+    indirect,
+    /// Segments of all requests of a disk.
+    segments,
+    /// Times all requests that a disk's backend allows in flight were.
+    out_of_requests,
+    /// Requests that were taken while so many were in flight, themselves included: this one alone.
+    depth_1,
+    /// Two or three.
+    depth_2,
+    /// 4 to 7.
+    depth_4,
+    /// 8 to 15.
+    depth_8,
+    /// 16 to 31.
+    depth_16,
+    /// 32 to 63.
+    depth_32,
+    /// 64 and more.
+    depth_64,
 }
 
 impl Counters {

@@ -182,6 +182,9 @@ fn kill(disk: &str) -> u64 {
             let (ops, copied) = (number(&summary["ops"]), &summary["copies_per_byte"]);
             assert!(copied.as_f64() > Some(1.0), "of {ops}: {copied}");
             assert!(number(&ring["requeued"]) > 0, "{typed}: {ring}");
+            // The last one alone had a tenth of the time, or less.
+            let (put, taken) = (number(&ring["requests"]), number(&ring["taken"]));
+            assert!(taken > put / 2, "{typed}: {ring}");
             killed += number(&ring["reconnects"]);
         }
         if killed >= wanted {

@@ -17,6 +17,7 @@ use crate::domain::{self, BlkOutcome, FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Cpu, FioJob, Grants, Results, Summary, host_info, per};
 use crate::units::float;
+use crate::workload::blk::BlkReport;
 
 type Report = FrontReport<BlkOutcome>;
 
@@ -310,9 +311,9 @@ fn results(
         ..Summary::default()
     };
     let effective = effective(config, &report.outcome);
-    let (ours, theirs) = (front.blk.clone().unwrap_or_default(), back.blk.clone());
+    let (ours, theirs) =
+        (front.blk.clone().unwrap_or_default(), BlkReport::of_backend(&back.counters));
     let failed = front.errors > 0 || report.failure.is_some();
-    let theirs = theirs.unwrap_or_default();
     let job =
         FioJob::new(options(&effective, report.outcome.bytes), &ours, &theirs, seconds, failed);
     Results {
