@@ -235,6 +235,9 @@ fn a_disk_that_cannot_be_is_one_clear_line() {
     run(&format!("--disk file={none}"), 1, &["none.img", "No such file", "truncate"]);
     run(&format!("--disk file={}", scratch.text("")), 1, &["neither a file nor a block device"]);
     run(&format!("--disk file={small} --size 2M"), 1, &["--size", "1048576", "smaller"]);
+    for memory in ["--disk ram=1000T", "--disk model --size 2T"] {
+        run(memory, 1, &["--disk", "too long for a disk in memory", "1T"]);
+    }
     run("--disk floppy", 2, &["--disk floppy", "null, void"]);
     run("--disk ram=1M --bs 2M", 1, &["--bs", "use less"]);
     run("--bs 1000", 2, &["--bs 1000", "multiple of 512"]);
