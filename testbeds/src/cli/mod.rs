@@ -30,8 +30,8 @@ use console_options::{
 };
 use net_options::{NET_EXAMPLES, NetArgs, NetbackArgs};
 pub use refusal::Refusal;
-use tools::{HOST_EXAMPLES, HostArgs};
-pub use tools::{LsArgs, StoreArgs, StoreVerb};
+use tools::{HOST_EXAMPLES, HostArgs, REPORT_EXAMPLES};
+pub use tools::{LsArgs, ReportArgs, StoreArgs, StoreVerb};
 use trace_options::TraceArgs;
 use trace_verbs::TRACE_EXAMPLES;
 pub use trace_verbs::{FilterArgs, Most, TraceCommand, TraceVerb};
@@ -81,6 +81,8 @@ pub enum Task {
     Store(StoreArgs),
     /// Shows a trace.
     Trace(TraceCommand),
+    /// A page about runs.
+    Report(ReportArgs),
 }
 
 /// A task, and what the user should know about how it was read.
@@ -186,6 +188,10 @@ enum Command {
     /// The store of a running lab
     #[command(arg_required_else_help = false)]
     Store(StoreArgs),
+    /// A page for the browser, from the results of one run or several
+    #[command(after_help = REPORT_EXAMPLES, args_override_self = true)]
+    #[command(override_usage = "pvlab report FILE... [-o OUT]")]
+    Report(ReportArgs),
     /// Show a trace that was recorded: tree, top, explain, iterations, export, open
     #[command(after_help = TRACE_EXAMPLES, arg_required_else_help = false)]
     Trace(TraceCommand),
@@ -286,6 +292,7 @@ impl Typed {
             }
             Some(Command::Ls(ls)) => Task::Ls(ls),
             Some(Command::Store(store)) => Task::Store(store),
+            Some(Command::Report(report)) => Task::Report(report),
             Some(Command::Trace(trace)) => Task::Trace(trace.resolve()?),
         })
     }

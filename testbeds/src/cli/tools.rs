@@ -1,4 +1,4 @@
-//! The commands around a lab: `host`, `ls` and `store`.
+//! The commands around a lab: `host`, `ls` and `store`; and `report`.
 
 use std::path::PathBuf;
 
@@ -46,6 +46,23 @@ impl HostArgs {
         }
     }
 }
+
+/// What `pvlab report` makes a page of.
+#[derive(Args, Debug, Clone, PartialEq, Eq)]
+pub struct ReportArgs {
+    /// Results that -J has written, or the tour
+    #[arg(value_name = "FILE", required = true, value_parser = values::path)]
+    pub files: Vec<PathBuf>,
+    /// The page [report.html]
+    #[arg(short = 'o', long = "out", value_name = "OUT", value_parser = values::path)]
+    pub out: Option<PathBuf>,
+}
+
+pub(super) const REPORT_EXAMPLES: &str = "\
+Example:
+  pvlab blk --rw randrw --disk ram=1G -i 0.1 -J blk.json
+  pvlab console -J console.json
+  pvlab report blk.json console.json -o report.html";
 
 /// What `pvlab ls` shows.
 #[derive(Args, Debug, Clone, PartialEq, Eq)]

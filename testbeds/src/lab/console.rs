@@ -69,7 +69,7 @@ fn draw(results: &ConsoleResults, pictures: &Pictures) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write --csv {}", path.display()))?;
     }
     if let Some(path) = &pictures.svg {
-        let title = results.config.console.command_line();
+        let title = report::console_title(results);
         fs::write(path, report::svg(&results.series, &title)?)
             .with_context(|| format!("cannot write --svg {}", path.display()))?;
     }

@@ -1,11 +1,11 @@
 //! The text of a run and of the tour, around the table.
 
 use crate::config::{Amount, GrantMode, Mode, NetConfig, RunConfig, format_cpus};
-use crate::results::{Config, Results, Summary};
+use crate::results::{Config, Host, Results, Summary};
 use crate::units::{float, format_size};
 
 use super::numbers::{per_op, thousands, three_digits};
-use super::options::{cost_sentence, settings};
+use super::options::{Setting, cost_sentence, settings};
 use super::{Row, table};
 
 /// Columns of running text.
@@ -51,6 +51,14 @@ pub(super) fn first_line(config: &Config) -> String {
     }
 }
 
+/// What a run of any kind does.
+pub(super) fn what_of(config: &Config) -> String {
+    match config {
+        Config::Net(record) => what(&record.net),
+        Config::Blk(config) => super::blk::what(config),
+    }
+}
+
 /// What a run does, in a few words: the name of its row.
 #[must_use]
 pub fn what(config: &NetConfig) -> String {
@@ -82,12 +90,12 @@ fn binary(bytes: u64) -> String {
 pub fn run_text(what: &str, results: &Results) -> String {
     let config = &results.config;
     let mut text = table(&[Row { what, results }]);
-    let said = [cost_sentence(config.run())].into_iter().chain(crowded(results));
+    let said = [cost_sentence(config.run())].into_iter().chain(crowded(&results.host));
     for line in remarks(results).into_iter().chain(said) {
         text += &format!("  {line}\n");
     }
     text += "  configuration:\n";
-    for line in folded(config) {
+    for line in folded(&settings(config)) {
         text += &format!("    {line}\n");
     }
     text += &format!("  repeat:  {}\n", results.config.command_line());
@@ -102,7 +110,7 @@ pub fn tour_text(rows: &[Row<'_>], wrote: &[String], trace: &str) -> String {
     let mut text = format!("{}\n{}", first_line(config), table(rows));
     let command = first.results.config.command_line();
     text += &format!("  {}\n", cost_sentence(config.run()));
-    text += &crowded(first.results).map(|line| format!("  {line}\n")).unwrap_or_default();
+    text += &crowded(&first.results.host).map(|line| format!("  {line}\n")).unwrap_or_default();
     text += &format!("  repeat the first row:  {command}\n");
     let pktgen = "pvlab net --mode pktgen -l 64 --batch 1";
     text += &format!("  try:                   {command} --csum off      {pktgen}\n");
@@ -123,9 +131,9 @@ pub(super) fn remarks(results: &Results) -> Vec<String> {
 }
 
 /// The warning that belongs to figures made on a busy machine.
-fn crowded(results: &Results) -> Option<String> {
+pub(super) fn crowded(host: &Host) -> Option<String> {
     let warning = "other programs wanted the CPUs when this began: the figures are suspect";
-    results.host.oversubscribed.then(|| warning.to_owned())
+    host.oversubscribed.then(|| warning.to_owned())
 }
 
 fn volume(summary: &Summary) -> String {
@@ -185,9 +193,9 @@ fn labelled<const N: usize>(label: &str, parts: [Option<String>; N]) -> String {
 }
 
 /// Every option as `name=value`, in lines that fit.
-fn folded(config: &Config) -> Vec<String> {
+pub(super) fn folded(settings: &[Setting]) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for (name, value) in settings(config) {
+    for (name, value) in settings {
         let word = format!("{name}={value}");
         match lines.last_mut() {
             Some(line) if line.len() + 1 + word.len() <= WIDTH => {

@@ -3,6 +3,7 @@
 //! `config`, `summary` and `host`, which every kind of run has. A key that does not apply is absent, not zero. How
 //! figures are shown to people is `report`'s business.
 
+mod any;
 mod console;
 mod fio;
 mod host;
@@ -13,6 +14,7 @@ mod summary;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BlkConfig, NetConfig, RunConfig};
+pub use any::AnyResults;
 pub use console::{ConsoleFigures, ConsoleRecord, ConsoleResults, ConsoleStart, Neighbours};
 pub use fio::{FioDirection, FioJob, FioRing, FioSync, FioTimes};
 pub use host::{Host, host_info};
