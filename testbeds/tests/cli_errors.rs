@@ -162,6 +162,33 @@ fn a_value_with_line_ends_stays_on_one_line() {
 #[test]
 fn bytes_that_are_no_text_are_refused() {
     use std::os::unix::ffi::OsStrExt as _;
+/// What is in the file afterwards is what was in it before.
+#[test]
+fn two_options_never_write_one_file_nor_what_another_reads() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (data, link, new) = (at("data"), at("link"), at("new.json"));
+    std::fs::write(&data, [7; 1000]).expect("a file");
+    std::os::unix::fs::symlink("data", &link).expect("a link");
+    let beside = at("new.pvtrace");
+    let cases: [(&[&str], &str); 9] = [
+        (&["net", "--file", &data, "--out", &data], "--file"),
+        (&["net", "--file", &data, "--out", &link], "--file"),
+        (&["netback", "--dir", "/nonexistent", "--file", &data, "--out", &link], "--file"),
+        (&["net", "--file", &data, "-J", &data], "--file"),
+        (&["net", "--trace", &new, "-J", &new], "-J"),
+        (&["net", "--trace", &new, "-J", &beside], "-J"),
+        (&["net", "--out", &new, "-J", &new], "--out"),
+        (&["console", "--csv", &new, "--svg", &new], "--csv"),
+        (&["blk", "--disk", &format!("file={data}"), "-J", &link], "--disk"),
+    ];
+    for (args, first) in cases {
+        assert_one_line(&args.join(" "), &pvlab(args), 2, &[first, "name another file"]);
+        assert_eq!(std::fs::read(&data).expect("still there"), [7; 1000]);
+    }
+    assert!(!dir.path().join("new.json").exists());
+}
+
     let path = std::ffi::OsStr::from_bytes(b"\xff\xfe");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvlab"));
     let output = command.args(["net", "--file"]).arg(path).output().expect("the binary starts");

@@ -4,6 +4,7 @@
 mod blk_options;
 mod console;
 mod console_options;
+mod files;
 mod net_options;
 mod refusal;
 mod resolve;
@@ -29,6 +30,7 @@ use console_options::{
     GUEST_EXAMPLES,
 };
 use net_options::{NET_EXAMPLES, NetArgs, NetbackArgs};
+use files::Files;
 pub use refusal::Refusal;
 use tools::{HOST_EXAMPLES, HostArgs};
 pub use tools::{LsArgs, StoreArgs, StoreVerb};
@@ -238,8 +240,11 @@ impl Typed {
         Ok(match self.command {
             None => Task::Tour { quiet: self.quiet },
             Some(Command::Net(NetCommand { net, json, trace })) => {
-                let json = json_to(json);
-                Task::Net(resolve::net(&net, notes)?, json, trace.resolve()?)
+                let (json, trace) = (json_to(json), trace.resolve()?);
+                let config = resolve::net(&net, notes)?;
+                let files = Files::of_stream(config.file.as_ref(), config.out.as_ref());
+                files.results(json.as_ref(), trace.as_ref()).check()?;
+                Task::Net(config, json, trace)
             }
             Some(Command::Console(ConsoleCommand { console: typed, json, trace })) => {
                 let json = json_to(json);
@@ -255,13 +260,19 @@ impl Typed {
                     console::Console::Attach(config) => Task::Attach(config),
                 }
             }
+                        let files = Files::of_console(&config.daemon, &pictures);
+                        files.results(json.as_ref(), trace.as_ref()).check()?;
             Some(Command::Consoled(typed)) => Task::Consoled(Box::new(console::consoled(&typed)?)),
             Some(Command::ConsoleGuest(typed)) => {
                 let (guest, run) = console::console_guest(&typed)?;
                 Task::ConsoleGuest(guest, run)
             }
             Some(Command::Blk(BlkCommand { blk, json, trace })) => {
-                Task::Blk(blk_options::blk(&blk, notes)?, json_to(json), trace.resolve()?)
+                let (json, trace) = (json_to(json), trace.resolve()?);
+                let config = blk_options::blk(&blk, notes)?;
+                let files = Files::of_disk(&config.disk);
+                files.results(json.as_ref(), trace.as_ref()).check()?;
+                Task::Blk(config, json, trace)
             }
             Some(Command::Host(host)) => Task::Host(host.resolve()),
             Some(Command::Netback(back)) => {
@@ -276,11 +287,17 @@ impl Typed {
             }
             Some(Command::Blkback(back)) => {
                 let config = blk_options::blkback(&back);
+                resolve::no_amount("netback", &back.run)?;
+                Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
                 resolve::needs_dir("blkback", config.run.dir.as_deref())?;
                 Task::Blkback(config)
             }
             Some(Command::Blkfront(blk)) => {
                 let config = blk_options::blk(&blk, notes)?;
+                if !crate::lab::is_child() {
+                    resolve::alone(&config)?;
+                }
+                Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
                 resolve::needs_dir("blkfront", config.run.dir.as_deref())?;
                 Task::Blkfront(config)
             }

@@ -163,8 +163,7 @@ fn file_bytes(path: &Path) -> Result<u64, Refusal> {
 /// A file can be made where it shall be; that it may is seen when it is made.
 fn out(path: Option<&Path>) -> Result<(), Refusal> {
     let Some(path) = path else { return Ok(()) };
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    if path.is_dir() || dir.is_some_and(|dir| !dir.is_dir()) {
+    if path.is_dir() || !directory(path).is_dir() {
         let remedy = "name a file in a directory that exists";
         let why = if path.is_dir() { "a directory" } else { "no such directory" };
         return Err(Refusal::Unusable(format!("--out {}: {why}; {remedy}", path.display())));
@@ -186,3 +185,9 @@ fn gso_note(config: &NetConfig) -> Option<String> {
     let reason = why.split(';').next().unwrap_or(why);
     Some(format!("--gso is off: {reason}"))
 }
+/// The directory that a file is in.
+pub(super) fn directory(file: &Path) -> &Path {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    dir.unwrap_or(Path::new("."))
+}
+
