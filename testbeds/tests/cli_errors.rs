@@ -135,13 +135,18 @@ fn a_file_that_is_not_to_be_had_is_one_line_and_exit_1() {
     let empty = dir.path().join("empty");
     std::fs::write(&empty, "").expect("a file");
     let cases = [
-        ("/nonexistent/file", "No such file or directory"),
-        (dir.path().to_str().expect("UTF-8"), "not a regular file"),
-        (empty.to_str().expect("UTF-8"), "empty"),
+        ("/nonexistent/file", "No such file or directory", readable),
+        (dir.path().to_str().expect("UTF-8"), "not a regular file", readable),
+        (fifo.to_str().expect("UTF-8"), "not a regular file", readable),
+        (empty.to_str().expect("UTF-8"), "empty", "name a file with something in it"),
     ];
-    for (path, why) in cases {
-        let parts = [path, why, "name a file that can be read"];
+    for (path, why, remedy) in cases {
+        let parts = [path, why, remedy];
         assert_one_line(path, &pvlab(&["net", "--file", path]), 1, &parts);
+    // Nobody writes to it: whoever opened it would wait for ever.
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let readable = "name a file that can be read";
     }
     for (path, why) in [("/nonexistent/file", "no such directory"), ("/", "a directory")] {
         let parts = [path, why, "name a file in a directory that exists"];

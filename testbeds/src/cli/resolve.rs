@@ -1,6 +1,7 @@
 //! From what was typed to what it means: defaults filled in, one spelling for one thing, files looked at.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use super::net_options::{DeviceArgs, FileArgs, NetArgs, NetbackArgs, TrafficArgs};
@@ -145,17 +146,18 @@ fn file(config: &mut NetConfig, typed: &LengthArgs) -> Result<(), Refusal> {
 
 /// The length of a file that is to be read, which is not empty.
 fn file_bytes(path: &Path) -> Result<u64, Refusal> {
-    let unusable = |why: &str| {
-        let remedy = "name a file that can be read";
+    let unusable = |why: &str, remedy: &str| {
         Refusal::Unusable(format!("--file {}: {why}; {remedy}", path.display()))
     };
-    let opened = File::open(path).and_then(|file| file.metadata());
-    let found = opened.map_err(|error| unusable(system_reason(&error.to_string())))?;
+    let remedy = "name a file that can be read";
+    let refused = |error: io::Error| unusable(system_reason(&error.to_string()), remedy);
+    // Looked at before it is opened: opening a FIFO waits for somebody who writes to it.
+    let found = fs::metadata(path).map_err(refused)?;
     if !found.is_file() {
-        return Err(unusable("not a regular file"));
+        return Err(unusable("not a regular file", remedy));
     }
     if found.len() == 0 {
-        return Err(unusable("empty"));
+        return Err(unusable("empty", "name a file with something in it"));
     }
     Ok(found.len())
 }
@@ -180,6 +182,7 @@ pub(super) fn system_reason(message: &str) -> &str {
 fn gso_note(config: &NetConfig) -> Option<String> {
     if matches!(config.mode, Mode::Udp | Mode::Pktgen) {
         return None;
+    File::open(path).map_err(refused)?;
     }
     let why = config.gso_obstacle()?;
     let reason = why.split(';').next().unwrap_or(why);
