@@ -34,7 +34,7 @@ fn amounts() -> impl Strategy<Value = Amount> {
 
 fn cpus() -> impl Strategy<Value = Vec<usize>> {
     let allowed = allowed_cpus();
-    prop::sample::select(allowed).prop_map(|cpu| vec![cpu])
+    prop::collection::vec(prop::sample::select(allowed), 1..4)
 }
 
 fn costs() -> impl Strategy<Value = CostNs> {

@@ -92,7 +92,7 @@ pub(super) struct MechanismArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Where")]
 pub(super) struct PlaceArgs {
-    /// CPUs of each side, N or N-M [one each: 1,0]
+    /// CPUs of each side: N, N-M, N+M [one each: 1,0]
     #[arg(short = 'A', value_name = "FRONT,BACK", value_parser = values::affinity)]
     #[arg(allow_hyphen_values = true)]
     pub(super) affinity: Option<Pair<Vec<usize>>>,
