@@ -55,9 +55,9 @@ counters! {
     pushes,
     /// Slots published.
     pushed,
-    /// Doorbells rung: event channel sends that were system calls.
+    /// Events sent. Those that found their port pending or masked rang no doorbell: `syscalls` has those that did.
     notifies,
-    /// Pushes that needed no doorbell.
+    /// Pushes for which the other end had not asked to be woken.
     suppressed,
     /// Times a sleep ended.
     wakeups,

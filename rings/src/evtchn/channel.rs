@@ -23,6 +23,14 @@ pub struct EventCounters {
     pub merged: u64,
 }
 
+impl EventCounters {
+    /// Events sent, whether or not they needed a doorbell.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.rung + self.merged
+    }
+}
+
 /// One end of an event channel.
 #[derive(Debug)]
 pub struct Channel<B, W = EventPage> {

@@ -78,7 +78,7 @@ impl Job for Served {
             errors: stats.errors,
             pushes: stats.pushes,
             pushed: stats.pushed,
-            notifies: events.rung,
+            notifies: events.sent(),
             suppressed: stats.suppressed,
             copies: grants.copies,
             copied_bytes: stats.copied,

@@ -339,7 +339,7 @@ impl Job for Exerciser {
             errors: stats.errors,
             pushes: stats.pushes,
             pushed: stats.pushed,
-            notifies: events.rung,
+            notifies: events.sent(),
             suppressed: stats.suppressed,
             ring_full: stats.ring_full,
             copied_bytes: report.verified,
