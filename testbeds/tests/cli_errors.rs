@@ -93,7 +93,8 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("net --mode rr -l 64", &["-l 64", "use -r"]),
     ("net -r 1,1", &["-r 1,1", "use --mode rr"]),
     ("net --mode udp -R --drop 0.1", &["--drop 0.1", "drop -R"]),
-    ("net --mode udp -n 100", &["-n 100", "use a smaller -l"]),
+    ("net --mode udp -n 15", &["-n 15", "use 16 or more"]),
+    ("net --mode udp -n 63 --queues 4 -P 4", &["-n 63", "use 64 or more"]),
     ("net --mode udp --window 64K", &["--window 64K", "drop --window"]),
     ("net --out x --verify off", &["--out x", "use --verify on"]),
     ("net --out x -P 2", &["--out x", "use -P 1"]),
@@ -111,6 +112,9 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
 
 /// One line on stderr that starts with `error: ` and holds all of `parts`, and nothing on stdout.
 fn assert_one_line(typed: &str, output: &Output, status: i32, parts: &[&str]) {
+    ("netfront --dir /nonexistent --path bridge", &["--path bridge", "use pvlab net"]),
+    ("netfront --dir /nonexistent --vifs 2", &["--vifs 2", "start one for each"]),
+    ("net --file /etc/passwd --warmup 0.5", &["--warmup 0.5", "use -t"]),
     let line = String::from_utf8(output.stderr.clone()).expect("UTF-8");
     assert_eq!(output.status.code(), Some(status), "{typed}: {line}");
     assert_eq!(line.lines().count(), 1, "{typed}: {line}");
@@ -219,5 +223,40 @@ fn help_goes_to_stdout_and_fits() {
         assert!(text.contains("Usage:") && text.contains("--help"), "{args:?}: {text}");
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{args:?}: {text}");
         assert!(!text.contains('\x1b'), "no colour where no terminal is");
+    }
+}
+
+/// What help shows does something there, and what has to be given is not called optional.
+#[test]
+fn help_shows_what_a_command_heeds() {
+    let help = |command: &str| {
+        let text = String::from_utf8(pvlab(&[command, "--help"]).stdout).expect("UTF-8");
+        assert!(text.contains("Usage:"), "{command}: {text}");
+        text
+    };
+    for (command, idle) in [
+        ("netback", &["-t <", "-n <", "--warmup", "--seed", "--index-base"][..]),
+        ("blkback", &["-t <", "-n <", "--verify"]),
+        ("console", &["--grant", "--batch", "--notify", " --console "]),
+        ("consoled", &["-t <", "--batch", " --think <"]),
+        ("console-guest", &["--grant", "--batch"]),
+        ("netfront", &["--vifs", "-i <"]),
+    ] {
+        let text = help(command);
+        for option in idle {
+            assert!(!text.contains(option), "{command} {option}: {text}");
+        }
+        assert!(command == "console" || !text.contains("a temporary one"), "{command}: {text}");
+    }
+    assert!(help("net").contains("a temporary one") && help("net").contains("--grant"));
+}
+
+#[test]
+fn a_log_level_that_is_none_is_one_line() {
+    for level in ["foo", "loud,quiet", "pvlab=loud"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvlab"));
+        let output = command.args(["net", "-n", "1"]).env("PVLAB_LOG", level).output();
+        let output = output.expect("the binary starts");
+        assert_one_line(level, &output, 2, &["PVLAB_LOG", level, "use error, warn, info or debug"]);
     }
 }

@@ -107,7 +107,8 @@ prop_compose! {
             _ => len,
         };
         if let (Mode::Udp, Amount::Count(bytes)) = (mode, &mut config.run.amount) {
-            *bytes = (*bytes).max(config.len as u64);
+            // The shortest datagram for each of eight queues.
+            *bytes = (*bytes).max(8 * 16);
         }
         config.gso = config.default_gso();
         if !default_gso && config.gso > 0 {

@@ -3,6 +3,7 @@
 
 use super::net_options::{NetArgs, TrafficArgs};
 use super::refusal::Refusal;
+use super::run_options::LengthArgs;
 use crate::config::{Amount, Mode, NetConfig, NetPath, WireKind, word};
 use crate::units::format_size;
 
@@ -20,7 +21,7 @@ pub(super) fn check(typed: &NetArgs, config: &NetConfig) -> Verdict {
     options_of_other_modes(&typed.traffic, config.mode)?;
     files(&typed.traffic, config)?;
     length(&typed.traffic, config)?;
-    amount(config)?;
+    amount(&typed.run.length, config)?;
     direction(config)?;
     device(typed, config)?;
     path(config)?;
@@ -100,12 +101,17 @@ fn direction(config: &NetConfig) -> Verdict {
 }
 
 /// Whether there is anything to do.
-fn amount(config: &NetConfig) -> Verdict {
-    if let (Mode::Udp, Amount::Count(bytes)) = (config.mode, config.run.amount)
-        && bytes < config.len as u64
-    {
-        let why = format!("less than one datagram of {} bytes; use a smaller -l", config.len);
-        return Err(Refusal::of("-n", format_size(bytes), &why));
+fn amount(typed: &LengthArgs, config: &NetConfig) -> Verdict {
+    let whole_file = config.file.is_some() && typed.time.is_none() && typed.num.is_none();
+    if whole_file && config.run.warmup > 0.0 {
+        let why = "the file would be sent from its first byte on, uncounted; drop it, or use -t";
+        return Err(Refusal::of("--warmup", config.run.warmup, why));
+    }
+    let Amount::Count(count) = config.run.amount else { return Ok(()) };
+    let least = UDP_LEAST as u64 * u64::from(config.parallel.min(config.queues));
+    if config.mode == Mode::Udp && count < least {
+        let why = format!("no datagram of {UDP_LEAST} bytes for each queue; use {least} or more");
+        return Err(Refusal::of("-n", format_size(count), &why));
     }
     Ok(())
 }

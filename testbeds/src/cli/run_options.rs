@@ -39,7 +39,8 @@ pub(super) struct LengthArgs {
     #[arg(short = 't', value_name = "SECS", value_parser = values::run_time)]
     #[arg(allow_hyphen_values = true)]
     pub(super) time: Option<f64>,
-    /// Run for this many bytes, frames (pktgen), transactions (rr, crr), operations (blk)
+    /// Run for this many bytes, frames (pktgen), transactions (rr, crr), operations (blk); each vif does
+    /// as many. A warm-up does not count
     #[arg(short = 'n', value_name = "SIZE", value_parser = values::amount)]
     #[arg(allow_hyphen_values = true, conflicts_with = "time")]
     pub(super) num: Option<u64>,

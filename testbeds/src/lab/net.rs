@@ -121,7 +121,8 @@ pub(super) fn run(
         summary,
         host: machine,
     };
-    let failure = summary::failure(&reports);
+    let interrupted = stop.is_set().then(|| "interrupted".to_owned());
+    let failure = interrupted.or_else(|| summary::failure(config, &reports));
     Ok((results, failure))
 }
 

@@ -110,7 +110,7 @@ pub(super) fn summarise(
 }
 
 /// What went wrong in words, if anything did.
-pub(super) fn failure(reports: &[FrontReport]) -> Option<String> {
+pub(super) fn failure(config: &NetConfig, reports: &[FrontReport]) -> Option<String> {
     for report in reports {
         let sides = [Some(&report.front), report.back.as_ref()];
         let errors: u64 = sides.iter().flatten().map(|side| side.errors).sum();
@@ -123,5 +123,12 @@ pub(super) fn failure(reports: &[FrontReport]) -> Option<String> {
             return Some(format!("domain {}: {errors} errors, the first: {first}", report.domid));
         }
     }
-    None
+    let warmup = config.run.warmup;
+    // Either end sees the warm-up over at a moment of its own.
+    let unmeasured = warmup > 0.0 && Ends::of(config, reports).measured(config).seconds == 0.0;
+    unmeasured.then(|| {
+        format!(
+            "nothing came after the warm-up of {warmup} s; use a larger -n, or a shorter --warmup"
+        )
+    })
 }

@@ -1,7 +1,7 @@
 //! When measuring begins and ends, and what was measured.
 //!
 //! A meter starts with the first byte, throws away what came before the warm-up is over, and stops
-//! with the last. The clock is read where the workload reads it anyway: once per turn.
+//! with the last. A counted amount is counted from the end of the warm-up too. The clock is read where the workload reads it anyway: once per turn.
 
 use std::time::{Duration, Instant};
 
@@ -89,6 +89,8 @@ pub struct Meter {
     begun: Option<Instant>,
     last: Option<Instant>,
     /// Counters at the end of the warm-up.
+    /// What had been done at the end of the warm-up, in the unit of the amount, once that was noted.
+    zero: Option<u64>,
     base: Option<Counters>,
     /// What has been measured so far.
     pub report: SideReport,
@@ -99,11 +101,14 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A meter for one of `flows` flows that share the amount.
+    /// A meter for share `number` of `shares` that together do the amount: the first ones do one more where it
+    /// does not divide.
     #[must_use]
-    pub fn new(run: &RunConfig, share: u64) -> Self {
+    pub fn new(run: &RunConfig, number: u64, shares: u64) -> Self {
         let amount = match run.amount {
-            Amount::Count(all) => Amount::Count(all.div_ceil(share.max(1))),
+            Amount::Count(all) => {
+                Amount::Count(all / shares.max(1) + u64::from(number < all % shares.max(1)))
+            }
             seconds => seconds,
         };
         Self {
@@ -114,6 +119,7 @@ impl Meter {
             last: None,
             base: None,
             report: SideReport::default(),
+            zero: warmup.is_zero().then_some(0),
             copies: 0,
             room: Vec::new(),
             copied: 0,
@@ -125,6 +131,16 @@ impl Meter {
     pub fn with_copies(mut self, copies: u32) -> Self {
         self.copies = copies;
         // The largest piece that can come in one: a frame.
+    /// The same, for an end that sends until the other end has had enough. After a warm-up, which each end sees
+    /// over at another moment, its own count would be another one too.
+    #[must_use]
+    pub fn following(mut self) -> Self {
+        if !self.warmup.is_zero() {
+            self.amount = Amount::Count(u64::MAX);
+        }
+        self
+    }
+
         self.room = if copies > 0 { vec![0; COPY_ROOM] } else { Vec::new() };
         self
     }
@@ -208,7 +224,8 @@ impl Meter {
     #[must_use]
     pub fn is_over(&self, now: Instant, done: u64) -> bool {
         match self.amount {
-            Amount::Count(all) => done >= all,
+            Amount::Count(_) if self.warms_up() => false,
+            Amount::Count(all) => done.saturating_sub(*self.zero.get_or_insert(done)) >= all,
             Amount::Seconds(seconds) => {
                 self.begun.is_some_and(|at| now >= at + Duration::from_secs_f64(seconds))
             }
@@ -220,7 +237,10 @@ impl Meter {
     #[must_use]
     pub fn left(&self, done: u64) -> u64 {
         match self.amount {
-            Amount::Count(all) => all.saturating_sub(done),
+            Amount::Count(_) if self.warms_up() => u64::MAX,
+            Amount::Count(all) => {
+                all.saturating_sub(done.saturating_sub(self.zero.unwrap_or(done)))
+            }
             Amount::Seconds(_) => u64::MAX,
         }
     }
@@ -230,6 +250,12 @@ impl Meter {
         self.report.errors += 1;
         self.report.first_error.get_or_insert_with(what);
     }
+    /// Whether nothing counts yet.
+    #[inline]
+    fn warms_up(&self) -> bool {
+        self.begun.is_none() && !self.warmup.is_zero()
+    }
+
 
     /// The end: what was measured, with the counters as they are now.
     #[must_use]
@@ -239,5 +265,50 @@ impl Meter {
         }
         self.report.counters = counters.since(&self.base.unwrap_or_default());
         self.report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(amount: u64, warmup: f64) -> RunConfig {
+        RunConfig { amount: Amount::Count(amount), warmup, ..RunConfig::default() }
+    }
+
+    #[test]
+    fn shares_add_up_to_the_amount() {
+        for amount in [1, 2, 7, 8, 100, 101, u64::MAX] {
+            for shares in 1..=8 {
+                let lefts = (0..shares).map(|n| Meter::new(&run(amount, 0.0), n, shares).left(0));
+                let lefts: Vec<_> = lefts.collect();
+                assert_eq!(lefts.iter().map(|left| u128::from(*left)).sum::<u128>(), amount.into());
+                assert!(lefts[0] - lefts[lefts.len() - 1] <= 1, "{lefts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_begins_with_the_first_byte_or_after_the_warm_up() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(2);
+        let mut plain = Meter::new(&run(10, 0.0), 0, 1);
+        plain.tick(start);
+        assert!(!plain.is_over(start, 9) && plain.left(9) == 1);
+        assert!(plain.is_over(start, 10) && plain.left(12) == 0);
+
+        let mut warm = Meter::new(&run(10, 1.0), 0, 1);
+        warm.tick(start);
+        assert!(!warm.is_over(start, 1000) && warm.left(1000) == u64::MAX);
+        warm.tick(later);
+        assert!(!warm.is_over(later, 2000), "what came before does not count");
+        assert_eq!(warm.left(2004), 6);
+        assert!(!warm.is_over(later, 2009) && warm.is_over(later, 2010));
+
+        let mut following = Meter::new(&run(10, 1.0), 0, 1).following();
+        following.tick(start);
+        following.tick(later);
+        assert!(!following.is_over(later, 0) && following.left(1 << 40) > 1 << 40);
+        assert_eq!(Meter::new(&run(10, 0.0), 0, 1).following().left(4), 6);
     }
 }

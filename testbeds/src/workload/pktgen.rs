@@ -44,6 +44,7 @@ impl<N: Nic> Sender<N> {
     /// Sends what `maker` makes, published `batch` frames at a time. With `decides` it is this end
     /// that ends the run.
     pub(super) fn new(nic: N, meter: Meter, maker: Maker, batch: usize, decides: bool) -> Self {
+        let meter = if decides { meter } else { meter.following() };
         Self { nic, meter, maker, batch, blocked: false, decides, over: false }
     }
 }

@@ -51,6 +51,9 @@ impl App for Sender {
                 continue;
             }
             net.meter.tick(net.now);
+            if net.meter.is_over(net.now, self.total) {
+                break;
+            }
             while socket.can_send() {
                 let left = net.meter.left(self.total);
                 if left == 0 {

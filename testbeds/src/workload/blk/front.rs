@@ -82,7 +82,7 @@ impl Jobs {
             iodepth,
             bs: config.bs,
             pages: u32::try_from(config.bs.div_ceil(rings::PAGE_SIZE)).unwrap_or(1),
-            meter: Meter::new(&config.run, u64::from(count)),
+            meter: Meter::new(&config.run, index.into(), count.into()),
             read: Direction::new(),
             write: Direction::new(),
             flushes: 0,
