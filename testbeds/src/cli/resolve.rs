@@ -27,6 +27,32 @@ pub(super) fn needs_dir(command: &str, dir: Option<&Path>) -> Result<(), Refusal
     dir.map(|_| ()).ok_or_else(|| Refusal::of_option("--dir", &why))
 }
 
+/// Whoever serves guests has nothing to do of its own that could end.
+pub(super) fn no_amount(command: &str, typed: &RunArgs) -> Result<(), Refusal> {
+    for (option, given) in [("-t", typed.length.time.is_some()), ("-n", typed.length.num.is_some())]
+    {
+        if given {
+            let why = format!("{command} serves until it is ended; drop {option}");
+            return Err(Refusal::of_option(option, &why));
+        }
+    }
+    Ok(())
+}
+
+/// A netfront that nobody else looks after is one guest, and says itself when it is done.
+pub(super) fn alone(config: &NetConfig) -> Result<(), Refusal> {
+    if config.path == NetPath::Bridge {
+        let why =
+            "by hand nobody tells the guest that answers when the other is done; use pvlab net";
+        return Err(Refusal::of("--path", "bridge", why));
+    }
+    if config.vifs > 1 {
+        let why = "netfront is one guest; start one for each, with pvlab host --vifs N";
+        return Err(Refusal::of("--vifs", config.vifs, why));
+    }
+    Ok(())
+}
+
 pub(super) fn run(typed: &RunArgs) -> RunConfig {
     let mut config = RunConfig::default();
     length(&mut config, &typed.length);
