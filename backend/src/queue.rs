@@ -322,6 +322,12 @@ impl<D: Domain> Queue<D> {
         self.starved.is_stalled()
     }
 
+    /// How often it has come to that.
+    #[must_use]
+    pub fn stalls(&self) -> u64 {
+        self.starved.stalls()
+    }
+
     /// How long what waits for this guest's buffers is held before it is dropped, and how long until
     /// the queue counts as stalled; 10 s and 60 s otherwise.
     pub fn set_timers(&mut self, drain: Duration, stall: Duration) {

@@ -18,13 +18,15 @@ pub(crate) const STALL: Duration = Duration::from_secs(60);
 pub(crate) struct Starved {
     since: Option<Instant>,
     stalled: bool,
+    /// Times it came to that.
+    stalls: u64,
     drain: Duration,
     stall: Duration,
 }
 
 impl Default for Starved {
     fn default() -> Self {
-        Self { since: None, stalled: false, drain: DRAIN, stall: STALL }
+        Self { since: None, stalled: false, stalls: 0, drain: DRAIN, stall: STALL }
     }
 }
 
@@ -37,7 +39,10 @@ impl Starved {
     /// Something waits now; since when?
     pub(crate) fn waiting(&mut self, now: Instant) -> Duration {
         let since = now.saturating_duration_since(*self.since.get_or_insert(now));
-        self.stalled |= since >= self.stall;
+        if since >= self.stall && !self.stalled {
+            self.stalled = true;
+            self.stalls += 1;
+        }
         since
     }
 
@@ -54,6 +59,11 @@ impl Starved {
     /// Whether something waits.
     pub(crate) fn is_waiting(&self) -> bool {
         self.since.is_some()
+    }
+
+    /// Times the stall time has passed.
+    pub(crate) fn stalls(&self) -> u64 {
+        self.stalls
     }
 
     /// Whether the stall time has passed.

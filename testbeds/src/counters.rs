@@ -75,6 +75,8 @@ counters! {
     syscalls,
     /// Times a port was kept masked because its events brought no work.
     storm_delays,
+    /// Times the guest gave no buffers for so long that its queue counted as stalled.
+    stalls,
     /// Work found after a long sleep of which no event had told.
     lost_wakeups,
     /// Cycles doing something.

@@ -158,7 +158,8 @@ impl Lab {
         let pids = Pids { front: vec![front.pid()], back: vec![back.pid()] };
         let (segment, per_op) = (host.segment().clone(), Some(config.bs as u64));
         let (warmup, interval) = (config.run.warmup, config.run.interval);
-        let sampler = Sampler::new(segment, pids, What { per_op, warmup, interval });
+        let sampler =
+            Sampler::new(segment, pids, What { per_op, counts_ops: true, warmup, interval });
         let random = config.run.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let domains = Domains::new(host, back, vec![front], config.run.stall_timeout);
         Ok(Self { domains, back_args, kill_at: None, random, sampler })
@@ -190,6 +191,12 @@ impl Lab {
             if let Some(report) = self.domains.reap()?.pop() {
                 return Ok(report);
             }
+                if let Some(rest) = self.sampler.rest()
+                    && lines
+                {
+                    let line = report::interval_line(&config.clone().into(), None, &rest.sum);
+                    progress.print(&line)?;
+                }
             if !stop.is_set() || config.nbd.is_none() {
                 self.domains.back_lives(stop)?;
             }

@@ -180,6 +180,7 @@ impl Lab {
         let pids = Pids { front: vec![guests[0].pid()], back: vec![daemon.pid()] };
         let what = What {
             per_op: Some(config.guest.len as u64),
+            counts_ops: true,
             warmup: config.run.warmup,
             interval: config.run.interval,
         };

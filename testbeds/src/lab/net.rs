@@ -180,7 +180,8 @@ impl Lab {
         let pids = Pids { front: fronts.iter().map(Domain::pid).collect(), back: vec![back.pid()] };
         let transactions = matches!(config.mode, Mode::Rr | Mode::Crr);
         let per_op = transactions.then(|| (config.rr_req + config.rr_resp) as u64);
-        let what = What { per_op, warmup: config.run.warmup, interval };
+        let counts_ops = config.mode != Mode::Stream;
+        let what = What { per_op, counts_ops, warmup: config.run.warmup, interval };
         let sampler = Sampler::new(host.segment().clone(), pids, what);
         let domains = Domains::new(host, back, fronts, config.run.stall_timeout);
         Ok(Self { domains, sampler, servers: Vec::new() })
@@ -216,6 +217,11 @@ impl Lab {
         drop(progress);
         Ok(reports)
     }
+        if let Some(rest) = self.sampler.rest()
+            && lines
+        {
+            progress.print(&report::interval_line(&config.clone().into(), None, &rest.sum))?;
+        }
 
     /// What the host has to tell about the domains, waiting a little for it.
     fn news(&mut self, config: &NetConfig, stop: &StopFlag) -> anyhow::Result<()> {

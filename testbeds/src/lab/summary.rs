@@ -90,6 +90,7 @@ pub(super) fn summarise(
         storm_delays: Some(both.storm_delays),
         batch_mean: per(both.pushed, both.pushes),
         ring_full: Some(both.ring_full),
+        stalls: Some(ends.back.stalls),
         cycles_per_op: per(both.busy_cycles, ops),
         spin_cycles_per_op: per(both.spin_cycles, ops),
         allocs_per_op: per(both.allocs, ops),
@@ -105,7 +106,9 @@ pub(super) fn summarise(
         seconds,
         ..Summary::default()
     };
-    let end = End::new(seconds, ends.client.bytes.max(measured.bytes), measured.bytes);
+    // Who asks and is answered counts both ways in one.
+    let sent = if transactions { measured.bytes } else { ends.client.sent + ends.server.sent };
+    let end = End::new(seconds, sent, measured.bytes);
     (summary, end)
 }
 

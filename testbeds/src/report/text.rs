@@ -144,12 +144,12 @@ fn volume(summary: &Summary) -> String {
 fn ring(summary: &Summary) -> String {
     let parts = [
         summary.batch_mean.map(|mean| format!("{} slots per push", three_digits(mean))),
-        summary.ring_full.map(|n| format!("full {} times", thousands(n))),
-        summary.notifies_suppressed.map(|n| format!("{} notifications spared", thousands(n))),
-        summary.wakeups.map(|n| format!("{} wake-ups", thousands(n))),
-        some(summary.lost_wakeups).map(|n| format!("{} events lost", thousands(n))),
-        some(summary.storm_delays).map(|n| format!("{} delays against storms", thousands(n))),
-        summary.stalls.map(|n| format!("{} stalls", thousands(n))),
+        summary.ring_full.map(|n| format!("full {}", counted(n, "time"))),
+        summary.notifies_suppressed.map(|n| format!("{} spared", counted(n, "notification"))),
+        summary.wakeups.map(|n| counted(n, "wake-up")),
+        some(summary.lost_wakeups).map(|n| format!("{} lost", counted(n, "event"))),
+        some(summary.storm_delays).map(|n| format!("{} against storms", counted(n, "delay"))),
+        some(summary.stalls).map(|n| counted(n, "stall")),
     ];
     labelled("rings: ", parts)
 }

@@ -21,6 +21,9 @@ const COPY_ROOM: usize = 64 << 10;
 pub struct SideReport {
     /// Payload bytes taken.
     pub bytes: u64,
+    /// Payload bytes sent, where that is this end's part.
+    #[serde(default)]
+    pub sent: u64,
     /// Of them, bytes compared with what was to come.
     pub verified: u64,
     /// Operations finished.
@@ -55,6 +58,7 @@ impl SideReport {
     #[must_use]
     pub fn plus(mut self, other: Self) -> Self {
         self.bytes += other.bytes;
+        self.sent += other.sent;
         self.verified += other.verified;
         self.ops += other.ops;
         self.lost += other.lost;

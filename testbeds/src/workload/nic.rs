@@ -248,6 +248,7 @@ pub(crate) fn back_counters<D: Domain>(queue: &backend::Queue<D>) -> Counters {
         unmaps: grants.unmaps,
         syscalls: events.rung + grants.maps + grants.unmaps,
         storm_delays: queue.storm_delays(),
+        stalls: queue.stalls(),
         completed: s.completed,
         segmented: s.segmented,
         ..Counters::default()

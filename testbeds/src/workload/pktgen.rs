@@ -63,6 +63,7 @@ impl<N: Nic> Task for Sender<N> {
         while sent < batch && self.maker.send(&mut self.nic) {
             sent += 1;
         }
+        self.meter.report.sent += self.maker.bytes_of(sent);
         self.blocked = sent < batch;
         if sent > 0 {
             tracer::mark!(ITERATION, "batch", first = first & 0xffff_ffff);

@@ -73,6 +73,7 @@ impl App for Sender {
                     Ok(Ok(len)) => {
                         flow.offset += len as u64;
                         self.total += len as u64;
+                        net.meter.report.sent += len as u64;
                         any = true;
                     }
                     Ok(Err(error)) => {

@@ -109,6 +109,7 @@ impl App for Sender {
                 }
                 *number += 1;
                 self.total += len as u64;
+                net.meter.report.sent += len as u64;
                 any = true;
             }
         }
