@@ -70,6 +70,13 @@ fn one_can_look_who_holds_what() {
     };
     let connected = || bound(&look(), "0") == 2 && bound(&look(), "1") == 2;
     assert!(within(common::WATCHDOG, connected), "{}", look());
+    // Found without its name being given.
+    let all = scratch.run(&["ls"]);
+    assert!(all.status.success() && all.stdout.contains(&dir), "{all:?}");
+    let store = scratch.run(&["store", "read", "/local/domain/0/backend/vif"]);
+    assert!(store.status.success(), "{store:?}");
+    let none = scratch.run(&["store", "read", "/nope"]);
+    none.assert_one_line("store read", 1, &["/nope", "no such node"]);
     let text = look();
     let grants: Vec<&str> = text.lines().skip_while(|line| !line.contains("grefs")).collect();
     // The console's page, and the rings, which netback has mapped.

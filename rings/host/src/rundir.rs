@@ -19,7 +19,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::geteuid;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, geteuid};
+
+use super::named;
 
 const LOCK: &str = "lock";
 /// Second line of the lock file, if the directory was made by the host.
@@ -104,7 +107,13 @@ impl RunDir {
         let base = base();
         sweep_all(&base);
         match dir {
-            Some(dir) => Self::take_at(dir),
+            Some(dir) => {
+                let taken = Self::take_at(dir)?;
+                if make(&base).is_ok() {
+                    named::note(&base, dir);
+                }
+                Ok(taken)
+            }
             None => {
                 make(&base)?;
                 Self::take_at(&base.join(std::process::id().to_string()))
@@ -160,6 +169,7 @@ impl RunDir {
         // A directory that a host made is removed with its files; what else is in it stays.
         let text = io::read_to_string(&*lock).unwrap_or_default();
         let made = text.lines().nth(1) == Some(MADE) || dir.parent() == Some(&base());
+        named::forget(&base(), dir);
         clear(dir);
         if made {
             let _ = fs::remove_dir(dir);
@@ -170,6 +180,7 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
+        named::forget(&base(), &self.path);
         clear(&self.path);
         if self.made {
             let _ = fs::remove_dir(&self.path);
@@ -185,16 +196,35 @@ fn base() -> PathBuf {
     }
 }
 
-/// All run directories without a name of their own: those of labs that run now, once swept.
+/// The run directories of all labs of this user that run now.
 #[must_use]
 pub fn labs() -> Vec<PathBuf> {
     let base = base();
     sweep_all(&base);
-    let Ok(entries) = fs::read_dir(&base) else { return Vec::new() };
-    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    let mut all = named::labs(&base);
+    if let Ok(entries) = fs::read_dir(&base) {
+        let dirs = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        all.extend(dirs.filter(|dir| runs(dir)));
+    }
+    all.sort();
+    all
+}
+
+/// Whether a lab runs in `dir`: the process that its lock file names lives, and holds it.
+#[must_use]
+pub fn runs(dir: &Path) -> bool {
+    let Ok(text) = fs::read_to_string(dir.join(LOCK)) else { return false };
+    let pid = text.lines().next().and_then(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0);
+    // Asked first: trying a lock holds it for a moment, which a host that starts could trip over.
+    if pid.is_none_or(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
+        return false;
+    }
+    let Ok(lock) = File::open(dir.join(LOCK)) else { return false };
+    matches!(Flock::lock(lock, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
 }
 
 fn sweep_all(base: &Path) {
+    named::labs(base);
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
         RunDir::sweep(&entry.path());
@@ -328,6 +358,25 @@ mod tests {
         assert_eq!(fs::read(full.join(STATS)).unwrap(), b"mine");
         fs::write(full.join(LOCK), "4711\n").unwrap();
         assert!(RunDir::take(Some(&full)).is_ok(), "what a dead lab has left");
+    }
+
+    #[test]
+    fn a_lab_runs_as_long_as_its_host_holds_the_lock() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("lab");
+        assert!(!runs(&dir));
+        let taken = RunDir::take(Some(&dir)).unwrap();
+        assert!(runs(&dir));
+        assert!(labs().contains(&fs::canonicalize(&dir).unwrap()), "found without its name");
+        drop(taken);
+        assert!(!runs(&dir));
+        // What a host that was killed leaves: its own process id, or another's by now, and no lock.
+        fs::create_dir(&dir).unwrap();
+        for pid in [i32::MAX.to_string(), std::process::id().to_string(), "-1".into()] {
+            fs::write(dir.join(LOCK), format!("{pid}\nmade\n")).unwrap();
+            assert!(!runs(&dir), "{pid}");
+        }
+        assert!(!labs().contains(&fs::canonicalize(&dir).unwrap()));
     }
 
     #[test]
