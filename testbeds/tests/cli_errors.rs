@@ -108,6 +108,9 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("host", &["--dir", "use pvlab host --dir DIR"]),
     ("netback", &["--dir", "pvlab host --dir DIR"]),
     ("netfront --mode rr", &["--dir", "pvlab host --dir DIR"]),
+    ("netback --dir /nonexistent -t 1", &["-t", "netback serves until it is ended"]),
+    ("blkback --dir /nonexistent -n 1", &["-n", "blkback serves until it is ended"]),
+    ("console --domain 3", &["--domain 3", "add --attach"]),
 ];
 
 /// One line on stderr that starts with `error: ` and holds all of `parts`, and nothing on stdout.

@@ -7,7 +7,7 @@ use super::console_options::{
     ConsoleArgs, ConsoleGuestArgs, ConsoledArgs, DaemonArgs, GuestArgs, PictureArgs,
 };
 use super::refusal::Refusal;
-use super::resolve::{needs_dir, run};
+use super::resolve::{needs_dir, no_amount, run};
 use super::run_options::RunArgs;
 use crate::config::{
     Amount, AttachConfig, ConsoleConfig, ConsoledConfig, DaemonConfig, GuestConfig, OnFull,
@@ -43,6 +43,10 @@ pub(super) fn console(typed: &ConsoleArgs) -> Result<Console, Refusal> {
         }
         config.daemon.check = None;
         return Ok(Console::Attach(Box::new(AttachConfig { domain, lab: config })));
+    }
+    if let Some(domain) = typed.attach.domain {
+        let why = "whose terminal this is to be; add --attach";
+        return Err(Refusal::of("--domain", domain, why));
     }
     let pictures = pictures(&typed.output)?;
     Ok(Console::Run(Box::new(config), pictures))
@@ -110,17 +114,6 @@ fn console_run(typed: &RunArgs) -> Result<RunConfig, Refusal> {
         return Err(Refusal::of_option("--console", why));
     }
     Ok(run(typed))
-}
-
-fn no_amount(command: &str, typed: &RunArgs) -> Result<(), Refusal> {
-    for (option, given) in [("-t", typed.length.time.is_some()), ("-n", typed.length.num.is_some())]
-    {
-        if given {
-            let why = format!("{command} serves until it is ended; drop {option}");
-            return Err(Refusal::of_option(option, &why));
-        }
-    }
-    Ok(())
 }
 
 fn guest(typed: &GuestArgs, run: &mut RunConfig) -> Result<GuestConfig, Refusal> {

@@ -10,6 +10,7 @@ mod refusal;
 mod resolve;
 mod rules;
 mod run_options;
+mod shown;
 mod tools;
 mod trace_options;
 mod trace_verbs;
@@ -107,7 +108,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusal
 }
 
 fn command() -> clap::Command {
-    Typed::command().max_term_width(100)
+    shown::truthful(Typed::command().max_term_width(100))
 }
 
 #[derive(Parser)]
@@ -286,9 +287,9 @@ impl Typed {
                 Task::Netfront(config)
             }
             Some(Command::Blkback(back)) => {
-                let config = blk_options::blkback(&back);
                 resolve::no_amount("netback", &back.run)?;
                 Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
+                let config = blk_options::blkback(&back)?;
                 resolve::needs_dir("blkback", config.run.dir.as_deref())?;
                 Task::Blkback(config)
             }
