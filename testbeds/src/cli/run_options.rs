@@ -62,7 +62,8 @@ pub(super) struct LengthArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Mechanisms")]
 pub(super) struct MechanismArgs {
-    /// Most frames handled between two pushes, 1-256 [32]
+    /// Frames (pktgen) or requests (blk) sent with one push, 1-256; who takes them takes up to four times as
+    /// many in a turn, as stacks do [32]
     #[arg(long, value_name = "N", value_parser = values::batch, allow_hyphen_values = true)]
     pub(super) batch: Option<u32>,
     /// Idle domains: adaptive (spin, then sleep), event, poll [adaptive]

@@ -92,7 +92,7 @@ pub struct RunConfig {
     pub spin_us: f64,
     /// When a domain tells the other end about new slots.
     pub notify: NotifyPolicy,
-    /// Most frames or requests handled between two pushes.
+    /// Frames or requests sent with one push. Who takes them takes a few times as many in a turn.
     pub batch: u32,
     /// How the backend reaches a page it was granted.
     pub grant: GrantMode,
