@@ -107,6 +107,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusal
     Ok(Parsed { task, notes })
 }
 
+/// Looks at what is said in the environment and not in a command line.
+///
+/// # Errors
+/// A [`Refusal`], if that cannot be.
+pub fn environment() -> Result<(), Refusal> {
+    crate::domain::log_filter().map(drop).map_err(Refusal::Argument)
+}
+
 fn command() -> clap::Command {
     shown::truthful(Typed::command().max_term_width(100))
 }
