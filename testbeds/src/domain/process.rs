@@ -34,7 +34,8 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets the flag when SIGINT, SIGTERM or SIGHUP comes. Must be called before other threads are made:
+    /// Sets the flag when SIGINT, SIGTERM or SIGHUP comes. A terminal's SIGINT goes to all processes of a lab; those
+    /// that another one has started leave it to that one, which ends them in order. Must be called before other threads are made:
     /// they inherit the blocked signals, so that a thread of ours gets them.
     ///
     /// # Errors
@@ -46,13 +47,15 @@ impl StopFlag {
         set.add(Signal::SIGHUP);
         set.thread_block()?;
         let flag = self.clone();
+        let child = crate::lab::is_child();
+        let counts = move |signal| !(child && signal == Signal::SIGINT);
+        let wait = move || while !set.wait().is_ok_and(counts) {};
         std::thread::Builder::new().name("signals".into()).spawn(move || {
-            while set.wait().is_err() {}
+            wait();
             flag.set();
             // The second one means it.
-            if set.wait().is_ok() {
-                exit(1);
-            }
+            wait();
+            exit(1);
         })?;
         Ok(())
     }

@@ -206,7 +206,7 @@ impl Lab {
     /// What the host has to tell about the domains, waiting a little for it.
     fn news(&mut self, config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
         match stop.is_set() {
-            true if config.nbd.is_none() => bail!("interrupted"),
+            true if config.nbd.is_none() => self.domains.interrupt(self.sampler.elapsed())?,
             // A server ends when it is told to, and says what it did.
             true => self.domains.fronts.iter_mut().for_each(Domain::ask_to_end),
             false => {}

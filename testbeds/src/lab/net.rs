@@ -226,7 +226,7 @@ impl Lab {
     /// What the host has to tell about the domains, waiting a little for it.
     fn news(&mut self, config: &NetConfig, stop: &StopFlag) -> anyhow::Result<()> {
         if stop.is_set() {
-            bail!("interrupted");
+            self.domains.interrupt(self.sampler.elapsed())?;
         }
         if let Some(News::Born(who)) = self.domains.look(self.sampler.pause())?
             && config.path == NetPath::Bridge

@@ -28,6 +28,9 @@ pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
         let what = report::what(&config);
         let show = Show { quiet, text: true, points: Some(points) };
         let (results, failure) = net::run(&config, &what, show, None, stop)?;
+        if stop.is_set() {
+            bail!("interrupted");
+        }
         failures.extend(failure.map(|why| format!("{what}: {why}")));
         done.push((what, results));
     }
