@@ -5,7 +5,7 @@ use std::path::Path;
 use super::net::{Mode, NetConfig, NetbackConfig, default_vifs, default_wire};
 use super::run::{Amount, CostNs, RunConfig};
 use super::{format_cpus, word};
-use crate::units::format_size;
+use crate::units::{format_ns, format_size};
 
 /// A command line under construction.
 pub(super) struct Args(pub(super) Vec<String>);
@@ -163,7 +163,7 @@ impl RunConfig {
         args.option("--grant", self.grant != plain.grant, || word(&self.grant));
         args.option("--cost", self.cost != plain.cost, || self.cost.to_string());
         args.option("--verify", !self.verify, || "off".to_owned());
-        args.option("--think", self.think_ns != 0, || format!("{}ns", self.think_ns));
+        args.option("--think", self.think_ns != 0, || format_ns(self.think_ns));
         args.option("--index-base", self.index_base != 0, || format!("{:#x}", self.index_base));
     }
 }
@@ -192,6 +192,16 @@ pub(super) fn size(bytes: usize) -> String {
 pub(super) fn command_line(args: &[String]) -> String {
     let words: Vec<_> = args.iter().map(|arg| quoted(arg)).collect();
     format!("pvlab {}", words.join(" "))
+}
+
+/// The same for `command`, where the arguments are those of another one that takes the same.
+#[must_use]
+pub fn shell_line(command: &str, args: &[String]) -> String {
+    let mut args = args.to_vec();
+    if let Some(first) = args.first_mut() {
+        command.clone_into(first);
+    }
+    command_line(&args)
 }
 
 /// A word for a POSIX shell, quoted only where it has to be.

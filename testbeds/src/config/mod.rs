@@ -11,6 +11,7 @@ mod net;
 mod run;
 mod trace;
 
+pub use args::shell_line;
 pub use blk::{BlkConfig, Rw, Split};
 pub use console::{
     AttachConfig, ConsoleConfig, ConsoledConfig, DaemonConfig, EventRate, GuestConfig, OnFull,

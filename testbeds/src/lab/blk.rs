@@ -36,22 +36,16 @@ pub fn blk(
     if let Some(JsonTo::File(path)) = json {
         can_write(path)?;
     }
-    if text {
-        super::print(&(report::blk_headline(config) + "\n"))?;
-    }
-    if let Some(path) = config.nbd.as_ref().filter(|_| !quiet) {
-        let uri = format!("nbd+unix:///?socket={}", path.display());
-        super::print(&format!("pvlab: NBD clients find the disk at '{uri}'; Ctrl-C ends it\n"))?;
-    }
-    let show = Show { quiet, text, points: None };
+    let show = Show { quiet, text, headline: text, points: None };
     let (results, failure) = run(config, &what, show, trace, stop)?;
+    let repeat = results.config.command_line() + &trace.map(TraceTo::arguments).unwrap_or_default();
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
         Some(JsonTo::File(path)) => {
             write_json(path, &results)?;
-            super::print(&report::run_text(&what, &results))?;
+            super::print(&report::run_text(&what, &results, &repeat))?;
         }
-        None => super::print(&report::run_text(&what, &results))?,
+        None => super::print(&report::run_text(&what, &results, &repeat))?,
     }
     match failure {
         Some(why) => bail!(why),
@@ -85,7 +79,8 @@ pub fn blkfront(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
     let machine = host_info();
     let report = domain::blkfront::run(config, stop)?;
     let results = results(config, &report, None, None, machine);
-    super::print(&report::run_text(&report::blk_what(config), &results))?;
+    let repeat = crate::config::shell_line("blkfront", &config.to_args());
+    super::print(&report::run_text(&report::blk_what(config), &results, &repeat))?;
     match failure(&report) {
         Some(why) => bail!(why),
         None => Ok(()),
@@ -114,6 +109,13 @@ fn run(
     let host = Host::start(trace::configure(host_config, trace))?;
     let begin = |to| Tracing::begin(to, &host, &config.command_line());
     let tracing = trace.map(begin).transpose()?;
+    if show.headline {
+        super::print(&(report::blk_headline(config) + "\n"))?;
+    }
+    if let Some(path) = config.nbd.as_ref().filter(|_| !show.quiet) {
+        let uri = format!("nbd+unix:///?socket={}", path.display());
+        super::print(&format!("pvlab: NBD clients find the disk at '{uri}'; Ctrl-C ends it\n"))?;
+    }
     let mut lab = Lab::start(config, host)?;
     let outcome = lab.watch(config, what, show.quiet, stop);
     if let Some(tracing) = tracing {

@@ -114,14 +114,15 @@ fn show(
         intervals: Vec::new(),
         end: Some(end),
         jobs: Vec::new(),
-        // The command that repeats the run makes a lab of its own.
+        // What was run, wherever that was.
         config: NetConfig { run: RunConfig { dir: None, ..config.run.clone() }, ..config.clone() }
             .into(),
         summary: crate::results::Summary { rss_bytes: None, ..summary },
         host,
     };
-    super::print(&report::run_text(&report::what(config), &results))?;
-    match summary::failure(&reports) {
+    let repeat = crate::config::shell_line("netfront", &config.to_args());
+    super::print(&report::run_text(&report::what(config), &results, &repeat))?;
+    match summary::failure(config, &reports) {
         Some(why) => bail!(why),
         None => Ok(()),
     }

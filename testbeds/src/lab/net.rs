@@ -32,19 +32,17 @@ pub fn net(
     if let Some(JsonTo::File(path)) = json {
         can_write(path)?;
     }
-    if json != Some(&JsonTo::Stdout) {
-        super::print(&(report::headline(config) + "\n"))?;
-    }
     let text = json != Some(&JsonTo::Stdout);
-    let show = Show { quiet, text, points: None };
+    let show = Show { quiet, text, headline: text, points: None };
     let (results, failure) = run(config, &what, show, trace, stop)?;
+    let repeat = results.config.command_line() + &trace.map(TraceTo::arguments).unwrap_or_default();
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
         Some(JsonTo::File(path)) => {
             write_json(path, &results)?;
-            super::print(&report::run_text(&what, &results))?;
+            super::print(&report::run_text(&what, &results, &repeat))?;
         }
-        None => super::print(&report::run_text(&what, &results))?,
+        None => super::print(&report::run_text(&what, &results, &repeat))?,
     }
     match failure {
         Some(why) => bail!(why),
@@ -74,6 +72,8 @@ pub(super) struct Show {
     pub(super) quiet: bool,
     /// Stdout is for people.
     pub(super) text: bool,
+    /// They are told what runs, once it does.
+    pub(super) headline: bool,
     /// Intervals of so many seconds for a plot, not for the eye.
     pub(super) points: Option<f64>,
 }
@@ -97,6 +97,9 @@ pub(super) fn run(
     let host = Host::start(trace::configure(host_config, trace))?;
     let begin = |to| Tracing::begin(to, &host, &config.command_line());
     let tracing = trace.map(begin).transpose()?;
+    if show.headline {
+        super::print(&(report::headline(config) + "\n"))?;
+    }
     let mut lab = Lab::start(config, host, show.points.or(config.run.interval))?;
     let start = Start::now(config);
     let outcome = lab.watch(config, what, show, stop);

@@ -74,7 +74,7 @@ fn mechanisms(run: &RunConfig) -> Vec<Setting> {
         ("grant", word(&run.grant)),
         ("verify", on_off(run.verify)),
         ("cost", if charged.is_empty() { "0".to_owned() } else { charged }),
-        ("think", format!("{}ns", run.think_ns)),
+        ("think", crate::units::format_ns(run.think_ns)),
         ("index-base", format!("{:#x}", run.index_base)),
         ("seed", run.seed.to_string()),
         ("A", format!("{},{}", format_cpus(&run.front_cpus), format_cpus(&run.back_cpus))),

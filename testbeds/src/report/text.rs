@@ -77,9 +77,10 @@ fn binary(bytes: u64) -> String {
     }
 }
 
-/// Everything about one run, below its headline, which is shown when it begins.
+/// Everything about one run, below its headline, which is shown when it begins. `repeat` is the command that
+/// does the same again.
 #[must_use]
-pub fn run_text(what: &str, results: &Results) -> String {
+pub fn run_text(what: &str, results: &Results, repeat: &str) -> String {
     let config = &results.config;
     let mut text = table(&[Row { what, results }]);
     let said = [cost_sentence(config.run())].into_iter().chain(crowded(results));
@@ -90,7 +91,7 @@ pub fn run_text(what: &str, results: &Results) -> String {
     for line in folded(config) {
         text += &format!("    {line}\n");
     }
-    text += &format!("  repeat:  {}\n", results.config.command_line());
+    text += &format!("  repeat:  {repeat}\n");
     text
 }
 
