@@ -46,6 +46,7 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("net --think never", &["--think never", "use a number with ns"]),
     ("net --index-base 0x100000000", &["--index-base 0x100000000", "0xffffffff"]),
     ("net --cost vmexit=1", &["--cost vmexit=1", "use hypercall"]),
+    ("net --cost hypercall=1,hypercall=2", &["--cost hypercall=1,hypercall=2", "give it once"]),
     ("net --cost exit", &["--cost exit", "use as in hypercall=400"]),
     ("net -A 0", &["-A 0", "use FRONT,BACK"]),
     ("net -A 0-,0", &["-A 0-,0", "use FRONT,BACK"]),
@@ -101,23 +102,23 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("net --path bridge --wire sink", &["--wire sink", "use --wire bridge"]),
     ("net --path backend --wire reflect", &["--wire reflect", "use --wire stack"]),
     ("net --mode pktgen --wire stack", &["--wire stack", "use --wire sink or reflect"]),
-    ("net --mode pktgen --path loopback", &["--wire reflect", "--wire reflect alone"]),
+    ("net --mode pktgen --path loopback", &["--path loopback", "--wire reflect alone"]),
     ("net --mode pktgen -R --wire reflect", &["--wire reflect", "drop -R"]),
     ("net --path bridge --vifs 1", &["--vifs 1", "use --vifs 2"]),
     // What a command by hand needs.
     ("host", &["--dir", "use pvlab host --dir DIR"]),
     ("netback", &["--dir", "pvlab host --dir DIR"]),
-    ("netfront --mode rr", &["--dir", "pvlab host --dir DIR"]),
     ("netback --dir /nonexistent -t 1", &["-t", "netback serves until it is ended"]),
     ("blkback --dir /nonexistent -n 1", &["-n", "blkback serves until it is ended"]),
     ("console --domain 3", &["--domain 3", "add --attach"]),
+    ("netfront --mode rr", &["--dir", "pvlab host --dir DIR"]),
+    ("netfront --dir /nonexistent --path bridge", &["--path bridge", "use pvlab net"]),
+    ("netfront --dir /nonexistent --vifs 2", &["--vifs 2", "start one for each"]),
+    ("net --file /etc/passwd --warmup 0.5", &["--warmup 0.5", "use -t"]),
 ];
 
 /// One line on stderr that starts with `error: ` and holds all of `parts`, and nothing on stdout.
 fn assert_one_line(typed: &str, output: &Output, status: i32, parts: &[&str]) {
-    ("netfront --dir /nonexistent --path bridge", &["--path bridge", "use pvlab net"]),
-    ("netfront --dir /nonexistent --vifs 2", &["--vifs 2", "start one for each"]),
-    ("net --file /etc/passwd --warmup 0.5", &["--warmup 0.5", "use -t"]),
     let line = String::from_utf8(output.stderr.clone()).expect("UTF-8");
     assert_eq!(output.status.code(), Some(status), "{typed}: {line}");
     assert_eq!(line.lines().count(), 1, "{typed}: {line}");
@@ -141,6 +142,10 @@ fn a_file_that_is_not_to_be_had_is_one_line_and_exit_1() {
     let dir = tempfile::tempdir().expect("a directory");
     let empty = dir.path().join("empty");
     std::fs::write(&empty, "").expect("a file");
+    // Nobody writes to it: whoever opened it would wait for ever.
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let readable = "name a file that can be read";
     let cases = [
         ("/nonexistent/file", "No such file or directory", readable),
         (dir.path().to_str().expect("UTF-8"), "not a regular file", readable),
@@ -150,10 +155,6 @@ fn a_file_that_is_not_to_be_had_is_one_line_and_exit_1() {
     for (path, why, remedy) in cases {
         let parts = [path, why, remedy];
         assert_one_line(path, &pvlab(&["net", "--file", path]), 1, &parts);
-    // Nobody writes to it: whoever opened it would wait for ever.
-    let fifo = dir.path().join("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
-    let readable = "name a file that can be read";
     }
     for (path, why) in [("/nonexistent/file", "no such directory"), ("/", "a directory")] {
         let parts = [path, why, "name a file in a directory that exists"];
@@ -161,19 +162,6 @@ fn a_file_that_is_not_to_be_had_is_one_line_and_exit_1() {
     }
 }
 
-#[test]
-fn a_value_with_line_ends_stays_on_one_line() {
-    for args in [["net", "--mode", "a\nb"], ["net", "--batch", "1\n2"], ["net", "--cost", "a\rb=1"]]
-    {
-        assert_one_line(args[2], &pvlab(&args), 2, &["use"]);
-    }
-    assert_one_line("path", &pvlab(&["net", "--file", "a\nb"]), 1, &["a\\nb"]);
-    assert_one_line("word", &pvlab(&["net", "a\n\nb"]), 2, &["a\\n\\nb"]);
-}
-
-#[test]
-fn bytes_that_are_no_text_are_refused() {
-    use std::os::unix::ffi::OsStrExt as _;
 /// What is in the file afterwards is what was in it before.
 #[test]
 fn two_options_never_write_one_file_nor_what_another_reads() {
@@ -201,6 +189,19 @@ fn two_options_never_write_one_file_nor_what_another_reads() {
     assert!(!dir.path().join("new.json").exists());
 }
 
+#[test]
+fn a_value_with_line_ends_stays_on_one_line() {
+    for args in [["net", "--mode", "a\nb"], ["net", "--batch", "1\n2"], ["net", "--cost", "a\rb=1"]]
+    {
+        assert_one_line(args[2], &pvlab(&args), 2, &["use"]);
+    }
+    assert_one_line("path", &pvlab(&["net", "--file", "a\nb"]), 1, &["a\\nb"]);
+    assert_one_line("word", &pvlab(&["net", "a\n\nb"]), 2, &["a\\n\\nb"]);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::OsStr::from_bytes(b"\xff\xfe");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvlab"));
     let output = command.args(["net", "--file"]).arg(path).output().expect("the binary starts");
@@ -209,8 +210,16 @@ fn two_options_never_write_one_file_nor_what_another_reads() {
 
 #[test]
 fn help_goes_to_stdout_and_fits() {
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 16] = [
         &["--help"],
+        &["help"],
+        &["help", "net"],
+        &["console", "--help"],
+        &["consoled", "-h"],
+        &["console-guest", "-h"],
+        &["blk", "-h"],
+        &["blkback", "-h"],
+        &["blkfront", "-h"],
         &["net", "--help"],
         &["netback", "-h"],
         &["netfront", "-h"],

@@ -30,8 +30,8 @@ use console_options::{
     CONSOLE_EXAMPLES, CONSOLED_EXAMPLES, ConsoleArgs, ConsoleGuestArgs, ConsoledArgs,
     GUEST_EXAMPLES,
 };
-use net_options::{NET_EXAMPLES, NetArgs, NetbackArgs};
 use files::Files;
+use net_options::{NET_EXAMPLES, NetArgs, NetbackArgs};
 pub use refusal::Refusal;
 use tools::{HOST_EXAMPLES, HostArgs};
 pub use tools::{LsArgs, StoreArgs, StoreVerb};
@@ -124,7 +124,7 @@ fn command() -> clap::Command {
 #[command(
     override_usage = "pvlab [COMMAND] [OPTIONS]      with no command: the tour, under 20 seconds"
 )]
-#[command(disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(args_override_self = true)]
 struct Typed {
     #[command(subcommand)]
@@ -260,6 +260,8 @@ impl Typed {
                 let trace = trace.resolve()?;
                 match console::console(&typed)? {
                     console::Console::Run(config, pictures) => {
+                        let files = Files::of_console(&config.daemon, &pictures);
+                        files.results(json.as_ref(), trace.as_ref()).check()?;
                         Task::Console(config, pictures, json, trace)
                     }
                     console::Console::Attach(_) if trace.is_some() => {
@@ -269,8 +271,6 @@ impl Typed {
                     console::Console::Attach(config) => Task::Attach(config),
                 }
             }
-                        let files = Files::of_console(&config.daemon, &pictures);
-                        files.results(json.as_ref(), trace.as_ref()).check()?;
             Some(Command::Consoled(typed)) => Task::Consoled(Box::new(console::consoled(&typed)?)),
             Some(Command::ConsoleGuest(typed)) => {
                 let (guest, run) = console::console_guest(&typed)?;
@@ -287,26 +287,26 @@ impl Typed {
             Some(Command::Netback(back)) => {
                 let config = resolve::netback(&back)?;
                 resolve::needs_dir("netback", config.run.dir.as_deref())?;
+                resolve::no_amount("netback", &back.run)?;
+                Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
                 Task::Netback(config)
             }
             Some(Command::Netfront(net)) => {
                 let config = resolve::net(&net, notes)?;
                 resolve::needs_dir("netfront", config.run.dir.as_deref())?;
+                if !crate::lab::is_child() {
+                    resolve::alone(&config)?;
+                }
+                Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
                 Task::Netfront(config)
             }
             Some(Command::Blkback(back)) => {
-                resolve::no_amount("netback", &back.run)?;
-                Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
                 let config = blk_options::blkback(&back)?;
                 resolve::needs_dir("blkback", config.run.dir.as_deref())?;
                 Task::Blkback(config)
             }
             Some(Command::Blkfront(blk)) => {
                 let config = blk_options::blk(&blk, notes)?;
-                if !crate::lab::is_child() {
-                    resolve::alone(&config)?;
-                }
-                Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
                 resolve::needs_dir("blkfront", config.run.dir.as_deref())?;
                 Task::Blkfront(config)
             }

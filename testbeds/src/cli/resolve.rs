@@ -182,6 +182,7 @@ fn file_bytes(path: &Path) -> Result<u64, Refusal> {
     if !found.is_file() {
         return Err(unusable("not a regular file", remedy));
     }
+    File::open(path).map_err(refused)?;
     if found.len() == 0 {
         return Err(unusable("empty", "name a file with something in it"));
     }
@@ -199,6 +200,12 @@ fn out(path: Option<&Path>) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The directory that a file is in.
+pub(super) fn directory(file: &Path) -> &Path {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    dir.unwrap_or(Path::new("."))
+}
+
 /// The system's words without its number for them.
 pub(super) fn system_reason(message: &str) -> &str {
     message.split(" (os error").next().unwrap_or(message)
@@ -208,15 +215,8 @@ pub(super) fn system_reason(message: &str) -> &str {
 fn gso_note(config: &NetConfig) -> Option<String> {
     if matches!(config.mode, Mode::Udp | Mode::Pktgen) {
         return None;
-    File::open(path).map_err(refused)?;
     }
     let why = config.gso_obstacle()?;
     let reason = why.split(';').next().unwrap_or(why);
     Some(format!("--gso is off: {reason}"))
 }
-/// The directory that a file is in.
-pub(super) fn directory(file: &Path) -> &Path {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    dir.unwrap_or(Path::new("."))
-}
-

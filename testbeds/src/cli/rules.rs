@@ -1,7 +1,7 @@
 //! Which network options go together. A combination that cannot be is refused, and the line names the switch to
 //! change; what one option allows on its own is in `values`.
 
-use super::net_options::{NetArgs, TrafficArgs};
+use super::net_options::{DeviceArgs, NetArgs, TrafficArgs};
 use super::refusal::Refusal;
 use super::run_options::LengthArgs;
 use crate::config::{Amount, Mode, NetConfig, NetPath, WireKind, word};
@@ -24,7 +24,7 @@ pub(super) fn check(typed: &NetArgs, config: &NetConfig) -> Verdict {
     amount(&typed.run.length, config)?;
     direction(config)?;
     device(typed, config)?;
-    path(config)?;
+    path(&typed.device, config)?;
     bridge(config)
 }
 
@@ -162,7 +162,7 @@ fn device(typed: &NetArgs, config: &NetConfig) -> Verdict {
 }
 
 /// Who can be at the other end through which wire.
-fn path(config: &NetConfig) -> Verdict {
+fn path(typed: &DeviceArgs, config: &NetConfig) -> Verdict {
     let pktgen = config.mode == Mode::Pktgen;
     let fits = match (config.path, config.wire) {
         (NetPath::Backend, WireKind::Sink | WireKind::Reflect) => pktgen,
@@ -185,7 +185,12 @@ fn path(config: &NetConfig) -> Verdict {
             (NetPath::Backend, true) => "pktgen has no TCP/IP stack; use --wire sink or reflect",
             (NetPath::Backend, false) => "--path backend needs a TCP/IP stack; use --wire stack",
         };
-        return Err(Refusal::of("--wire", wire, why));
+        // Where the wire follows from the path, the path is what was typed.
+        let (option, value) = match typed.wire {
+            Some(_) => ("--wire", wire),
+            None => ("--path", word(&config.path)),
+        };
+        return Err(Refusal::of(option, value, why));
     }
     if config.reverse && config.wire == WireKind::Reflect && pktgen {
         let why = "frames made by the backend cannot be sent back; drop -R or use --wire sink";

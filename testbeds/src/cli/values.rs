@@ -123,11 +123,15 @@ fn nanoseconds(text: &str, bare: Option<TimeUnit>) -> Value<u64> {
 }
 
 pub(super) fn cost(text: &str) -> Value<CostNs> {
-    let mut cost = CostNs::default();
+    let (mut cost, mut names) = (CostNs::default(), Vec::new());
     for part in text.split(',') {
         let (name, time) = part.split_once('=').ok_or_else(|| {
             format!("'{part}' is not NAME=NS; use as in hypercall=400,gntcopy=100")
         })?;
+        if names.contains(&name) {
+            return Err(format!("{name} is charged twice; give it once"));
+        }
+        names.push(name);
         let place = match name {
             "hypercall" => &mut cost.hypercall,
             "evtchn" => &mut cost.evtchn,
@@ -387,7 +391,9 @@ mod tests {
         let read = cost("hypercall=400,exit=1.5us").expect("both known");
         assert_eq!(read, CostNs { hypercall: 400, exit: 1500, ..CostNs::default() });
         assert!(cost("hyper=1").expect_err("unknown").contains("hypercall, evtchn"));
-        for bad in ["", "hypercall", "hypercall=", "hypercall=-1", "exit=2s", "exit=1,"] {
+        for bad in
+            ["", "hypercall", "hypercall=", "hypercall=-1", "exit=2s", "exit=1,", "exit=1,exit=1"]
+        {
             assert!(cost(bad).is_err(), "{bad}");
         }
     }

@@ -191,14 +191,14 @@ impl Lab {
             self.show(config, &progress);
             self.replace_backend(config)?;
             if let Some(report) = self.domains.reap()?.pop() {
-                return Ok(report);
-            }
                 if let Some(rest) = self.sampler.rest()
                     && lines
                 {
                     let line = report::interval_line(&config.clone().into(), None, &rest.sum);
                     progress.print(&line)?;
                 }
+                return Ok(report);
+            }
             if !stop.is_set() || config.nbd.is_none() {
                 self.domains.back_lives(stop)?;
             }

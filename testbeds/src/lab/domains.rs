@@ -50,17 +50,19 @@ impl Domains {
         let news = self.host.news(pause);
         match &news {
             Some(News::Stalled(who)) => bail!(
-                "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
+                "domain {} ({}, process {}) has stalled: no progress for {} s (--stall-timeout)",
                 who.domid,
                 who.name,
-                who.pid
+                who.pid,
+                self.stall_timeout
             ),
             Some(News::Gone(who, None)) if !self.killed.contains(&who.pid) => {
                 return Err(self.obituary(who));
             }
             _ => {}
         }
-        let timeout = self.stall_timeout;
+        // What the host can see it says first, and with the domain's number.
+        let timeout = Duration::from_secs_f64(self.stall_timeout) + LOOK * 25;
         for domain in self.all() {
             if domain.stopped_for(timeout) {
                 let (name, pid) = (domain.name(), domain.pid());
@@ -90,8 +92,6 @@ impl Domains {
         anyhow!("domain {domid} ({name}, process {pid}) died: {how}")
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Domain> {
-        self.fronts.iter_mut().chain([&mut self.back])
     /// The user wants no more of a run that has gone on for so long: its frontends are asked to end, and to report
     /// what there is.
     ///
@@ -106,6 +106,8 @@ impl Domains {
         Ok(())
     }
 
+    fn all(&mut self) -> impl Iterator<Item = &mut Domain> {
+        self.fronts.iter_mut().chain([&mut self.back])
     }
 
     /// Fails if the backend has ended, with what it said last.

@@ -37,10 +37,11 @@ pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
         ..rings_host::HostConfig::default()
     })?;
     let dir = host.dir().display();
-    say(
-        config,
-        &format!("lab in {dir}: domain 0 and up to {} guests; Ctrl-C ends it", config.vifs),
-    );
+    let guests = match config.vifs {
+        1 => "one guest".to_owned(),
+        most => format!("up to {most} guests"),
+    };
+    say(config, &format!("lab in {dir}: domain 0 and {guests}; Ctrl-C ends it"));
     while !stop.is_set() {
         match host.news(Duration::from_millis(100)) {
             Some(News::Born(d)) => {

@@ -217,14 +217,14 @@ impl Lab {
             reports.extend(self.domains.reap::<FrontReport>()?);
             self.dismiss();
         }
-        drop(progress);
-        Ok(reports)
-    }
         if let Some(rest) = self.sampler.rest()
             && lines
         {
             progress.print(&report::interval_line(&config.clone().into(), None, &rest.sum))?;
         }
+        drop(progress);
+        Ok(reports)
+    }
 
     /// What the host has to tell about the domains, waiting a little for it.
     fn news(&mut self, config: &NetConfig, stop: &StopFlag) -> anyhow::Result<()> {

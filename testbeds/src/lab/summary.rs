@@ -123,7 +123,12 @@ pub(super) fn failure(config: &NetConfig, reports: &[FrontReport]) -> Option<Str
         }
         if errors > 0 {
             let first = first.unwrap_or("no words for it");
-            return Some(format!("domain {}: {errors} errors, the first: {first}", report.domid));
+            let count = if errors == 1 {
+                "one error".into()
+            } else {
+                format!("{errors} errors, the first")
+            };
+            return Some(format!("domain {}: {count}: {first}", report.domid));
         }
     }
     let warmup = config.run.warmup;

@@ -4,7 +4,7 @@ use crate::config::{Amount, GrantMode, Mode, NetConfig, RunConfig, format_cpus};
 use crate::results::{Config, Results, Summary};
 use crate::units::{float, format_size};
 
-use super::numbers::{per_op, thousands, three_digits};
+use super::numbers::{counted, per_op, thousands, three_digits};
 use super::options::{cost_sentence, settings};
 use super::{Row, table};
 
@@ -68,12 +68,12 @@ pub fn what(config: &NetConfig) -> String {
     }
 }
 
-/// `128 MiB`, `1000 bytes`.
+/// `128 MiB`, `1,000 bytes`.
 fn binary(bytes: u64) -> String {
     let size = format_size(bytes);
     match size.char_indices().next_back() {
         Some((at, scale)) if scale.is_ascii_alphabetic() => format!("{} {scale}iB", &size[..at]),
-        _ => format!("{size} bytes"),
+        _ => counted(bytes, "byte"),
     }
 }
 
@@ -131,12 +131,13 @@ fn crowded(results: &Results) -> Option<String> {
 
 fn volume(summary: &Summary) -> String {
     let count = |value: Option<u64>, what: &str| value.map(|n| format!("{} {what}", thousands(n)));
+    let many = |value: Option<u64>, what: &str| value.map(|n| counted(n, what));
     let parts = [
-        count(summary.ops, "ops"),
-        count(summary.bytes, "bytes"),
+        many(summary.ops, "op"),
+        many(summary.bytes, "byte"),
         count(summary.bytes_verified, "bytes checked"),
         count(summary.lost, "lost"),
-        count(summary.errors, "errors"),
+        many(summary.errors, "error"),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     format!("{:.2} s: {}", summary.seconds, parts.join(", "))
@@ -209,7 +210,7 @@ mod tests {
     #[test]
     fn a_run_says_how_it_was_made_and_how_to_repeat_it() {
         for (what, results) in invented() {
-            let text = run_text(what, &results);
+            let text = run_text(what, &results, &results.config.command_line());
             println!("{text}");
             assert!(text.contains("repeat:  pvlab net"), "{text}");
             assert!(text.contains("no hypervisor cost charged"), "{text}");

@@ -89,12 +89,12 @@ impl SideReport {
 pub struct Meter {
     warmup: Duration,
     amount: Amount,
+    /// What had been done at the end of the warm-up, in the unit of the amount, once that was noted.
+    zero: Option<u64>,
     first: Option<Instant>,
     begun: Option<Instant>,
     last: Option<Instant>,
     /// Counters at the end of the warm-up.
-    /// What had been done at the end of the warm-up, in the unit of the amount, once that was noted.
-    zero: Option<u64>,
     base: Option<Counters>,
     /// What has been measured so far.
     pub report: SideReport,
@@ -115,26 +115,22 @@ impl Meter {
             }
             seconds => seconds,
         };
+        let warmup = Duration::from_secs_f64(run.warmup.max(0.0));
         Self {
-            warmup: Duration::from_secs_f64(run.warmup.max(0.0)),
+            warmup,
             amount,
+            zero: warmup.is_zero().then_some(0),
             first: None,
             begun: None,
             last: None,
             base: None,
             report: SideReport::default(),
-            zero: warmup.is_zero().then_some(0),
             copies: 0,
             room: Vec::new(),
             copied: 0,
         }
     }
 
-    /// The same, with so many extra copies of each byte that is taken.
-    #[must_use]
-    pub fn with_copies(mut self, copies: u32) -> Self {
-        self.copies = copies;
-        // The largest piece that can come in one: a frame.
     /// The same, for an end that sends until the other end has had enough. After a warm-up, which each end sees
     /// over at another moment, its own count would be another one too.
     #[must_use]
@@ -145,6 +141,11 @@ impl Meter {
         self
     }
 
+    /// The same, with so many extra copies of each byte that is taken.
+    #[must_use]
+    pub fn with_copies(mut self, copies: u32) -> Self {
+        self.copies = copies;
+        // The largest piece that can come in one: a frame.
         self.room = if copies > 0 { vec![0; COPY_ROOM] } else { Vec::new() };
         self
     }
@@ -226,7 +227,7 @@ impl Meter {
     /// the unit of the amount.
     #[inline]
     #[must_use]
-    pub fn is_over(&self, now: Instant, done: u64) -> bool {
+    pub fn is_over(&mut self, now: Instant, done: u64) -> bool {
         match self.amount {
             Amount::Count(_) if self.warms_up() => false,
             Amount::Count(all) => done.saturating_sub(*self.zero.get_or_insert(done)) >= all,
@@ -249,17 +250,17 @@ impl Meter {
         }
     }
 
-    /// Something went wrong; the first is kept in words.
-    pub fn error(&mut self, what: impl FnOnce() -> String) {
-        self.report.errors += 1;
-        self.report.first_error.get_or_insert_with(what);
-    }
     /// Whether nothing counts yet.
     #[inline]
     fn warms_up(&self) -> bool {
         self.begun.is_none() && !self.warmup.is_zero()
     }
 
+    /// Something went wrong; the first is kept in words.
+    pub fn error(&mut self, what: impl FnOnce() -> String) {
+        self.report.errors += 1;
+        self.report.first_error.get_or_insert_with(what);
+    }
 
     /// The end: what was measured, with the counters as they are now.
     #[must_use]

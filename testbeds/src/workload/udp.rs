@@ -128,7 +128,6 @@ impl App for Sender {
     }
 }
 
-impl Receiver {
 /// Bytes of the next datagram of `len` where `left` bytes are to be sent. The last one is shorter; if what is left
 /// for it could not hold its number, the one before it leaves it some more.
 fn length(len: usize, left: u64) -> usize {
@@ -139,6 +138,7 @@ fn length(len: usize, left: u64) -> usize {
     }
 }
 
+impl Receiver {
     /// Receives datagrams of `len` bytes on these sockets. With `decides` it is this end that ends
     /// the run.
     pub(super) fn new(
