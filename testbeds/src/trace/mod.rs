@@ -9,11 +9,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use tracer_view::{
-    Arrows, Exported, File, Filter, Format, Paint, Top, Trouble, explain, export, tree,
+    Arrows, Exported, File, Filter, Format, Paint, Top, Trouble, View, explain, export, thousands,
+    tree,
 };
 
 use crate::cli::{TraceCommand, TraceVerb};
-use crate::units::format_size;
 
 /// Events an export has at most, unless something else is asked for: what Perfetto shows without effort.
 pub const MOST: u64 = 1_000_000;
@@ -30,7 +30,10 @@ pub fn run(command: &TraceCommand) -> anyhow::Result<()> {
         TraceVerb::Top { file, diff, rows, raw, what } => {
             let rows = rows.map_or(ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
             let top = |file: &Path| -> anyhow::Result<Top> {
-                Ok(Top::new(&File::open(file)?.view()?, &what.filter(), *raw)?)
+                let (file, filter) = (File::open(file)?, what.filter());
+                let view = file.view()?;
+                missing(&view, &filter);
+                Ok(Top::new(&view, &filter, *raw)?)
             };
             let text = match (file, diff.as_deref()) {
                 (_, Some([a, b])) => top(b)?.diff(&top(a)?, rows, paint()),
@@ -45,7 +48,10 @@ pub fn run(command: &TraceCommand) -> anyhow::Result<()> {
             let timeline = Format::of(out).is_none_or(Format::is_timeline);
             let most = max_events.map_or(timeline.then_some(MOST), |most| most.0);
             let filter = Filter { most, ..what.filter() };
-            let made = export(&File::open(file)?.view()?, &filter, out)?;
+            let file = File::open(file)?;
+            let view = file.view()?;
+            missing(&view, &filter);
+            let made = export(&view, &filter, out)?;
             print(&told(out, &made, most))
         }
         TraceVerb::Open { file, port } => serve::open(file, *port),
@@ -66,10 +72,20 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Nothing is shown of what a trace has not: that it is not there is said, or it would seem not to have run.
+fn missing(view: &View<'_>, filter: &Filter) {
+    for name in filter.only.iter().filter(|name| !view.has(name)) {
+        let name = name.as_str();
+        let _ = writeln!(io::stderr(), "note: --only {name}: nothing in this trace is called that");
+    }
+}
+
 fn show_tree(file: &Path, filter: &Filter) -> anyhow::Result<()> {
     let file = File::open(file)?;
+    let view = file.view()?;
+    missing(&view, filter);
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let shown = tree(&file.view()?, filter, paint(), &mut out);
+    let shown = tree(&view, filter, paint(), &mut out);
     let flushed = out.flush();
     match shown.and_then(|()| flushed.map_err(Trouble::Writing)) {
         Err(Trouble::Writing(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -101,7 +117,9 @@ fn what(out: &Path, arrows: Arrows) -> String {
         Some(Format::Csv) => ", a line for each call".into(),
         _ => format!(
             ", arrows of {} requests, {} responses and {} doorbells",
-            arrows.requests, arrows.responses, arrows.wakes
+            thousands(arrows.requests),
+            thousands(arrows.responses),
+            thousands(arrows.wakes)
         ),
     }
 }
@@ -109,16 +127,19 @@ fn what(out: &Path, arrows: Arrows) -> String {
 /// What an export holds, and what it does not.
 fn told(out: &Path, made: &Exported, most: Option<u64>) -> String {
     let Exported { octets, arrows, thinned, .. } = *made;
-    let mut text = format!("  {}: {}{}\n", out.display(), format_size(octets), what(out, arrows));
+    // What lies there now, which for what is compressed is less than what was written.
+    let file = std::fs::metadata(out).ok().filter(std::fs::Metadata::is_file);
+    let size = thousands(file.map_or(octets, |file| file.len()));
+    let mut text = format!("  {}: {size} bytes{}\n", out.display(), what(out, arrows));
     if thinned.slices + thinned.lanes + thinned.values > 0 {
         text += &format!(
             "  note: thinned to about {} events: {} calls (the longest of them {} ns), {} lanes of requests and {} \
              values of counters are left out; pvlab trace export --max-events all leaves nothing out\n",
-            most.unwrap_or(0),
-            thinned.slices,
-            thinned.shorter_ns,
-            thinned.lanes,
-            thinned.values
+            thousands(most.unwrap_or(0)),
+            thousands(thinned.slices),
+            thousands(thinned.shorter_ns.unsigned_abs()),
+            thousands(thinned.lanes),
+            thousands(thinned.values)
         );
     }
     if let Some(fixed) = thinned.over {

@@ -8,6 +8,7 @@ use tracer::format::record::{MOST_IDS, MOST_RINGS};
 use tracer::format::{self, Clock, Ended, Entry, Event, Note, Records, Scale, Trace, category};
 
 use crate::name::{Name, NameId, NameTable, Names};
+use crate::pattern::Pattern;
 
 /// Three months before or after the start. Nanoseconds.
 const FURTHEST: i64 = 1 << 53;
@@ -134,6 +135,12 @@ pub(crate) struct Said {
 }
 
 impl<'a> View<'a> {
+    /// Whether anything in it has a name that is meant.
+    #[must_use]
+    pub fn has(&self, pattern: &Pattern) -> bool {
+        self.names.iter().any(|name| pattern.matches(&name.text))
+    }
+
     /// Reads the journals of a trace.
     #[must_use]
     pub fn new(trace: &Trace<'a>) -> Self {
