@@ -6,7 +6,7 @@
 //! business.
 //!
 //! ```text
-//! block 0: magic, version, blocks, host's pid        block n: owner, pid, kind, worker,
+//! block 0: magic, version, blocks, host's pid, ended block n: owner, pid, kind, worker,
 //!                                                             beat, 3 spare, 56 counters
 //! ```
 
@@ -31,6 +31,9 @@ const WORDS: usize = 64;
 const BLOCK_BYTES: usize = WORDS * 8;
 /// Words before the counters.
 const HEADER: usize = 8;
+
+/// Word of block 0.
+const ENDED: usize = 4;
 
 const OWNER: usize = 0;
 const PID: usize = 1;
@@ -164,6 +167,17 @@ impl Segment {
     #[must_use]
     pub fn host_pid(&self) -> u64 {
         self.0.word64(3 * 8).load(Ordering::Relaxed)
+    }
+
+    /// The host ends in good order: whoever sees it gone afterwards knows that it did not die. The host does this.
+    pub(crate) fn end(&self) {
+        self.0.word64(ENDED * 8).store(1, Ordering::Release);
+    }
+
+    /// Whether the host has ended in good order.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.0.word64(ENDED * 8).load(Ordering::Acquire) != 0
     }
 
     /// The block with this number; 0 is the header and not one.

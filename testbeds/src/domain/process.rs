@@ -13,7 +13,9 @@ use nix::unistd::Pid;
 use rings::cost::CostNs;
 use rings::evtchn::{Spin, WaitPolicy};
 use rings::{DomId, Domain as _, GrantMode};
-use rings_host::{Connect, ConnectError, HostDomain, RunDir, Swept, host_is_gone, watch_host};
+use rings_host::{
+    Connect, ConnectError, HostDomain, RunDir, Segment, Swept, host_is_gone, watch_host,
+};
 
 use super::logging::exit;
 use crate::config::{self, RunConfig};
@@ -158,14 +160,23 @@ fn unless_host_gone<T>(domain: &HostDomain, outcome: anyhow::Result<T>) -> anyho
     outcome
 }
 
-/// When the host dies, its lab is over: what it left is swept away, and this process ends with one
-/// line that says so. Of processes that share a terminal only the one that swept says it.
+/// When the host ends, its lab is over: what it left is swept away, and this process ends with one
+/// line that says so. Of processes that share a terminal only the one that swept says it. Whoever serves
+/// guests has done its part if the host ended in good order; whoever was in the middle of a run has not.
 fn end_with_host(domain: &HostDomain, name: &'static str) -> io::Result<()> {
     let dir: PathBuf = domain.dir().to_owned();
     let quiet = crate::lab::is_child();
+    let serves = matches!(name, "netback" | "blkback" | "consoled");
+    // Kept from now on: its name goes with the host.
+    let segment = Segment::open(&dir).ok();
     let name = format!("domain {} ({name}, process {})", domain.domid(), std::process::id());
     watch_host(domain, move || {
+        let ended = segment.is_some_and(|segment| segment.ended());
         let swept = sweep(&dir) == Swept::Lab;
+        if ended && serves && !quiet {
+            eprintln!("the host of {} has ended, and {name} with it", dir.display());
+            exit(0);
+        }
         if swept || !quiet {
             eprintln!("error: the host of {} is gone, so {name} ends", dir.display());
         }

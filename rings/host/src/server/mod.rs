@@ -204,6 +204,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        self.segment.end();
         let _ = self.stop.write(1);
         if let Some(thread) = self.thread.take() {
             // A panic there has been printed; there is nothing to add here.
