@@ -21,6 +21,8 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("store", &["pvlab store", "use ls, read, write, rm, chmod or watch"]),
     ("store mv /a /b", &["mv", "see pvlab store --help"]),
     ("store write /a", &["<VALUE>", "use pvlab store write"]),
+    ("trace top x.json -n y", &["-n y", "not a size"]),
+    ("trace top x.json --rows y", &["--rows y", "not a size"]),
     ("store chmod /a x1", &["x1", "as in r1"]),
     ("--quiet net", &["--quiet", "write it after"]),
     // Values.

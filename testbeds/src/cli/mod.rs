@@ -100,7 +100,9 @@ pub struct Parsed {
 /// # Errors
 /// A [`Refusal`]: help that was asked for, a bad argument, or a file that cannot be read.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusal> {
-    let matches = command().try_get_matches_from(args)?;
+    let args: Vec<OsString> = args.into_iter().collect();
+    let matches = command().try_get_matches_from(&args);
+    let matches = matches.map_err(|error| Refusal::from(error).as_typed(&args, command()))?;
     let typed = Typed::from_arg_matches(&matches)?;
     let mut notes = Vec::new();
     let task = typed.resolve(&mut notes)?;

@@ -2,11 +2,12 @@
 //! parser's many-line messages become that line.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, Error};
 
 /// Why there is nothing to run.
 #[derive(Debug)]
@@ -28,6 +29,26 @@ impl Refusal {
     /// The line for an option whose value, if any, does not matter.
     pub(super) fn of_option(option: &str, why: &str) -> Self {
         Self::Argument(format!("{option}: {why}"))
+    }
+
+    /// The same about the option as it was typed: the parser knows `-n` by its long name, where it has one.
+    pub(super) fn as_typed(self, args: &[OsString], mut command: Command) -> Self {
+        let Self::Argument(line) = &self else { return self };
+        let name = line.split([' ', ':']).next().unwrap_or_default();
+        let typed = |arg: &OsString| arg.to_str().is_some_and(|arg| name_of(arg) == name);
+        let Some(long) = name.strip_prefix("--").filter(|_| !args.iter().any(typed)) else {
+            return self;
+        };
+        for word in args.iter().skip(1) {
+            if let Some(verb) = command.find_subcommand(word) {
+                command = verb.clone();
+            }
+        }
+        let mut all = command.get_arguments();
+        match all.find(|arg| arg.get_long() == Some(long)).and_then(|arg| arg.get_short()) {
+            Some(short) => Self::Argument(format!("-{short}{}", &line[name.len()..])),
+            None => self,
+        }
     }
 
     /// The line without its leading "error: ".
