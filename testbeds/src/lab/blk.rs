@@ -133,6 +133,7 @@ fn run(
     back.counters = back.counters.plus(lab.sampler.gone());
     let rss = Some(lab.sampler.peak_bytes());
     let mut results = results(config, &report, cpu, rss, machine);
+    results.config = results.config.traced(trace);
     results.intervals = std::mem::take(lab.sampler.intervals());
     Ok((results, failure(&report)))
 }

@@ -15,7 +15,7 @@ use crate::cli::JsonTo;
 use crate::config::{Amount, Mode, NetConfig, NetPath, NetbackConfig, TraceTo};
 use crate::domain::{FrontReport, StopFlag};
 use crate::report::{self, Progress};
-use crate::results::{Results, Start, host_info};
+use crate::results::{Config, Results, Start, host_info};
 
 /// Does one run and shows what came of it.
 ///
@@ -120,7 +120,7 @@ pub(super) fn run(
         intervals: std::mem::take(lab.sampler.intervals()),
         end: Some(end),
         jobs: Vec::new(),
-        config: effective.into(),
+        config: Config::from(effective).traced(trace),
         summary,
         host: machine,
     };

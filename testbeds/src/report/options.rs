@@ -15,7 +15,7 @@ pub(super) fn settings(config: &Config) -> Vec<Setting> {
             all.extend(device(&record.net));
             all
         }
-        Config::Blk(config) => super::blk::settings(config),
+        Config::Blk(record) => super::blk::settings(&record.blk),
     };
     all.extend(mechanisms(config.run()));
     all

@@ -47,7 +47,7 @@ pub(super) fn grants(run: &RunConfig) -> &'static str {
 pub(super) fn first_line(config: &Config) -> String {
     match config {
         Config::Net(record) => headline(&record.net),
-        Config::Blk(config) => super::blk::headline(config),
+        Config::Blk(record) => super::blk::headline(&record.blk),
     }
 }
 
