@@ -1,5 +1,5 @@
-//! CPUs as options name them: `N`, `N-M`, or several of those as in `0-2+5`, and which of them this process may use. Pinning a thread is done
-//! elsewhere.
+//! CPUs as options name them: `N`, `N-M`, or several of those as in `0-2+5`, and which of them this process may
+//! use. Pinning a thread is done elsewhere.
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;

@@ -163,6 +163,10 @@ impl Sampler {
     /// What has been done since the last interval, if there are any: the run is over.
     pub(super) fn rest(&mut self) -> Option<Interval> {
         self.interval?;
+        let now = self.done();
+        if self.moved.is_some_and(|(_, before)| now.0 > before.0) {
+            self.moved = Some((Instant::now(), now));
+        }
         let (began, (at, done)) = (self.began?, self.moved?);
         let so_far: u64 = self.intervals.iter().map(|i| i.sum.bytes).sum();
         let left = done.0 > so_far && at > began.at;

@@ -1,7 +1,8 @@
 //! When measuring begins and ends, and what was measured.
 //!
 //! A meter starts with the first byte, throws away what came before the warm-up is over, and stops
-//! with the last. A counted amount is counted from the end of the warm-up too. The clock is read where the workload reads it anyway: once per turn.
+//! with the last. A counted amount is counted from the end of the warm-up too. The clock is read where
+//! the workload reads it anyway: once per turn.
 
 use std::time::{Duration, Instant};
 
