@@ -172,7 +172,7 @@ fn two_options_never_write_one_file_nor_what_another_reads() {
     let (data, link, new) = (at("data"), at("link"), at("new.json"));
     std::fs::write(&data, [7; 1000]).expect("a file");
     std::os::unix::fs::symlink("data", &link).expect("a link");
-    let beside = at("new.pvtrace");
+    let (beside, disk) = (at("new.pvtrace"), format!("file={data}"));
     let cases: [(&[&str], &str); 9] = [
         (&["net", "--file", &data, "--out", &data], "--file"),
         (&["net", "--file", &data, "--out", &link], "--file"),
@@ -182,7 +182,7 @@ fn two_options_never_write_one_file_nor_what_another_reads() {
         (&["net", "--trace", &new, "-J", &beside], "-J"),
         (&["net", "--out", &new, "-J", &new], "--out"),
         (&["console", "--csv", &new, "--svg", &new], "--csv"),
-        (&["blk", "--disk", &format!("file={data}"), "-J", &link], "--disk"),
+        (&["blk", "--disk", &disk, "-J", &link], "--disk"),
     ];
     for (args, first) in cases {
         assert_one_line(&args.join(" "), &pvlab(args), 2, &[first, "name another file"]);

@@ -40,7 +40,7 @@ pub fn log_filter() -> Result<EnvFilter, String> {
     let text = text.to_string_lossy();
     // A word that is no level would be taken for the name of a module, and silence all others.
     let level = text.parse::<LevelFilter>().is_ok() || text.contains('=');
-    let filter = level.then(|| EnvFilter::try_new(text.as_ref()).ok()).flatten();
+    let filter = level.then(|| EnvFilter::try_new(&*text).ok()).flatten();
     filter.ok_or_else(|| format!("{LOG} {text}: no such level; use error, warn, info or debug"))
 }
 
