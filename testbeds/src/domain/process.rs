@@ -50,7 +50,7 @@ impl StopFlag {
         set.thread_block()?;
         let flag = self.clone();
         let child = crate::lab::is_child();
-        let counts = move |signal| !(child && signal == Signal::SIGINT);
+        let counts = move |signal: Signal| !(child && signal == Signal::SIGINT);
         let wait = move || while !set.wait().is_ok_and(counts) {};
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             wait();
