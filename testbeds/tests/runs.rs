@@ -266,9 +266,8 @@ fn round_trips_come_back() {
         "--mode crr --path bridge",
         "--mode crr --path loopback",
     ] {
-        let (summary, config) = summary(&scratch, &format!("-n 100 {typed}"));
-        let (ops, flows) = (number(&summary, "ops"), number(&config, "parallel"));
-        assert!((100..=100 + flows).contains(&ops), "{typed}: {summary:#}");
+        let (summary, _) = summary(&scratch, &format!("-n 100 {typed}"));
+        assert_eq!(number(&summary, "ops"), 100, "{typed}: {summary:#}");
         assert!(ratio(&summary["latency_us"], "p50") > 0.0, "{typed}: {summary:#}");
         assert!(summary.get("bytes_verified").is_none_or(Value::is_null), "{typed}");
     }
@@ -297,12 +296,10 @@ fn datagrams_arrive() {
         let amount = if typed.contains("-n") { "" } else { "-n 64K" };
         let (summary, config) = summary(&scratch, &format!("--mode udp {amount} {typed}"));
         assert_eq!(number(&summary, "lost"), 0, "{typed}: {summary:#}");
-        let (bytes, len) = (number(&summary, "bytes"), number(&config, "len"));
-        let flows = number(&config, "parallel") * 2;
-        let wanted = config["amount"]["count"].as_u64().expect("a count");
-        assert!(bytes + flows * len > wanted, "{typed}: {summary:#}");
+        let bytes = number(&summary, "bytes");
+        // The last one is as short as it has to be.
+        assert_eq!(config["amount"]["count"], bytes, "{typed}: {summary:#}");
         assert_eq!(bytes, number(&summary, "bytes_verified"), "{typed}");
-        assert!(bytes.is_multiple_of(len), "{typed}: whole datagrams");
     }
 }
 
