@@ -132,10 +132,8 @@ fn what_is_no_trace_is_refused_in_one_line() {
                 continue;
             }
             let ended = trace(&scratch, &args);
-            // As it was typed, unless what is amiss is the file beside it.
             let stem = file.split('.').next().expect("a name");
-            let name = if stem == "missing" { file } else { stem };
-            ended.assert_one_line(&args.join(" "), 1, &["cannot read", name]);
+            ended.assert_one_line(&args.join(" "), 1, &["cannot read", stem]);
             assert_eq!(ended.stdout, "", "{args:?}");
         }
     }
