@@ -231,7 +231,7 @@ fn a_disk_that_cannot_be_is_one_clear_line() {
     run(&format!("--disk file={empty}"), 1, &["empty.img", "empty", "truncate"]);
     run(&format!("--disk file={none}"), 1, &["none.img", "No such file", "truncate"]);
     run(&format!("--disk file={}", scratch.text("")), 1, &["neither a file nor a block device"]);
-    run(&format!("--disk file={small} --size 2M"), 1, &["--size", "1048576", "smaller"]);
+    run(&format!("--disk file={small} --size 2M"), 1, &["--size", "1M", "smaller"]);
     run("--disk floppy", 2, &["--disk floppy", "null, void"]);
     run("--disk ram=1M --bs 2M", 1, &["--bs", "use less"]);
     run("--bs 1000", 2, &["--bs 1000", "multiple of 512"]);

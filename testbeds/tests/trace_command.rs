@@ -166,7 +166,7 @@ fn what_cannot_be_asked_is_refused_in_one_line() {
         (&["tree"], 2, &["FILE"]),
         (&["top"], 2, &["FILE"]),
         (&["top", "--diff", "good.json"], 2, &["--diff"]),
-        (&["top", "--diff", "good.json", "missing.json"], 1, &["missing.pvtrace"]),
+        (&["top", "--diff", "good.json", "missing.json"], 1, &["missing.json"]),
         (&["export", "good.json"], 2, &["--out"]),
         (&["export", "good.json", "-o", "out.txt"], 2, &["out.txt", ".uftrace"]),
         (&["export", "good.json", "-o", "no/such/out.json"], 1, &["cannot write", "no/such"]),
