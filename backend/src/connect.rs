@@ -6,8 +6,11 @@
 //!                                        <- keys, Connected
 //!   -> Connected, once hotplug-status is `connected`: maps, binds
 //!   any -> Closing or Closed             <- Closing, Closed, or gone
-//!   Closed -> InitWait                   <- Initialising again
+//!   any -> Closed -> InitWait            <- Initialising again
 //! ```
+//!
+//! `Initialised` means nothing here: netfronts go past it, and one that writes its keys after it is
+//! waited for until it is connected.
 //!
 //! Runs on a thread of its own: it reports queues that are ready ([`VifEvent::Connected`]) and those
 //! that must be given back ([`VifEvent::Disconnect`]); workers serve them in between.
@@ -17,8 +20,8 @@ mod attach;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
-use rings::{DomId, Domain};
+use rings::Domain;
+use rings::store::{Nodes, StoreError, XenbusState, XsClient, frontends, keys, xenbus};
 use tracer::traced;
 
 use crate::error::ConnectError;
@@ -36,6 +39,8 @@ struct Vif {
     leaving: Option<XenbusState>,
     /// The guest has lied: the queues are to be given back, whatever it does now.
     broken: bool,
+    /// Queues whose guest has had no buffers for too long.
+    stalled: u32,
 }
 
 /// The control half of netback.
@@ -47,9 +52,6 @@ pub struct Netback<D: Domain> {
     vifs: BTreeMap<VifId, Vif>,
 }
 
-/// Watch events thrown away before one look at everything: a guest that writes without end must not
-/// keep us from looking.
-const FLOOD: u32 = 1024;
 /// Where our vifs are, relative to our home.
 const BACKENDS: &str = "backend/vif";
 
@@ -75,17 +77,15 @@ impl<D: Domain> Netback<D> {
     /// If the store does not answer: the host is gone.
     pub fn step(&mut self, timeout: Duration) -> Result<Vec<VifEvent<D>>, StoreError> {
         let mut events = Vec::new();
-        let Some(_) = self.store.next_event(Some(timeout))? else { return Ok(events) };
-        // Watch events are only hints: however many have come, one look at everything will do, so
-        // that a flood of them costs no more than the looks (XSA-349).
-        for _ in 0..FLOOD {
-            if self.store.next_event(Some(Duration::ZERO))?.is_none() {
-                break;
+        if frontends::changed(&mut self.store, timeout)? {
+            self.discover()?;
+            for id in self.vifs.keys().copied().collect::<Vec<_>>() {
+                match self.look(id, &mut events) {
+                    // What this guest wrote is no reason to leave the others alone.
+                    Err(why) if why.is_answer() => self.rogue(id, &why.to_string())?,
+                    looked => looked?,
+                }
             }
-        }
-        self.discover()?;
-        for id in self.vifs.keys().copied().collect::<Vec<_>>() {
-            self.look(id, &mut events)?;
         }
         Ok(events)
     }
@@ -98,6 +98,12 @@ impl<D: Domain> Netback<D> {
     pub fn disconnected(&mut self, id: VifId) -> Result<(), StoreError> {
         let Some(vif) = self.vifs.get_mut(&id) else { return Ok(()) };
         (vif.connected, vif.broken) = (false, false);
+        vif.stalled = 0;
+        let carrier = format!("{}/{}", vif.back, keys::CARRIER);
+        if self.store.read_if_present(&carrier)?.is_some() {
+            self.store.rm(&carrier)?;
+        }
+        let Some(vif) = self.vifs.get_mut(&id) else { return Ok(()) };
         let Some(to) = vif.leaving.take() else { return Ok(()) };
         if vif.state != XenbusState::Closing {
             self.switch(id, XenbusState::Closing)?;
@@ -105,7 +111,7 @@ impl<D: Domain> Netback<D> {
         if to == XenbusState::Closing { Ok(()) } else { self.switch(id, to) }
     }
 
-    /// A worker found the guest lying: the vif breaks. Its queues are to be given back.
+    /// The guest was found lying: the vif breaks. Its queues, if workers have any, are to be given back.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -114,9 +120,31 @@ impl<D: Domain> Netback<D> {
         tracing::warn!(front = %id.front, handle = id.handle, lie, "vif broken");
         if let Some(vif) = self.vifs.get_mut(&id) {
             // The write of our own state below brings the next `step` here.
-            vif.broken = true;
+            vif.broken = vif.connected;
         }
         self.fail(id, lie)
+    }
+
+    /// A queue of this vif has stalled, or has not any more. With the first the carrier goes off, with
+    /// the last it comes back: Linux tells its network stack, we the store.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    #[traced]
+    pub fn stalled(&mut self, id: VifId, stalled: bool) -> Result<(), StoreError> {
+        let Some(vif) = self.vifs.get_mut(&id).filter(|vif| vif.connected) else { return Ok(()) };
+        let before = vif.stalled > 0;
+        vif.stalled = if stalled { vif.stalled + 1 } else { vif.stalled.saturating_sub(1) };
+        if before == (vif.stalled > 0) {
+            return Ok(());
+        }
+        if before {
+            tracing::info!(front = %id.front, handle = id.handle, "guest rx ready");
+        } else {
+            tracing::warn!(front = %id.front, handle = id.handle, "guest rx stalled: carrier off");
+        }
+        let carrier = format!("{}/{}", vif.back, keys::CARRIER);
+        self.store.write(&carrier, if before { "1" } else { "0" })
     }
 
     /// Error node and Closing, as Linux' xenbus_dev_fatal leaves it.
@@ -130,13 +158,16 @@ impl<D: Domain> Netback<D> {
     /// Finds vifs that are new.
     #[traced]
     fn discover(&mut self) -> Result<(), StoreError> {
-        for front in xenbus::list(&mut self.store, BACKENDS)? {
-            for handle in xenbus::list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
-                let (Ok(domid), Ok(number)) = (front.parse(), handle.parse()) else { continue };
-                let id = VifId { front: DomId(domid), handle: number };
-                if !self.vifs.contains_key(&id) {
-                    self.probe(id, format!("{BACKENDS}/{front}/{handle}"))?;
+        for (front, handle, back) in frontends::list(&mut self.store, BACKENDS)? {
+            let id = VifId { front, handle };
+            if self.vifs.contains_key(&id) {
+                continue;
+            }
+            match self.probe(id, back) {
+                Err(why) if why.is_answer() => {
+                    tracing::warn!(%front, handle, %why, "vif not begun")
                 }
+                probed => probed?,
             }
         }
         Ok(())
@@ -148,9 +179,10 @@ impl<D: Domain> Netback<D> {
             return Ok(());
         };
         self.offer(&back)?;
-        self.store.watch(&format!("{front}/{}", keys::STATE), &format!("front-{}", id.front))?;
+        frontends::watch(&mut self.store, &front, id.front)?;
         let state = XenbusState::Initialising;
-        let vif = Vif { back, front, state, connected: false, leaving: None, broken: false };
+        let vif =
+            Vif { back, front, state, connected: false, leaving: None, broken: false, stalled: 0 };
         self.vifs.insert(id, vif);
         self.invite(id)
     }
@@ -206,15 +238,18 @@ impl<D: Domain> Netback<D> {
         if vif.broken && vif.connected {
             return self.bring_down(id, XenbusState::Closing, events);
         }
-        if self.is_new(&back)? {
+        if frontends::is_new(&mut self.store, &back, keys::FEATURE_RX_COPY)? {
             return self.begin_again(id, &back, events);
         }
         let otherend = xenbus::read_state(&mut self.store, &front)?;
         match (otherend, state) {
             (XenbusState::Initialising, XenbusState::Closed) => self.invite(id),
-            (XenbusState::Initialised | XenbusState::Connected, XenbusState::InitWait) => {
-                let hotplug = format!("{back}/{}", keys::HOTPLUG_STATUS);
-                if self.store.read_if_present(&hotplug)?.as_deref() == Some("connected") {
+            // Its driver begins again, without a word of goodbye.
+            (XenbusState::Initialising, XenbusState::Connected | XenbusState::Closing) => {
+                self.bring_down(id, XenbusState::Closed, events)
+            }
+            (XenbusState::Connected, XenbusState::InitWait) => {
+                if frontends::is_plugged(&mut self.store, &back)? {
                     self.bring_up(id, &front, events)?;
                 }
                 Ok(())
@@ -233,12 +268,6 @@ impl<D: Domain> Netback<D> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether this directory has not seen our features.
-    fn is_new(&mut self, back: &str) -> Result<bool, StoreError> {
-        let mut has = |key| self.store.read_if_present(&format!("{back}/{key}"));
-        Ok(has(keys::FEATURE_RX_COPY)?.is_none() && has(keys::FRONTEND)?.is_some())
     }
 
     /// The toolstack made the device anew: another guest has taken the place of the one we knew.
@@ -263,7 +292,8 @@ impl<D: Domain> Netback<D> {
         front: &str,
         events: &mut Vec<VifEvent<D>>,
     ) -> Result<(), StoreError> {
-        match self.connect(id, front) {
+        let rate = self.rate(id)?;
+        match self.connect(id, front, rate) {
             Ok(queues) => {
                 if let Some(vif) = self.vifs.get_mut(&id) {
                     vif.connected = true;
@@ -300,14 +330,11 @@ impl<D: Domain> Netback<D> {
 
     /// The toolstack has removed the device.
     fn forget_if_removed(&mut self, id: VifId, back: &str) -> Result<(), StoreError> {
-        let gone = self.store.read_if_present(&format!("{back}/{}", keys::FRONTEND))?.is_none();
-        if gone
+        if frontends::is_removed(&mut self.store, back)?
             && self.vifs.get(&id).is_some_and(|vif| !vif.connected)
             && let Some(vif) = self.vifs.remove(&id)
         {
-            let token = format!("front-{}", id.front);
-            // The watch may have gone with the guest.
-            let _ = self.store.unwatch(&format!("{}/{}", vif.front, keys::STATE), &token);
+            frontends::unwatch(&mut self.store, &vif.front, id.front);
         }
         Ok(())
     }

@@ -10,11 +10,13 @@ use smoltcp::phy::{
 };
 use smoltcp::time::Instant;
 
+use crate::deliver::slots_needed;
 use crate::offload;
 use crate::queue::Queue;
 use crate::rx::Rx;
 use crate::stats::Stats;
 use crate::tx::Tx;
+use crate::vif::Accepted;
 
 /// A queue with what a stack wants to know of it.
 #[derive(Debug)]
@@ -39,8 +41,11 @@ pub struct TxToken<'a, F> {
     rx: &'a mut Rx,
     foreign: &'a mut F,
     stats: &'a mut Stats,
-    /// The guest takes blank checksums.
-    csum: bool,
+    accepted: &'a Accepted,
+    /// Where a frame is made that nobody gets.
+    scratch: &'a mut Vec<u8>,
+    /// There is no room for every frame, and the guest is waited for no longer.
+    given_up: bool,
     gso: u16,
 }
 
@@ -56,9 +61,9 @@ impl<D: Domain> Nic<D> {
         Self { queue, gso: NonZeroUsize::new(gso), mtu }
     }
 
-    fn halves(&mut self) -> (&mut Tx, TxToken<'_, D::Foreign>) {
-        let Queue { tx, rx, foreign, stats, accepted, .. } = &mut self.queue;
-        (tx, TxToken { rx, foreign, stats, csum: accepted.csum, gso: 0 })
+    fn halves(&mut self, given_up: bool) -> (&mut Tx, TxToken<'_, D::Foreign>) {
+        let Queue { tx, rx, foreign, stats, accepted, segment: scratch, .. } = &mut self.queue;
+        (tx, TxToken { rx, foreign, stats, accepted, scratch, given_up, gso: 0 })
     }
 }
 
@@ -69,12 +74,28 @@ impl phy::RxToken for RxToken<'_> {
     }
 }
 
+impl<F: Foreign> TxToken<'_, F> {
+    /// Whether there is room for this one, though not for every frame.
+    #[cold]
+    fn fits(&mut self, len: usize, meta: Meta) -> bool {
+        let slots = slots_needed(len, meta, self.accepted);
+        // A lie in the ring is found again by whoever can act on it.
+        slots.is_some_and(|slots| self.rx.has_slots(slots).unwrap_or(false))
+    }
+}
+
 impl<F: Foreign> phy::TxToken for TxToken<'_, F> {
     #[inline(always)]
-    fn consume<R, W: FnOnce(&mut [u8]) -> R>(self, len: usize, f: W) -> R {
+    fn consume<R, W: FnOnce(&mut [u8]) -> R>(mut self, len: usize, f: W) -> R {
         // The stack leaves the checksum blank exactly if the guest takes it so.
-        let csum = if self.csum { Csum::Blank } else { Csum::Validated };
-        let result = self.rx.put_with(len, Meta { csum, gso: self.gso }, self.stats, f);
+        let csum = if self.accepted.csum { Csum::Blank } else { Csum::Validated };
+        let meta = Meta { csum, gso: self.gso };
+        if self.given_up && !self.fits(len, meta) {
+            self.stats.rx_dropped += 1;
+            self.scratch.resize(len.max(self.scratch.len()), 0);
+            return f(&mut self.scratch[..len]);
+        }
+        let result = self.rx.put_with(len, meta, self.stats, f);
         self.rx.flush_if_large(self.foreign, self.stats);
         result
     }
@@ -91,11 +112,19 @@ impl<D: Domain> Device for Nic<D> {
 
     #[inline]
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, Self::TxToken<'_>)> {
+        let mut given_up = false;
         loop {
-            // A received frame may be answered at once: without room for that it stays on the ring.
-            if !self.queue.has_full_room() || !self.queue.collect() {
+            // A received frame may be answered at once: without room for that it waits.
+            let room = self.queue.has_full_room();
+            if !self.queue.collect() {
                 return None;
             }
+            if room {
+                self.queue.fed();
+            } else if !self.queue.gives_up() {
+                return None;
+            }
+            given_up |= !room;
             let (frame, meta) = self.queue.tx.next()?;
             if meta.csum == Csum::None && !offload::is_right(frame) {
                 self.queue.stats.tx_errors += 1;
@@ -103,19 +132,23 @@ impl<D: Domain> Device for Nic<D> {
             }
             break;
         }
-        let (tx, token) = self.halves();
+        let (tx, token) = self.halves(given_up);
         tx.current().map(|frame| (RxToken { frame }, token))
     }
 
     #[inline]
     fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
-        if !self.queue.has_full_room() {
-            self.queue.stats.ring_full += 1;
-            self.queue.rx.trace().full();
-            return None;
+        if self.queue.has_full_room() {
+            self.queue.fed();
+            self.queue.rx.trace().room();
+            return Some(self.halves(false).1);
         }
-        self.queue.rx.trace().room();
-        Some(self.halves().1)
+        if self.queue.gives_up() {
+            return Some(self.halves(true).1);
+        }
+        self.queue.stats.ring_full += 1;
+        self.queue.rx.trace().full();
+        None
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

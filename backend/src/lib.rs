@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | `connect` | the driver domain's half of the handshake, for all its vifs | |
 //! | [`Queue`] | one tx and one rx ring with their ports | 8 |
+//! | `sleep` | when a queue may sleep, and what wakes it | |
 //! | `tx` | frames from the guest: take, parse, copy, answer, hand on | 9 - 14 |
 //! | `parse` | pure: slots as a frame; every check of what the guest wrote is here | 10 |
 //! | `rx` | frames to the guest: find buffers, copy, answer | 17 |
 //! | `deliver` | a frame as its guest can take it | |
+//! | `credit` | how fast a guest may send | |
 //! | `starve` | how long a guest without buffers is waited for | |
 //! | `offload` | checksums and segments for whoever cannot take them as they are | |
 //! | `device` | a queue as a smoltcp device | |
@@ -22,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod connect;
+mod credit;
 mod deliver;
 mod device;
 mod error;
@@ -30,6 +33,7 @@ mod offload;
 mod parse;
 mod queue;
 mod rx;
+mod sleep;
 mod starve;
 mod stats;
 mod tx;
@@ -42,5 +46,6 @@ pub use error::{ConnectError, Rogue};
 pub use offload::{complete, segments};
 pub use parse::{Packet, Slots, Verdict, parse};
 pub use queue::Queue;
+pub use starve::Timers;
 pub use stats::Stats;
 pub use vif::{Accepted, Config, VifEvent, VifId};

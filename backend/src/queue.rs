@@ -1,14 +1,15 @@
 //! One queue of a vif: a tx ring, an rx ring and their ports; the unit of work of a worker.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rings::evtchn::{Channel, Eoi, EventCounters};
 use rings::frame::Meta;
 use rings::io::netif::MAX_TX_SIZE;
 use rings::ring::Notify;
-use rings::{Domain, DomainError, Foreign, ForeignCounters, Waiter};
+use rings::{Domain, Foreign, ForeignCounters};
 use tracer::traced;
 
+use crate::credit::Credit;
 use crate::deliver::{deliver, slots_needed};
 use crate::error::Rogue;
 use crate::rx::Rx;
@@ -21,7 +22,6 @@ use crate::vif::{Accepted, VifId};
 #[derive(Debug)]
 pub struct Queue<D: Domain> {
     pub(crate) vif: VifId,
-    pub(crate) domain: D,
     pub(crate) tx: Tx,
     pub(crate) rx: Rx,
     pub(crate) foreign: D::Foreign,
@@ -74,6 +74,12 @@ impl<D: Domain> Queue<D> {
             sum.merged += port.counters().merged;
         }
         sum
+    }
+
+    /// Frames of the guest that had to wait for credit.
+    #[must_use]
+    pub fn rate_limited(&self) -> u64 {
+        self.tx.credit.as_ref().map_or(0, Credit::waits)
     }
 
     /// How often a port was kept masked because its events brought no work.
@@ -172,7 +178,8 @@ impl<D: Domain> Queue<D> {
         self.believe(outcome).unwrap_or(false)
     }
 
-    /// Whether the largest frame can be given to the guest now.
+    /// Whether the largest frame can be given to the guest now. If not, something that waits may have
+    /// been [given up](Self::gives_up).
     #[inline]
     pub(crate) fn has_full_room(&mut self) -> bool {
         if self.broken.is_some() {
@@ -202,7 +209,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Gives a frame of `len` bytes, written in place by `fill`, to the guest. `None` if there is no
-    /// room now, or no such frame.
+    /// room now, or no such frame. Past the drain time a frame without room is dropped, and counted.
     #[traced(fine, bytes = len)]
     #[inline]
     pub fn xmit<R>(
@@ -215,12 +222,24 @@ impl<D: Domain> Queue<D> {
             return None;
         }
         if !self.has_room(len, meta) {
-            self.stats.ring_full += 1;
-            self.rx.trace().full();
-            return None;
+            return self.hold(len, fill);
         }
+        self.fed();
         self.rx.trace().room();
         Some(self.rx.put_with(len, meta, &mut self.stats, fill))
+    }
+
+    /// A frame for which there is no room: it is to come again, or to be dropped.
+    #[cold]
+    fn hold<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
+        if self.gives_up() {
+            self.segment.resize(len.max(self.segment.len()), 0);
+            self.stats.rx_dropped += 1;
+            return Some(fill(&mut self.segment[..len]));
+        }
+        self.stats.ring_full += 1;
+        self.rx.trace().full();
+        None
     }
 
     /// Drops a frame that the guest has had no room for.
@@ -245,53 +264,11 @@ impl<D: Domain> Queue<D> {
         if self.broken.is_some() {
             return false;
         }
+        if let Some(until) = self.tx.held_until() {
+            return self.tx.has_frames() || Instant::now() >= until;
+        }
         let outcome = self.tx.poll();
         self.tx.has_frames() || self.believe(outcome).unwrap_or(false)
-    }
-
-    /// Before sleeping: unmasks the ports, asks the rings to wake us, looks once more. `true` if
-    /// there is work after all. With `want_room` new buffers of the guest wake us too.
-    pub fn arm(&mut self, want_room: bool, now: Instant) -> bool {
-        if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
-            return false;
-        }
-        // What was sent while we looked anyway told nothing new: only what comes from here on is an
-        // event, and has to bring work. The rings are looked at below.
-        self.disarm();
-        let mut pending = self.tx_port.unmask();
-        if let Some(port) = &self.rx_port {
-            pending |= port.unmask();
-        }
-        let outcome = self.tx.final_check();
-        let mut work = self.believe(outcome).unwrap_or(true);
-        if want_room {
-            let outcome = self.rx.final_check();
-            work |= self.believe(outcome).unwrap_or(true);
-        }
-        pending | work
-    }
-
-    /// After sleeping, or when polling: masks the ports and clears what is pending, before the
-    /// rings are looked at. `true` if an event had come.
-    pub fn disarm(&mut self) -> bool {
-        self.tx_port.mask();
-        let mut came = self.tx_port.clear();
-        if let Some(port) = &self.rx_port {
-            port.mask();
-            came |= port.clear();
-        }
-        came
-    }
-
-    /// Tells the storm guard what an event brought.
-    pub fn settle_event(&mut self, worked: bool, now: Instant) {
-        self.eoi.settle(worked, now);
-    }
-
-    /// How long this queue may be left asleep: for ever, unless a storm keeps its ports masked.
-    #[must_use]
-    pub fn patience(&self, now: Instant) -> Duration {
-        self.eoi.patience(now)
     }
 
     /// Frames taken in one turn.
@@ -300,68 +277,13 @@ impl<D: Domain> Queue<D> {
         self.batch
     }
 
-    /// Whether something waits for the guest's buffers.
-    pub(crate) fn is_starved(&self) -> bool {
-        self.starved.is_waiting()
-    }
-
-    /// How long the guest has had no buffers while something waited for it. `waiting` says whether
-    /// something does now.
-    pub fn starved(&mut self, waiting: bool, now: Instant) -> Duration {
-        if waiting {
-            return self.starved.waiting(now);
-        }
-        self.starved.over();
-        Duration::ZERO
-    }
-
-    /// Whether the guest has had no buffers for what waits for it for so long that its carrier is
-    /// off: what comes for it is dropped, until it posts some.
-    #[must_use]
-    pub fn stalled(&self) -> bool {
-        self.starved.is_stalled()
-    }
-
-    /// How long what waits for this guest's buffers is held before it is dropped, and how long until
-    /// the queue counts as stalled; 10 s and 60 s otherwise.
-    pub fn set_timers(&mut self, drain: Duration, stall: Duration) {
-        self.starved.set_timers(drain, stall);
-    }
-
-    /// Whether requests of the guest wait, which after a sleep without an event is one too few.
-    pub fn missed(&mut self) -> bool {
-        self.poll()
-    }
-
-    /// Sleeps on this queue's doorbells from now on.
-    ///
-    /// # Errors
-    /// If the operating system refuses.
-    pub fn watch(&self, waiter: &mut impl Waiter<D::Doorbell>) -> Result<(), DomainError> {
-        waiter.add(&self.tx_port)?;
-        self.rx_port.as_ref().map_or(Ok(()), |port| waiter.add(port))
-    }
-
-    /// Stops sleeping on them.
-    pub fn unwatch(&self, waiter: &mut impl Waiter<D::Doorbell>) {
-        waiter.remove(&self.tx_port);
-        if let Some(port) = &self.rx_port {
-            waiter.remove(port);
-        }
-    }
-
-    /// Unmaps the rings and closes the ports.
+    /// Unmaps the rings and closes the ports, as dropping it does.
     #[traced]
-    pub fn close(self) {
-        self.domain.close(self.tx_port.port());
-        if let Some(port) = &self.rx_port {
-            self.domain.close(port.port());
-        }
-    }
+    pub fn close(self) {}
 
     /// A lie breaks the vif, once and for all.
     #[inline(always)]
-    fn believe<T>(&mut self, outcome: Result<T, Rogue>) -> Option<T> {
+    pub(crate) fn believe<T>(&mut self, outcome: Result<T, Rogue>) -> Option<T> {
         match outcome {
             Ok(value) => Some(value),
             Err(lie) => {

@@ -199,6 +199,19 @@ impl Rx {
                 foreign.copy_to(run, &self.arena);
             }
         }
+        self.put_answers(stats);
+        let notify = self.ring.push_responses();
+        stats.pushes += 1;
+        stats.pushed += self.slots.len() as u64;
+        self.ops.clear();
+        self.slots.clear();
+        (self.used, self.frames) = (0, 0);
+        settle(notify, self.always_notify, stats)
+    }
+
+    // Not inlined: see `Tx::plan`.
+    #[inline(never)]
+    fn put_answers(&mut self, stats: &mut Stats) {
         for slot in &self.slots {
             match *slot {
                 Answer::Data { id, op, flags } => {
@@ -215,13 +228,6 @@ impl Rx {
                 }
             }
         }
-        let notify = self.ring.push_responses();
-        stats.pushes += 1;
-        stats.pushed += self.slots.len() as u64;
-        self.ops.clear();
-        self.slots.clear();
-        (self.used, self.frames) = (0, 0);
-        settle(notify, self.always_notify, stats)
     }
 
     /// Asks to be woken when the guest has as many buffers as were missed last; `true` if it has.

@@ -1,6 +1,8 @@
 //! Frames from the guest: taken from the ring, judged, copied out of its pages, and
 //! answered; then they are ours, in private memory, until somebody takes them.
 
+use std::time::Instant;
+
 use rings::frame::{Csum, Meta};
 use rings::grant::{CopyOp, GntStatus};
 use rings::io::netif::{
@@ -11,6 +13,7 @@ use rings::ring::{Answered, BackRing, Notify, ProdOverflow, Sring};
 use rings::{Foreign, Gref};
 use tracer::traced;
 
+use crate::credit::Credit;
 use crate::error::Rogue;
 use crate::lossy::Lossy;
 use crate::parse::{Packet, Slots, Verdict, parse};
@@ -42,6 +45,10 @@ pub(crate) struct Tx {
     ops: Vec<CopyOp>,
     slots: Vec<Answer>,
     packet: Packet,
+    /// How fast the guest may send, if that is limited.
+    pub(crate) credit: Option<Credit>,
+    /// `packet` was taken off the ring and judged, and waits for credit.
+    judged: Option<Verdict>,
     /// Loses frames, if that is asked for.
     pub(crate) lossy: Option<Lossy>,
 }
@@ -95,6 +102,8 @@ impl Tx {
             ops: Vec::with_capacity(512),
             slots: Vec::with_capacity(512),
             packet: Packet::default(),
+            credit: None,
+            judged: None,
             lossy: None,
         })
     }
@@ -170,13 +179,33 @@ impl Tx {
         self.ops.clear();
         self.slots.clear();
         (self.taken, self.used) = (0, 0);
-        if self.ring.unconsumed_requests() == 0 && self.ring.poll_requests()? == 0 {
+        let nothing = self.ring.unconsumed_requests() == 0 && self.ring.poll_requests()? == 0;
+        if nothing && self.credit.is_none() {
             return Ok(Notify::No);
         }
         foreign.anticipate();
         let _span = tracer::span!("collect", slots = self.ring.unconsumed_requests());
+        self.plan(budget, stats)?;
+        self.copy(foreign, stats);
+        let notify = self.answer(stats);
+        if self.lossy.is_some() {
+            self.lose(stats);
+        }
+        Ok(notify)
+    }
+
+    /// Takes frames off the ring and plans their copies.
+    // As the other loops over frames or slots not inlined into what has a span: that would cost each of
+    // them some instructions, even switched off.
+    #[inline(never)]
+    fn plan(&mut self, budget: usize, stats: &mut Stats) -> Result<(), Rogue> {
+        let limited = self.credit.is_some();
         while self.frames.len() < budget && self.used < TURN_BYTES {
-            match parse(&mut self.ring, &mut self.packet) {
+            let parsed = match limited {
+                false => parse(&mut self.ring, &mut self.packet),
+                true => self.parse_limited(),
+            };
+            match parsed {
                 Ok(Some(Verdict::Good)) => self.admit(stats),
                 Ok(Some(Verdict::Drop(_))) => self.refuse(stats),
                 Ok(None) => break,
@@ -187,12 +216,29 @@ impl Tx {
                 }
             }
         }
-        self.copy(foreign, stats);
-        let notify = self.answer(stats);
-        if self.lossy.is_some() {
-            self.lose(stats);
+        Ok(())
+    }
+
+    /// The next frame if there is credit for it. One without stays judged, as the private copy it is,
+    /// until there is: its slots are not answered, and to the guest it is still on the ring.
+    #[cold]
+    fn parse_limited(&mut self) -> Result<Option<Verdict>, Rogue> {
+        let judged = match self.judged.take() {
+            Some(judged) => Some(judged),
+            None => parse(&mut self.ring, &mut self.packet)?,
+        };
+        let (Some(verdict), Some(credit)) = (judged, &mut self.credit) else { return Ok(judged) };
+        if credit.admits(self.packet.total.into(), Instant::now) {
+            return Ok(Some(verdict));
         }
-        Ok(notify)
+        self.judged = judged;
+        Ok(None)
+    }
+
+    /// When the frame that waits for credit may go, if one does.
+    #[inline(always)]
+    pub(crate) fn held_until(&self) -> Option<Instant> {
+        self.judged.and(self.credit.as_ref()).map(Credit::enough_at)
     }
 
     /// Journey 11. Gives the frame just parsed its place in private memory, and plans its copies.
@@ -221,7 +267,7 @@ impl Tx {
             }
         }
         let flags = self.packet.flags();
-        let meta = Meta { csum: csum_of(flags), gso: self.packet.gso };
+        let meta = Meta { csum: csum_of(flags, self.packet.gso), gso: self.packet.gso };
         let (len, ops_end) = (index(at - begin), index(self.ops.len()));
         self.frames.push(Frame { at: index(begin), len, meta, ops_end, good: true });
         self.used = at.next_multiple_of(ALIGN);
@@ -243,7 +289,7 @@ impl Tx {
     }
 
     /// Copies everything that was planned; a copy that fails fails its frame alone.
-    #[inline(always)]
+    #[inline(never)]
     fn copy(&mut self, foreign: &mut impl Foreign, stats: &mut Stats) {
         foreign.copy_from(&mut self.ops, &mut self.arena);
         let mut begin = 0;
@@ -265,6 +311,18 @@ impl Tx {
     #[traced]
     #[inline(always)]
     fn answer(&mut self, stats: &mut Stats) -> Notify {
+        self.put_answers();
+        if self.slots.is_empty() {
+            return Notify::No;
+        }
+        let notify = self.ring.push_responses();
+        stats.pushes += 1;
+        stats.pushed += self.slots.len() as u64;
+        settle(notify, self.always_notify, stats)
+    }
+
+    #[inline(never)]
+    fn put_answers(&mut self) {
         for slot in &self.slots {
             let (id, status) = match slot.frame {
                 EXTRA => (0, RSP_NULL),
@@ -274,13 +332,6 @@ impl Tx {
             };
             self.ring.put_response(TxResponse { id, status });
         }
-        if self.slots.is_empty() {
-            return Notify::No;
-        }
-        let notify = self.ring.push_responses();
-        stats.pushes += 1;
-        stats.pushed += self.slots.len() as u64;
-        settle(notify, self.always_notify, stats)
     }
 
     /// Whether there are requests.
@@ -298,8 +349,8 @@ impl Tx {
 /// What the flags of a first slot say of the checksum. GSO without `csum_blank` is taken as blank:
 /// each segment gets its own anyway.
 #[inline(always)]
-fn csum_of(flags: TxFlags) -> Csum {
-    if flags.contains(TxFlags::CSUM_BLANK) {
+fn csum_of(flags: TxFlags, gso: u16) -> Csum {
+    if flags.contains(TxFlags::CSUM_BLANK) || gso > 0 {
         Csum::Blank
     } else if flags.contains(TxFlags::DATA_VALIDATED) {
         Csum::Validated

@@ -4,6 +4,7 @@
 use rings::{DomId, Domain, GrantMode};
 
 use crate::queue::Queue;
+use crate::starve::Timers;
 
 /// Which vif.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -25,6 +26,8 @@ pub struct Config {
     pub batch: usize,
     /// Notify after every push, whatever the event index says.
     pub always_notify: bool,
+    /// How long a guest without buffers is waited for.
+    pub timers: Timers,
 }
 
 /// What the guest takes.

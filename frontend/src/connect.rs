@@ -87,16 +87,16 @@ impl<D: Domain> Netfront<D> {
         let handle = config.handle;
         let bad = |why| ConnectError::Store { handle, why };
         let front = format!("device/vif/{handle}");
-        let back = store.read_string(&format!("{front}/{}", keys::BACKEND)).map_err(bad)?;
-        let backend = xenbus::read_u32(&mut store, &format!("{front}/{}", keys::BACKEND_ID));
-        let backend = DomId(u16::try_from(backend.map_err(bad)?).unwrap_or(u16::MAX));
+        let (back, backend) = xenbus::backend_of(&mut store, &front).map_err(bad)?;
         let mut me = Self { store, handle, front, back, features: Features::none(&config.wanted) };
 
         me.wait("waiting for the backend's features", &[XenbusState::InitWait], config)?;
         me.features = me.negotiate(&config.wanted)?;
         let mut queues = Vec::new();
         if let Err(why) = me.bring_up(domain, backend, &mut queues, config) {
-            // A backend that never connects must not cost pages, grants and ports each time.
+            // Whoever reads our keys from here on finds a device that is going: its grefs may be another's
+            // soon. A backend that never connects must not cost pages, grants and ports each time.
+            let _ = me.fatal(&why.to_string());
             queues.into_iter().for_each(|queue| {
                 queue.close();
             });

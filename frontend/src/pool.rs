@@ -128,8 +128,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes all grants back and returns the pages. Those the backend still uses are kept out of
-    /// the pool for good (XSA-396); says how many grants that are.
+    /// Takes all grants back and returns the pages. Says how many grants the backend still uses;
+    /// see [`Granted::close`](rings::Granted::close).
     pub(crate) fn close(self, memory: &Memory) -> usize {
         self.pages.close(memory)
     }

@@ -330,14 +330,11 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Closes the ports, takes the grants back and returns the pages. Says how many grants the
-    /// backend still uses: their pages are never used again.
+    /// backend still uses: their pages come back when it does not.
     #[traced]
     pub fn close(self) -> usize {
         let memory = self.domain.memory();
-        self.domain.close(self.tx_port.port());
-        if let Some(port) = &self.rx_port {
-            self.domain.close(port.port());
-        }
+        drop((self.tx_port, self.rx_port));
         self.tx.close(memory) + self.rx.close(memory)
     }
 
@@ -360,11 +357,6 @@ type Ports<D> = (Channel<<D as Domain>::Doorbell>, Option<Channel<<D as Domain>:
 /// A port for the tx ring and, if `split`, another for the rx ring.
 fn ports<D: Domain>(domain: &D, backend: DomId, split: bool) -> Result<Ports<D>, DomainError> {
     let tx = domain.alloc_unbound(backend)?;
-    match split.then(|| domain.alloc_unbound(backend)).transpose() {
-        Ok(rx) => Ok((tx, rx)),
-        Err(why) => {
-            domain.close(tx.port());
-            Err(why)
-        }
-    }
+    let rx = split.then(|| domain.alloc_unbound(backend)).transpose()?;
+    Ok((tx, rx))
 }

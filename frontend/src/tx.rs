@@ -234,11 +234,18 @@ impl Tx {
             return Ok(0);
         }
         let _span = tracer::span!("reap", slots = waiting);
+        self.take_answers(waiting, stats)?;
+        Ok(waiting)
+    }
+
+    // Not inlined into what has a span: that would cost each slot some instructions, even switched off.
+    #[inline(never)]
+    fn take_answers(&mut self, waiting: u32, stats: &mut Stats) -> Result<(), Misbehaviour> {
         for _ in 0..waiting {
             let Some((_, response)) = self.ring.take_response() else { break };
             self.finish(response, stats)?;
         }
-        Ok(waiting)
+        Ok(())
     }
 
     #[inline(always)]

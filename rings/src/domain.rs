@@ -170,14 +170,15 @@ pub trait Domain: Clone + Send + Sync + std::fmt::Debug + 'static {
     /// The cost model in force.
     fn cost(&self) -> &Cost;
 
-    /// Makes a port that `remote` may bind (`EVTCHNOP_alloc_unbound`).
+    /// Makes a port that `remote` may bind (`EVTCHNOP_alloc_unbound`). It is closed with the channel
+    /// that is returned: when that is dropped, the other end is unbound (`EVTCHNOP_close`).
     ///
     /// # Errors
     /// `ENOSPC` when there are no ports left.
     fn alloc_unbound(&self, remote: DomId) -> Result<Channel<Self::Doorbell>, DomainError>;
 
     /// Binds to a port that `remote` made for us (`EVTCHNOP_bind_interdomain`). Our end is pending
-    /// afterwards.
+    /// afterwards. Closed as that of [`alloc_unbound`](Self::alloc_unbound).
     ///
     /// # Errors
     /// `EINVAL` if there is no such port, or it is not for us.
@@ -188,14 +189,11 @@ pub trait Domain: Clone + Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<Channel<Self::Doorbell>, DomainError>;
 
     /// Our end of a port that the toolstack made before we ran: the console's. Each call gives a
-    /// handle of its own on the same end.
+    /// handle of its own on the same end, which outlives them all: the toolstack closes it.
     ///
     /// # Errors
     /// `EINVAL` if there is no such port.
     fn open_port(&self, port: Port) -> Result<Channel<Self::Doorbell>, DomainError>;
-
-    /// Closes our end; the other end is unbound then.
-    fn close(&self, port: Port);
 
     /// Access to the granted pages of `remote`, whose backend we are.
     ///

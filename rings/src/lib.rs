@@ -2,7 +2,7 @@
 //!
 //! What lives here is what the author of a driver or unikernel would import: Xen's structures
 //! ([`io`]), the ring protocol ([`ring`]), rings of bytes ([`bytes`]), grant tables ([`grant`]), event channels ([`evtchn`]), the
-//! store client ([`store`]), the cost model ([`cost`]) and the traits a driver needs of its platform
+//! store client ([`store`]), the cost model ([`cost`]), what is kept of many things ([`lru`]) and the traits a driver needs of its platform
 //! ([`Domain`] and its parts). What does not: sockets, processes and anything else that knows the
 //! hypervisor is simulated (that is `rings-host`), and the drivers themselves.
 
@@ -14,6 +14,7 @@ pub mod frame;
 pub mod grant;
 mod id;
 pub mod io;
+pub mod lru;
 pub mod mem;
 mod memory;
 pub mod ring;

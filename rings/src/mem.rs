@@ -20,6 +20,9 @@ use crate::{PAGE_SIZE, Pfn};
 pub struct Region {
     base: NonNull<u8>,
     len: usize,
+    /// How many of the bytes may be written: all or none. Writes are checked against this instead of the
+    /// length, so that it costs them nothing.
+    writable: usize,
     /// Keeps the mapping alive as long as any view of it.
     _mapping: Arc<dyn Any + Send + Sync>,
 }
@@ -44,7 +47,21 @@ impl Region {
     /// aligned to 8 bytes, and this process reaches it through Regions only.
     #[must_use]
     pub unsafe fn new(base: NonNull<u8>, len: usize, mapping: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { base, len, _mapping: mapping }
+        Self { base, len, writable: len, _mapping: mapping }
+    }
+
+    /// A view of `len` bytes at `base` for reading only: what would write them panics, and so does
+    /// [`word32`](Self::word32), whose words could be written.
+    ///
+    /// # Safety
+    /// As for [`new`](Self::new), but it need not be mapped writable.
+    #[must_use]
+    pub unsafe fn new_read_only(
+        base: NonNull<u8>,
+        len: usize,
+        mapping: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { base, len, writable: 0, _mapping: mapping }
     }
 
     /// Zeroed private memory of this process, for tests and for the loopback path.
@@ -79,7 +96,8 @@ impl Region {
         }
         // SAFETY: offset <= len of the mapping, so the sum stays inside it.
         let base = unsafe { self.base.add(offset) };
-        Some(Self { base, len, _mapping: Arc::clone(&self._mapping) })
+        let writable = self.writable.min(len);
+        Some(Self { base, len, writable, _mapping: Arc::clone(&self._mapping) })
     }
 
     /// Whether `part` is what [`part`](Self::part) cuts out at `offset`.
@@ -101,10 +119,22 @@ impl Region {
     /// caller's own constants or were checked by it, never the other end's.
     #[inline(always)]
     fn at(&self, offset: usize, size: usize, align: usize) -> *mut u8 {
+        self.within(self.len, offset, size, align)
+    }
+
+    /// The same, of bytes that are to be written.
+    #[inline(always)]
+    fn at_mut(&self, offset: usize, size: usize, align: usize) -> *mut u8 {
+        self.within(self.writable, offset, size, align)
+    }
+
+    #[inline(always)]
+    fn within(&self, len: usize, offset: usize, size: usize, align: usize) -> *mut u8 {
         assert!(
-            offset <= self.len && size <= self.len - offset,
-            "offset {offset} (+{size}) outside a region of {} bytes",
-            self.len
+            offset <= len && size <= len - offset,
+            "offset {offset} (+{size}) outside a region of {} bytes, {} of them writable",
+            self.len,
+            self.writable
         );
         // SAFETY: just checked to be inside the mapping.
         let at = unsafe { self.base.as_ptr().add(offset) };
@@ -117,8 +147,8 @@ impl Region {
     #[inline(always)]
     #[must_use]
     pub fn word32(&self, offset: usize) -> &AtomicU32 {
-        let at = self.at(offset, 4, 4);
-        // SAFETY: inside the mapping and aligned; atomics may be shared with writers, of this
+        let at = self.at_mut(offset, 4, 4);
+        // SAFETY: inside the mapping, writable and aligned; atomics may be shared with writers, of this
         // process or another.
         unsafe { AtomicU32::from_ptr(at.cast()) }
     }
@@ -127,7 +157,7 @@ impl Region {
     #[inline(always)]
     #[must_use]
     pub fn word64(&self, offset: usize) -> &AtomicU64 {
-        let at = self.at(offset, 8, 8);
+        let at = self.at_mut(offset, 8, 8);
         // SAFETY: as in `word32`.
         unsafe { AtomicU64::from_ptr(at.cast()) }
     }
@@ -145,8 +175,8 @@ impl Region {
     /// Copies one value in.
     #[inline(always)]
     pub fn write<T: IntoBytes + Immutable>(&self, offset: usize, value: T) {
-        let at = self.at(offset, size_of::<T>(), align_of::<T>());
-        // SAFETY: inside the mapping, aligned; IntoBytes means no padding byte of ours leaks.
+        let at = self.at_mut(offset, size_of::<T>(), align_of::<T>());
+        // SAFETY: inside the mapping, writable, aligned; IntoBytes means no padding byte of ours leaks.
         unsafe { at.cast::<T>().write_volatile(value) }
     }
 
@@ -163,15 +193,15 @@ impl Region {
     /// Copies bytes in from private memory.
     #[inline(always)]
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
-        let to = self.at(offset, from.len(), 1);
+        let to = self.at_mut(offset, from.len(), 1);
         // SAFETY: as in `copy_out`, with the roles exchanged.
         unsafe { copy_shared(from.as_ptr(), to, from.len()) }
     }
 
     /// Sets bytes to zero.
     pub fn zero(&self, offset: usize, len: usize) {
-        let to = self.at(offset, len, 1);
-        // SAFETY: inside the mapping.
+        let to = self.at_mut(offset, len, 1);
+        // SAFETY: inside the mapping, and writable.
         unsafe { to.write_bytes(0, len) }
     }
 
@@ -266,8 +296,8 @@ impl Frames {
     /// spoil the bytes of the frame being built; that is a known gap, told in the README.
     #[inline(always)]
     pub fn lend<R>(&mut self, offset: usize, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        let at = self.region.at(offset, len, 1);
-        // SAFETY: inside the mapping; `&mut self` on the one Frames of these pages excludes every
+        let at = self.region.at_mut(offset, len, 1);
+        // SAFETY: inside the mapping, writable; `&mut self` on the one Frames of these pages excludes every
         // other access of this process for the time of the borrow.
         let bytes = unsafe { std::slice::from_raw_parts_mut(at, len) };
         fill(bytes)
@@ -276,6 +306,8 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::AssertUnwindSafe;
+
     use super::*;
 
     #[test]
@@ -305,5 +337,29 @@ mod tests {
         assert_eq!(r.read::<u32>(8), 0x0102_0304);
         r.zero(0, 64);
         assert_eq!(r.read::<u64>(0), 0);
+    }
+
+    #[test]
+    fn what_is_for_reading_only_is_read_and_never_written() {
+        let bytes: Arc<[AtomicU64; 8]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(7)));
+        let base = NonNull::from(bytes.as_slice()).cast::<u8>();
+        // SAFETY: 64 bytes, aligned, atomics, which live in the Arc that is handed over.
+        let r = unsafe { Region::new_read_only(base, 64, bytes) };
+        let part = r.part(8, 16).expect("inside");
+        assert_eq!((r.read::<u64>(56), part.read::<u64>(8)), (7, 7));
+        let writes: [fn(&Region); 5] = [
+            |r| r.zero(0, 8),
+            |r| r.copy_in(0, b"x"),
+            |r| r.write(0, 1_u32),
+            |r| r.word32(0).store(1, std::sync::atomic::Ordering::Relaxed),
+            |r| r.word64(0).store(1, std::sync::atomic::Ordering::Relaxed),
+        ];
+        for (n, write) in writes.iter().enumerate() {
+            for region in [&r, &part] {
+                let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| write(region)));
+                assert!(outcome.is_err(), "write {n}");
+            }
+        }
+        assert!((0..8).all(|n| r.read::<u64>(n * 8) == 7));
     }
 }

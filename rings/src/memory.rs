@@ -28,6 +28,8 @@ struct Inner {
     grants: GrantTable<GrantPage>,
     /// Free runs of pool frames: first frame and length, sorted, never touching one another.
     free: Vec<(u32, u32)>,
+    /// What was given back while the other domain was using some of it, with the grants that are left.
+    leaving: Vec<Granted>,
 }
 
 impl Memory {
@@ -39,7 +41,8 @@ impl Memory {
         }
         let grants = GrantTable::new(GrantPage::new(&region, &layout)?);
         let free = vec![(layout.pool_first, layout.frames - layout.pool_first)];
-        Some(Self { region, layout, inner: Mutex::new(Inner { grants, free }) })
+        let inner = Inner { grants, free, leaving: Vec::new() };
+        Some(Self { region, layout, inner: Mutex::new(inner) })
     }
 
     /// Where the frames with fixed jobs are.
@@ -59,6 +62,7 @@ impl Memory {
     pub fn alloc(&self, count: usize) -> Option<Frames> {
         let wanted = u32::try_from(count).ok().filter(|&n| n > 0)?;
         let mut inner = self.lock();
+        inner.ask_again();
         let at = inner.free.iter().position(|&(_, len)| len >= wanted)?;
         let (first, len) = inner.free[at];
         if len == wanted {
@@ -75,19 +79,13 @@ impl Memory {
     /// # Panics
     /// If they are another memory's: there would be two [`Frames`] for one frame of ours.
     pub fn free(&self, frames: Frames) {
+        self.assert_ours(&frames);
+        self.lock().put_back(&frames);
+    }
+
+    fn assert_ours(&self, frames: &Frames) {
         let offset = frames.pfn(0).0 as usize * PAGE_SIZE;
         assert!(self.region.has_part(offset, frames.region()), "frames of another memory");
-        let (first, len) = (frames.pfn(0).0, u32::try_from(frames.count()).unwrap_or(0));
-        let mut inner = self.lock();
-        let at = inner.free.partition_point(|&(start, _)| start < first);
-        inner.free.insert(at, (first, len));
-        inner.free.dedup_by(|next, run| {
-            let touches = run.0 + run.1 == next.0;
-            if touches {
-                run.1 += next.1;
-            }
-            touches
-        });
     }
 
     /// Frames in the pool that nobody has.
@@ -146,6 +144,40 @@ impl Memory {
     }
 }
 
+impl Inner {
+    fn put_back(&mut self, frames: &Frames) {
+        let (first, len) = (frames.pfn(0).0, u32::try_from(frames.count()).unwrap_or(0));
+        let at = self.free.partition_point(|&(start, _)| start < first);
+        self.free.insert(at, (first, len));
+        self.free.dedup_by(|next, run| {
+            let touches = run.0 + run.1 == next.0;
+            if touches {
+                run.1 += next.1;
+            }
+            touches
+        });
+    }
+
+    /// Takes the grants back and, once there is none left, the frames. How many are left.
+    fn take_back(&mut self, mut granted: Granted) -> usize {
+        granted.grefs.retain(|&gref| self.grants.end_access(gref).is_err());
+        let left = granted.grefs.len();
+        if left == 0 {
+            self.put_back(&granted.frames);
+        } else {
+            self.leaving.push(granted);
+        }
+        left
+    }
+
+    /// Asks again for what was in use.
+    fn ask_again(&mut self) {
+        for granted in std::mem::take(&mut self.leaving) {
+            self.take_back(granted);
+        }
+    }
+}
+
 impl Granted {
     /// The grants, one for each frame.
     #[inline(always)]
@@ -167,20 +199,24 @@ impl Granted {
         self.frames.lend(offset, len, fill)
     }
 
-    /// Takes all grants back and returns the frames. Those the other domain still uses, and their
-    /// neighbours, are kept out of the pool for good (XSA-396); says how many grants that are.
+    /// Takes all grants back and returns the frames. While the other domain uses one of them they all
+    /// stay out of the pool (XSA-396), and whoever gives something back or takes something asks for them
+    /// again. Says how many grants are in use now.
+    ///
+    /// # Panics
+    /// As [`Memory::free`].
     pub fn close(self, memory: &Memory) -> usize {
-        let kept = self.grefs.iter().filter(|&&gref| memory.end_access(gref).is_err()).count();
-        if kept == 0 {
-            memory.free(self.frames);
-        }
-        kept
+        memory.assert_ours(&self.frames);
+        let mut inner = memory.lock();
+        inner.ask_again();
+        inner.take_back(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grant::{Hold, Pins};
 
     fn memory(frames: u32) -> Memory {
         let layout = Layout::new(frames, 512);
@@ -216,6 +252,35 @@ mod tests {
         assert_eq!(m.active_grants(), 1);
         m.end_access(g).unwrap();
         assert_eq!(m.active_grants(), 0);
+    }
+
+    #[test]
+    fn what_is_in_use_when_it_is_given_back_comes_back_later() {
+        let m = memory(64);
+        let free = m.free_frames();
+        let table = GrantPage::new(&m.region, &m.layout).expect("fits");
+        let mut hold = Hold::attach(0, &table);
+        let [first, second] = [16, 3].map(|n| m.grant_all(DomId(0), n, false).expect("room"));
+        let mut pins = Pins::default();
+        let mapped = second.grefs()[1];
+        pins.pin(&table, DomId(0), mapped, true).unwrap();
+
+        hold.begin(&table);
+        assert_eq!(first.close(&m), 16, "a batch runs, it may have seen any of them");
+        hold.end(&table);
+        assert_eq!(second.close(&m), 1, "one is mapped");
+        assert_eq!((m.free_frames(), m.active_grants()), (free - 3, 1), "and the batch is over");
+        let third = m.grant_all(DomId(0), 1, false).expect("room");
+        pins.unpin(&table, mapped, true).unwrap();
+        assert_eq!(third.close(&m), 0);
+        assert_eq!((m.free_frames(), m.active_grants()), (free, 0));
+
+        hold.begin(&table);
+        let all = m.grant_all(DomId(0), free, false).expect("all there is");
+        assert_eq!(all.close(&m), free);
+        assert!(m.alloc(1).is_none(), "none of them yet");
+        hold.end(&table);
+        assert!(m.alloc(free).is_some(), "whoever needs them asks again");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Check {
     InUse,
     /// A grant may be pinned any number of times.
     Pins,
+    /// Any number of pages may stay mapped.
+    Kept,
     /// Event storms are not slowed.
     Storm,
     /// netback: a slot may leave its page.
@@ -70,6 +72,10 @@ pub enum Check {
     BlkId,
     /// blkfront: an answer may name another operation.
     BlkOp,
+    /// xenstored: a domain may write without pause.
+    WriteRate,
+    /// xenstored: a transaction may fail for ever.
+    Conflict,
 }
 
 /// Whether this check is to be left out: never.

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use tracer::QuietSpan;
 use tracer::clock::cycles;
 
 use crate::Waiter;
@@ -73,6 +74,9 @@ pub struct Worker<W> {
     turns: u64,
     wakeups: u64,
     lost: u64,
+    /// For the tracer, from a turn that had work, or a sleep, to a turn that has none: so that a worker
+    /// which loses its CPU between two of its tasks' functions loses it in one of its own.
+    busy: Option<QuietSpan>,
 }
 
 /// What a worker's time went into, in cycles of the time-stamp counter.
@@ -92,7 +96,17 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 impl<W> Worker<W> {
     /// A worker that sleeps on `waiter`.
     pub fn new(waiter: W, spin: Spin, cost: Cost) -> Self {
-        Self { waiter, spin, cost, started: cycles(), slept: 0, turns: 0, wakeups: 0, lost: 0 }
+        Self {
+            waiter,
+            spin,
+            cost,
+            started: cycles(),
+            slept: 0,
+            turns: 0,
+            wakeups: 0,
+            lost: 0,
+            busy: None,
+        }
     }
 
     /// What it sleeps on.
@@ -145,10 +159,15 @@ impl<W> Worker<W> {
         }
         if worked {
             self.spin.busy();
-        } else if self.spin.idle() == Next::Sleep {
-            self.sleep(tasks);
+            self.busy.get_or_insert_with(|| tracer::onward_span!("turns"));
+            return true;
         }
-        worked
+        self.busy = None;
+        if self.spin.idle() == Next::Sleep {
+            self.sleep(tasks);
+            self.busy = Some(tracer::onward_span!("turns"));
+        }
+        false
     }
 
     #[cold]

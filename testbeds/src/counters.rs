@@ -49,15 +49,19 @@ counters! {
     errors,
     /// Frames dropped for want of buffers.
     dropped,
+    /// Times a queue stalled: its guest had no buffers for too long.
+    stalls,
+    /// Frames of a guest that had to wait for credit.
+    rate_limited,
     /// Frames lost on purpose.
     lost,
     /// Times slots were published.
     pushes,
     /// Slots published.
     pushed,
-    /// Doorbells rung: event channel sends that were system calls.
+    /// Events sent. Those that found their port pending or masked rang no doorbell: `syscalls` has those that did.
     notifies,
-    /// Pushes that needed no doorbell.
+    /// Pushes for which the other end had not asked to be woken.
     suppressed,
     /// Times a sleep ended.
     wakeups,
@@ -95,6 +99,28 @@ counters! {
     events,
     /// Times a console's port was left masked until a period was over.
     limited,
+    /// Flushes of a disk that were begun.
+    flushes,
+    /// Requests of a disk with their segments in pages of their own.
+    indirect,
+    /// Segments of all requests of a disk.
+    segments,
+    /// Times all requests that a disk's backend allows in flight were.
+    out_of_requests,
+    /// Requests that were taken while so many were in flight, themselves included: this one alone.
+    depth_1,
+    /// Two or three.
+    depth_2,
+    /// 4 to 7.
+    depth_4,
+    /// 8 to 15.
+    depth_8,
+    /// 16 to 31.
+    depth_16,
+    /// 32 to 63.
+    depth_32,
+    /// 64 and more.
+    depth_64,
 }
 
 impl Counters {

@@ -12,7 +12,8 @@ use testbeds::{cli, run};
 static ALLOCATOR: tracer::alloc::Counting = tracer::alloc::Counting;
 
 fn main() -> ExitCode {
-    let parsed = match cli::parse(std::env::args_os()) {
+    let typed = cli::parse(std::env::args_os());
+    let parsed = match typed.and_then(|parsed| cli::environment().map(|()| parsed)) {
         Ok(parsed) => parsed,
         Err(refusal) => return refusal.tell(),
     };

@@ -11,7 +11,7 @@ use crate::{lab, trace};
 pub fn start(task: &Task) -> anyhow::Result<()> {
     let stop = StopFlag::default();
     let name = match task {
-        Task::Ls(_) | Task::Store(_) | Task::Trace(_) => "tool",
+        Task::Ls(_) | Task::Store(_) | Task::Trace(_) | Task::Report(_) => "tool",
         Task::Tour { .. } | Task::Net(..) | Task::Blk(..) | Task::Host(_) => "host",
         Task::Console(..) | Task::Attach(_) => "host",
         Task::Consoled(_) => "consoled",
@@ -42,6 +42,7 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
         Task::Netfront(config) => lab::netfront(config, &stop),
         Task::Ls(args) => lab::ls(args),
         Task::Store(args) => lab::store(args),
+        Task::Report(args) => lab::report(args),
         Task::Trace(command) => trace::run(command),
     }
 }

@@ -46,6 +46,16 @@ pub fn format_size(size: u64) -> String {
     size.to_string()
 }
 
+/// Writes nanoseconds so that [`parse_time`] reads the same number: the largest unit that divides them.
+#[must_use]
+pub fn format_ns(ns: u64) -> String {
+    let units = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000)];
+    match units.iter().find(|(_, scale)| ns >= *scale && ns.is_multiple_of(*scale)) {
+        Some((unit, scale)) => format!("{}{unit}", ns / scale),
+        None => format!("{ns}ns"),
+    }
+}
+
 fn scale_of(suffix: char) -> Option<u64> {
     let wanted = suffix.to_ascii_uppercase();
     SCALES.iter().find(|(c, _)| *c == wanted).map(|(_, scale)| *scale)

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Std};
 use std::time::Duration;
 
 use blk_rig::back::Attack as OnFront;
-use blk_rig::front::{Attack as OnBack, DISK, Front, VBD, config, connected, wait_for};
+use blk_rig::front::{Attack as OnBack, DISK, Front, VBD, config, connected, dir, wait_for};
 use blk_rig::{Lab, until};
 use blkif::back::disk::{Faults, Spec};
 use blkif::back::{Blkback, Rogue, VbdEvent};
@@ -27,6 +27,40 @@ use rings::store::{Nodes, XenbusState, xenbus};
 use rings::{Domain, GrantMode, PAGE_SIZE};
 
 const MODES: [GrantMode; 3] = [GrantMode::Copy, GrantMode::Map, GrantMode::Persistent];
+
+/// What a guest writes into its keys, before blkback comes and afterwards.
+#[test]
+fn a_key_of_garbage_costs_its_guest_the_vbd_and_not_the_driver_domain() {
+    for key in ["ring-ref", "event-channel", "protocol", "feature-persistent", "ring-page-order"] {
+        for value in [&b""[..], b"\xff\xfe", &[b'9'; 2048]] {
+            for early in [false, true] {
+                let lab = Lab::new();
+                let config = config(&Spec::Ram(DISK), GrantMode::Copy, false);
+                let mut front = Front::new(&lab.guest, 0);
+                let mut publish = || {
+                    front.publish();
+                    front.store.write(&format!("device/vbd/{}/{key}", VBD.handle), value).unwrap();
+                };
+                if early {
+                    publish();
+                }
+                let mut blkback = Blkback::new(&lab.dom0, config).unwrap();
+                if early {
+                    // What looks like a connection to a backend before us is left as it is.
+                    until("blkback to have looked", || {
+                        blkback.step(Duration::from_millis(10)).expect("it goes on");
+                        let state = xenbus::read_state(blkback.store(), &dir()).unwrap();
+                        matches!(state, XenbusState::InitWait | XenbusState::Closing).then_some(())
+                    });
+                    continue;
+                }
+                wait_for(&mut blkback, XenbusState::InitWait);
+                publish();
+                wait_for(&mut blkback, XenbusState::Closing);
+            }
+        }
+    }
+}
 
 /// Line 1.
 #[test]

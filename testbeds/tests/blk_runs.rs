@@ -178,10 +178,17 @@ fn kill(disk: &str) -> u64 {
             let (summary, ring) = (&results["summary"], &results["jobs"][0]["ring"]);
             assert_eq!(summary["errors"], 0, "{typed}");
             assert!(number(&summary["bytes_verified"]) > 0, "{typed}");
-            // Each request was a copy or a page that was kept mapped, whoever served it: not the last one alone.
-            let (ops, copied) = (number(&summary["ops"]), &summary["copies_per_byte"]);
-            assert!(copied.as_f64() > Some(1.0), "of {ops}: {copied}");
             assert!(number(&ring["requeued"]) > 0, "{typed}: {ring}");
+            let (ops, deaths) = (number(&summary["ops"]), number(&ring["reconnects"]));
+            // What a backend did in its last millisecond it told nobody; there must have been more.
+            if ops > 20 * deaths {
+                // Each request was a copy or a page that was kept mapped, whoever served it.
+                let copied = &summary["copies_per_byte"];
+                assert!(copied.as_f64() > Some(0.9), "of {ops}: {copied}");
+                // The last life alone had a tenth of the time, or less.
+                let (put, taken) = (number(&ring["requests"]), number(&ring["taken"]));
+                assert!(taken > put / 2, "{typed}: {ring}");
+            }
             killed += number(&ring["reconnects"]);
         }
         if killed >= wanted {
@@ -231,7 +238,10 @@ fn a_disk_that_cannot_be_is_one_clear_line() {
     run(&format!("--disk file={empty}"), 1, &["empty.img", "empty", "truncate"]);
     run(&format!("--disk file={none}"), 1, &["none.img", "No such file", "truncate"]);
     run(&format!("--disk file={}", scratch.text("")), 1, &["neither a file nor a block device"]);
-    run(&format!("--disk file={small} --size 2M"), 1, &["--size", "1048576", "smaller"]);
+    run(&format!("--disk file={small} --size 2M"), 1, &["--size", "1M", "smaller"]);
+    for memory in ["--disk ram=1000T", "--disk model --size 2T"] {
+        run(memory, 1, &["--disk", "too long for a disk in memory", "1T"]);
+    }
     run("--disk floppy", 2, &["--disk floppy", "null, void"]);
     run("--disk ram=1M --bs 2M", 1, &["--bs", "use less"]);
     run("--bs 1000", 2, &["--bs 1000", "multiple of 512"]);

@@ -70,15 +70,75 @@ fn one_can_look_who_holds_what() {
     };
     let connected = || bound(&look(), "0") == 2 && bound(&look(), "1") == 2;
     assert!(within(common::WATCHDOG, connected), "{}", look());
+    // Found without its name being given.
+    let all = scratch.run(&["ls"]);
+    assert!(all.status.success() && all.stdout.contains(&dir), "{all:?}");
+    let store = scratch.run(&["store", "read", "/local/domain/0/backend/vif"]);
+    assert!(store.status.success(), "{store:?}");
+    let none = scratch.run(&["store", "read", "/nope"]);
+    none.assert_one_line("store read", 1, &["/nope", "no such node"]);
     let text = look();
     let grants: Vec<&str> = text.lines().skip_while(|line| !line.contains("grefs")).collect();
     // The console's page, and the rings, which netback has mapped.
     assert!(grants.len() > 4, "{text}");
     assert!(grants.iter().filter(|line| line.ends_with("rw      mapped")).count() >= 1, "{text}");
     assert!(grants.iter().any(|line| line.contains("ro      -")), "pages to send from: {text}");
-    for process in [guest, netback, host] {
-        process.signal(Signal::SIGINT);
-        process.end();
-    }
+    // The host first: netback has done its part, the guest was in the middle of its run.
+    host.signal(Signal::SIGINT);
+    assert!(host.end().status.success());
+    let netback = netback.end();
+    assert!(netback.status.success() && netback.stderr.contains("has ended"), "{netback:?}");
+    assert_eq!(guest.end().status.code(), Some(1));
     scratch.assert_clean(&pids, "a lab that was looked at");
+}
+
+#[test]
+fn a_backend_keeps_no_ports_of_guests_that_are_gone() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, netback) = lab(&scratch);
+    let pids = [host.pid()];
+    let dir = scratch.text("lab");
+    let ports = || {
+        let text = scratch.run(&["ls", "--dir", &dir, "--ports"]).stdout;
+        let lines = text.lines().skip_while(|line| !line.contains("its port")).skip(1);
+        let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.filter(|words| words.len() == 5 && words[0] == "0").count()
+    };
+    let args = ["netfront", "--dir", &dir, "--mode", "rr", "-n", "20", "-A", "0,0"];
+    // Of eight queues seven have nothing to do: nobody is there to close them.
+    let idle = [&args[..], &["--queues", "8", "-P", "1"]].concat();
+    for guest in 0..3 {
+        let ended = scratch.run(&idle);
+        assert!(ended.status.success(), "guest {guest}: {ended:?}");
+    }
+    assert!(within(common::WATCHDOG, || ports() == 0), "{} ports are left", ports());
+    for process in [netback, host] {
+        process.signal(Signal::SIGINT);
+        let ended = process.end();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    scratch.assert_clean(&pids, "eight queues");
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, netback) = lab(&scratch);
+    let pids = [host.pid()];
+    // Who has served a guest hears signals.
+    let dir = scratch.text("lab");
+    let guest = scratch.run(&["netfront", "--dir", &dir, "--mode", "rr", "-n", "20", "-A", "0,0"]);
+    assert!(guest.status.success(), "{guest:?}");
+    // As timeout(1) does it; two of a kind might be merged before anybody looks.
+    for process in [&netback, &host] {
+        process.signal(Signal::SIGTERM);
+        process.signal(Signal::SIGINT);
+    }
+    for process in [netback, host] {
+        let ended = process.end();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    scratch.assert_clean(&pids, "two signals");
 }

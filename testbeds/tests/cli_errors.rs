@@ -14,13 +14,15 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("nett", &["nett", "did you mean net?"]),
     ("sweep --vary batch=1", &["sweep", "see pvlab --help"]),
     ("net --btach 1", &["--btach", "did you mean --batch?"]),
-    ("net --rate 1,1", &["--rate", "no such option"]),
+    ("blk --rate 100", &["--rate", "did you mean --rate-iops?"]),
     ("net stream", &["stream", "see pvlab net --help"]),
     ("net --path router", &["--path router", "use loopback, backend or bridge"]),
     ("net --wire tap=tap0", &["--wire tap=tap0", "use sink, reflect, stack or bridge"]),
     ("store", &["pvlab store", "use ls, read, write, rm, chmod or watch"]),
     ("store mv /a /b", &["mv", "see pvlab store --help"]),
     ("store write /a", &["<VALUE>", "use pvlab store write"]),
+    ("trace top x.json -n y", &["-n y", "not a size"]),
+    ("trace top x.json --rows y", &["--rows y", "not a size"]),
     ("store chmod /a x1", &["x1", "as in r1"]),
     ("--quiet net", &["--quiet", "write it after"]),
     // Values.
@@ -46,6 +48,7 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("net --think never", &["--think never", "use a number with ns"]),
     ("net --index-base 0x100000000", &["--index-base 0x100000000", "0xffffffff"]),
     ("net --cost vmexit=1", &["--cost vmexit=1", "use hypercall"]),
+    ("net --cost hypercall=1,hypercall=2", &["--cost hypercall=1,hypercall=2", "give it once"]),
     ("net --cost exit", &["--cost exit", "use as in hypercall=400"]),
     ("net -A 0", &["-A 0", "use FRONT,BACK"]),
     ("net -A 0-,0", &["-A 0-,0", "use FRONT,BACK"]),
@@ -53,6 +56,17 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("net -A 1023,0", &["-A 1023,0", "CPU 1023", "use"]),
     ("net --nice -21,0", &["--nice -21,0", "use -20 to 19"]),
     ("net --stall-timeout 0", &["--stall-timeout 0", "use 0.1 to 3600"]),
+    ("net --rate 1000", &["--rate 1000", "use BYTES,USEC"]),
+    ("net --rate 0,1000", &["--rate 0,1000", "use 1 byte"]),
+    ("net --rate 1000,0", &["--rate 1000,0", "use 10 to 60000000"]),
+    ("net --rate 1000,-1", &["--rate 1000,-1", "use 10 to 60000000"]),
+    ("net --rate fast,1", &["--rate fast,1", "64K"]),
+    ("host --dir /nowhere --device vbd --rate 1M,1000", &["--rate 1048576,1000", "--device vif"]),
+    ("net --mode pktgen -R --rate 1M,1000", &["--rate 1048576,1000", "drop -R"]),
+    ("netfront --dir /nowhere --rate 1,1000", &["--rate", "pvlab host"]),
+    ("net --rx-drain-timeout 0", &["--rx-drain-timeout 0", "use 0.001 to 3600"]),
+    ("net --rx-stall-timeout never", &["--rx-stall-timeout never", "use seconds"]),
+    ("netfront --dir /nowhere --rx-stall-timeout 1", &["--rx-stall-timeout", "pvlab netback"]),
     ("net --queues 0", &["--queues 0", "use 1 to 8"]),
     ("net --queues 9", &["--queues 9", "use 1 to 8"]),
     ("net --vifs 65", &["--vifs 65", "use 1 to 64"]),
@@ -93,20 +107,28 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("net --mode rr -l 64", &["-l 64", "use -r"]),
     ("net -r 1,1", &["-r 1,1", "use --mode rr"]),
     ("net --mode udp -R --drop 0.1", &["--drop 0.1", "drop -R"]),
-    ("net --mode udp -n 100", &["-n 100", "use a smaller -l"]),
+    ("net --mode udp -n 15", &["-n 15", "use 16 or more"]),
+    ("net --mode udp -n 63 --queues 4 -P 4", &["-n 63", "use 64 or more"]),
     ("net --mode udp --window 64K", &["--window 64K", "drop --window"]),
     ("net --out x --verify off", &["--out x", "use --verify on"]),
     ("net --out x -P 2", &["--out x", "use -P 1"]),
     ("net --path bridge --wire sink", &["--wire sink", "use --wire bridge"]),
     ("net --path backend --wire reflect", &["--wire reflect", "use --wire stack"]),
     ("net --mode pktgen --wire stack", &["--wire stack", "use --wire sink or reflect"]),
-    ("net --mode pktgen --path loopback", &["--wire reflect", "--wire reflect alone"]),
+    ("net --mode pktgen --path loopback", &["--path loopback", "--wire reflect alone"]),
     ("net --mode pktgen -R --wire reflect", &["--wire reflect", "drop -R"]),
+    ("net --path bridge --queues 2", &["--queues 2", "use --queues 1"]),
     ("net --path bridge --vifs 1", &["--vifs 1", "use --vifs 2"]),
     // What a command by hand needs.
     ("host", &["--dir", "use pvlab host --dir DIR"]),
     ("netback", &["--dir", "pvlab host --dir DIR"]),
+    ("netback --dir /nonexistent -t 1", &["-t", "netback serves until it is ended"]),
+    ("blkback --dir /nonexistent -n 1", &["-n", "blkback serves until it is ended"]),
+    ("console --domain 3", &["--domain 3", "add --attach"]),
     ("netfront --mode rr", &["--dir", "pvlab host --dir DIR"]),
+    ("netfront --dir /nonexistent --path bridge", &["--path bridge", "use pvlab net"]),
+    ("netfront --dir /nonexistent --vifs 2", &["--vifs 2", "start one for each"]),
+    ("net --file /etc/passwd --warmup 0.5", &["--warmup 0.5", "use -t"]),
 ];
 
 /// One line on stderr that starts with `error: ` and holds all of `parts`, and nothing on stdout.
@@ -134,19 +156,51 @@ fn a_file_that_is_not_to_be_had_is_one_line_and_exit_1() {
     let dir = tempfile::tempdir().expect("a directory");
     let empty = dir.path().join("empty");
     std::fs::write(&empty, "").expect("a file");
+    // Nobody writes to it: whoever opened it would wait for ever.
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let readable = "name a file that can be read";
     let cases = [
-        ("/nonexistent/file", "No such file or directory"),
-        (dir.path().to_str().expect("UTF-8"), "not a regular file"),
-        (empty.to_str().expect("UTF-8"), "empty"),
+        ("/nonexistent/file", "No such file or directory", readable),
+        (dir.path().to_str().expect("UTF-8"), "not a regular file", readable),
+        (fifo.to_str().expect("UTF-8"), "not a regular file", readable),
+        (empty.to_str().expect("UTF-8"), "empty", "name a file with something in it"),
     ];
-    for (path, why) in cases {
-        let parts = [path, why, "name a file that can be read"];
+    for (path, why, remedy) in cases {
+        let parts = [path, why, remedy];
         assert_one_line(path, &pvlab(&["net", "--file", path]), 1, &parts);
     }
     for (path, why) in [("/nonexistent/file", "no such directory"), ("/", "a directory")] {
         let parts = [path, why, "name a file in a directory that exists"];
         assert_one_line(path, &pvlab(&["net", "--out", path]), 1, &parts);
     }
+}
+
+/// What is in the file afterwards is what was in it before.
+#[test]
+fn two_options_never_write_one_file_nor_what_another_reads() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (data, link, new) = (at("data"), at("link"), at("new.json"));
+    std::fs::write(&data, [7; 1000]).expect("a file");
+    std::os::unix::fs::symlink("data", &link).expect("a link");
+    let (beside, disk) = (at("new.pvtrace"), format!("file={data}"));
+    let cases: [(&[&str], &str); 9] = [
+        (&["net", "--file", &data, "--out", &data], "--file"),
+        (&["net", "--file", &data, "--out", &link], "--file"),
+        (&["netback", "--dir", "/nonexistent", "--file", &data, "--out", &link], "--file"),
+        (&["net", "--file", &data, "-J", &data], "--file"),
+        (&["net", "--trace", &new, "-J", &new], "-J"),
+        (&["net", "--trace", &new, "-J", &beside], "-J"),
+        (&["net", "--out", &new, "-J", &new], "--out"),
+        (&["console", "--csv", &new, "--svg", &new], "--csv"),
+        (&["blk", "--disk", &disk, "-J", &link], "--disk"),
+    ];
+    for (args, first) in cases {
+        assert_one_line(&args.join(" "), &pvlab(args), 2, &[first, "name another file"]);
+        assert_eq!(std::fs::read(&data).expect("still there"), [7; 1000]);
+    }
+    assert!(!dir.path().join("new.json").exists());
 }
 
 #[test]
@@ -170,8 +224,16 @@ fn bytes_that_are_no_text_are_refused() {
 
 #[test]
 fn help_goes_to_stdout_and_fits() {
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 16] = [
         &["--help"],
+        &["help"],
+        &["help", "net"],
+        &["console", "--help"],
+        &["consoled", "-h"],
+        &["console-guest", "-h"],
+        &["blk", "-h"],
+        &["blkback", "-h"],
+        &["blkfront", "-h"],
         &["net", "--help"],
         &["netback", "-h"],
         &["netfront", "-h"],
@@ -187,5 +249,40 @@ fn help_goes_to_stdout_and_fits() {
         assert!(text.contains("Usage:") && text.contains("--help"), "{args:?}: {text}");
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{args:?}: {text}");
         assert!(!text.contains('\x1b'), "no colour where no terminal is");
+    }
+}
+
+/// What help shows does something there, and what has to be given is not called optional.
+#[test]
+fn help_shows_what_a_command_heeds() {
+    let help = |command: &str| {
+        let text = String::from_utf8(pvlab(&[command, "--help"]).stdout).expect("UTF-8");
+        assert!(text.contains("Usage:"), "{command}: {text}");
+        text
+    };
+    for (command, idle) in [
+        ("netback", &["-t <", "-n <", "--warmup", "--seed", "--index-base"][..]),
+        ("blkback", &["-t <", "-n <", "--verify"]),
+        ("console", &["--grant", "--batch", "--notify", " --console "]),
+        ("consoled", &["-t <", "--batch", " --think <"]),
+        ("console-guest", &["--grant", "--batch"]),
+        ("netfront", &["--vifs", "-i <"]),
+    ] {
+        let text = help(command);
+        for option in idle {
+            assert!(!text.contains(option), "{command} {option}: {text}");
+        }
+        assert!(command == "console" || !text.contains("a temporary one"), "{command}: {text}");
+    }
+    assert!(help("net").contains("a temporary one") && help("net").contains("--grant"));
+}
+
+#[test]
+fn a_log_level_that_is_none_is_one_line() {
+    for level in ["foo", "loud,quiet", "pvlab=loud"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvlab"));
+        let output = command.args(["net", "-n", "1"]).env("PVLAB_LOG", level).output();
+        let output = output.expect("the binary starts");
+        assert_one_line(level, &output, 2, &["PVLAB_LOG", level, "use error, warn, info or debug"]);
     }
 }

@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use proptest::prelude::*;
 use testbeds::cli::{JsonTo, Parsed, Task, parse};
 use testbeds::config::{
-    Amount, CostNs, GrantMode, Mode, NetConfig, NetPath, NotifyPolicy, RunConfig, WaitPolicy,
-    WireKind, allowed_cpus, default_vifs, default_wire,
+    Amount, CostNs, GrantMode, Mode, NetConfig, NetPath, NotifyPolicy, Rate, RunConfig, RxTimers,
+    WaitPolicy, WireKind, allowed_cpus, default_vifs, default_wire,
 };
 
 fn parsed<S: AsRef<str>>(args: &[S]) -> Parsed {
@@ -34,7 +34,7 @@ fn amounts() -> impl Strategy<Value = Amount> {
 
 fn cpus() -> impl Strategy<Value = Vec<usize>> {
     let allowed = allowed_cpus();
-    prop::sample::select(allowed).prop_map(|cpu| vec![cpu])
+    prop::collection::vec(prop::sample::select(allowed), 1..4)
 }
 
 fn costs() -> impl Strategy<Value = CostNs> {
@@ -79,11 +79,15 @@ prop_compose! {
         (parallel, len, rr_req, rr_resp) in (1u32..=128, 1usize..=64 << 20, 1usize..=1 << 20, 1usize..=1 << 20),
         (window, gso, mtu) in (4usize << 10..=64 << 20, 1u32..=64 << 10, 1280usize..=65_521),
         (queues, vifs, drop, copies) in (1u32..=8, 2u32..=64, 0.0..1.0, 0u32..=64),
+        (rx_drain_timeout, rx_stall_timeout) in (0.001..3600.0, 0.001..3600.0),
+        rate in prop::option::of((1u64.., 10u64..=60_000_000)),
         (default_len, default_gso, out) in (any::<bool>(), any::<bool>(), prop::option::of("[a-z]{1,8}")),
     ) -> NetConfig {
         let mut config = NetConfig::of_mode(mode);
         let (round_trips, pktgen) = (matches!(mode, Mode::Rr | Mode::Crr), mode == Mode::Pktgen);
         config.run = run;
+        config.rate = rate.map(|(bytes, usec)| Rate { bytes, usec });
+        config.timers = RxTimers { rx_drain_timeout, rx_stall_timeout };
         (config.csum_tx, config.csum_rx, config.sg) = (csum_tx, csum_rx, sg);
         (config.queues, config.drop, config.copies) = (queues, drop, copies);
         config.ip = if v6 { 6 } else { 4 };
@@ -95,8 +99,11 @@ prop_compose! {
         }
         config.reverse = reverse && !round_trips && config.wire != WireKind::Reflect;
         config.vifs = if reflect { vifs } else { default_vifs(config.path) };
-        if config.reverse && config.path == NetPath::Backend { config.drop = 0.0 }
-        if config.path == NetPath::Bridge { config.vifs += config.vifs % 2 }
+        if config.reverse && config.path == NetPath::Backend {
+            config.drop = 0.0;
+            config.rate = None;
+        }
+        if config.path == NetPath::Bridge { (config.vifs, config.queues) = (config.vifs + config.vifs % 2, 1) }
         if !pktgen { config.parallel = parallel }
         if !pktgen && mode != Mode::Udp { config.window = window }
         if round_trips { (config.rr_req, config.rr_resp) = (rr_req, rr_resp) }
@@ -107,7 +114,8 @@ prop_compose! {
             _ => len,
         };
         if let (Mode::Udp, Amount::Count(bytes)) = (mode, &mut config.run.amount) {
-            *bytes = (*bytes).max(config.len as u64);
+            // The shortest datagram for each of eight queues.
+            *bytes = (*bytes).max(8 * 16);
         }
         config.gso = config.default_gso();
         if !default_gso && config.gso > 0 {
@@ -129,7 +137,15 @@ fn as_typed(mut config: NetConfig) -> NetConfig {
         *seconds = short(*seconds);
     }
     run.interval = run.interval.map(short);
-    for value in [&mut run.warmup, &mut run.spin_us, &mut run.stall_timeout, &mut config.drop] {
+    let RxTimers { rx_drain_timeout, rx_stall_timeout } = &mut config.timers;
+    for value in [
+        &mut run.warmup,
+        &mut run.spin_us,
+        &mut run.stall_timeout,
+        &mut config.drop,
+        rx_drain_timeout,
+        rx_stall_timeout,
+    ] {
         *value = short(*value);
     }
     config

@@ -135,7 +135,7 @@ fn bursts_are_numbers_and_a_picture() {
     assert!(numbers.starts_with("seconds,messages\n0.000000,0\n"), "{numbers}");
     assert!(numbers.ends_with(",1200\n"), "{numbers}");
     let picture = std::fs::read_to_string(&svg).expect("a picture");
-    assert!(picture.starts_with("<svg") && picture.contains("pvlab console"), "{picture}");
+    assert!(picture.starts_with("<svg") && picture.contains("6-byte lines, limit"), "{picture}");
 }
 
 #[test]

@@ -12,20 +12,60 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Std};
 use std::time::{Duration, Instant};
 
-use backend::Rogue;
 use backend::wire::Reflect;
-use rig::front::{Attack, CANARY, Offer, Slot};
-use rig::{Random, until};
+use backend::{Config, Netback, Rogue, VifId};
+use rig::front::{Attack, CANARY, CONFIG, Front, Offer, Slot, connected, dir, wait_for};
+use rig::{Lab, Random, until};
 use rings::evtchn::{Spin, WaitPolicy};
-use rings::frame::Meta;
+use rings::frame::{Csum, Meta};
 use rings::grant::{CopyOp, GntStatus};
 use rings::io::netif::{
     Extra, ExtraInfo, GsoType, RSP_ERROR, RSP_NULL, RSP_OKAY, TX_SLOT, TxFlags, TxRequest,
 };
 use rings::ring::{Index, ProdOverflow, SringMem};
+use rings::store::{Nodes, XenbusState};
 use rings::sync::Ordering;
 use rings::worker::Worker;
 use rings::{DomId, Domain, Foreign, GrantMode, Gref, PAGE_SIZE};
+
+/// What a guest writes into its keys.
+#[test]
+fn a_key_of_garbage_costs_its_guest_the_vif_and_nobody_else() {
+    for key in [
+        "tx-ring-ref",
+        "rx-ring-ref",
+        "event-channel-tx",
+        "event-channel-rx",
+        "feature-rx-notify",
+        "feature-sg",
+        "feature-gso-tcpv4",
+        "feature-no-csum-offload",
+        "multi-queue-num-queues",
+    ] {
+        for value in [&b""[..], b"\xff\xfe", &[b'9'; 2048]] {
+            let lab = Lab::new();
+            let mut netback = Netback::new(&lab.dom0, CONFIG).unwrap();
+            let mut front = Front::new(&lab.guests[0], &Offer::default());
+            let mut neighbour = Front::new(&lab.guests[1], &Offer::default());
+            wait_for(&mut netback, 1, XenbusState::InitWait);
+            front.publish(&Offer::default());
+            front.store.write(&format!("device/vif/0/{key}"), value).unwrap();
+            let rogue = VifId { front: DomId(1), handle: 0 };
+            wait_for(&mut netback, 1, XenbusState::Closing);
+            let error = format!("error/{}/error", dir(rogue));
+            let error = netback.store().read_string(&error).unwrap();
+            assert!(
+                error.contains(key) || error.contains("port"),
+                "{key}: the store says {error:?}"
+            );
+            wait_for(&mut netback, 2, XenbusState::InitWait);
+            neighbour.publish(&Offer::default());
+            connected(&mut netback).close();
+            front.leave();
+            neighbour.leave();
+        }
+    }
+}
 
 /// Line 1.
 #[test]
@@ -207,6 +247,17 @@ fn segments_of_no_size_break_the_vif() {
     attack.breaks(Rogue::Gso(0, 1));
 }
 
+/// Each segment gets a checksum of its own: that of the whole need not be there.
+#[test]
+fn a_frame_of_segments_counts_as_blank_whatever_its_flags_say() {
+    let mut attack = Attack::new();
+    attack.front.put(&[with_extra(&attack), Slot::Extra(gso(1448).encode(false))]);
+    let meta = attack.queue.receive(|_, meta| meta);
+    assert_eq!(meta, Some(Meta { csum: Csum::Blank, gso: 1448 }));
+    assert_eq!(attack.front.answers().first(), Some(&RSP_OKAY));
+    attack.survives();
+}
+
 /// Line 8.
 #[test]
 fn of_two_extra_infos_of_one_type_the_last_counts() {
@@ -358,6 +409,32 @@ fn the_129th_pin_of_a_grant_is_refused_and_the_128_before_come_back() {
     attack.survives();
 }
 
+/// A process may have some 65,000 mappings; one that has no more can serve no guest.
+#[test]
+fn pages_that_stay_mapped_are_as_many_as_a_queue_may_keep() {
+    let persistent = Config { grant: GrantMode::Persistent, ..CONFIG };
+    let mut attack = Attack::with(&Offer::default(), persistent);
+    let grefs = attack.grants_of_one_page(4000);
+    attack.use_each(&grefs);
+    let grants = attack.queue.grants();
+    assert_eq!((grants.maps, grants.maps - grants.unmaps), (4000, 1056));
+    let guest = attack.lab.guests[0].clone();
+    let memory = guest.memory();
+    let (gone, kept) = grefs.split_at(4000 - 1056);
+    for gref in gone {
+        assert_eq!(memory.end_access(*gref), Ok(()), "unmapped, and not only forgotten");
+    }
+    assert!(kept.iter().all(|gref| memory.end_access(*gref).is_err()), "in use");
+    let Attack { lab, netback, front, queue, neighbour, other } = attack;
+    queue.close();
+    for gref in kept {
+        assert_eq!(memory.end_access(*gref), Ok(()), "all are given back");
+    }
+    drop((netback, neighbour, other));
+    front.leave();
+    drop(lab);
+}
+
 /// Line 12, on the ring of buffers.
 #[test]
 fn a_buffer_that_may_not_be_written_fails_its_frame_alone() {
@@ -458,10 +535,11 @@ fn a_guest_that_never_sends_events_is_served_and_noticed() {
     let mut waiter = lab.dom0.waiter().unwrap();
     queue.watch(&mut waiter).unwrap();
     let spin = Spin::new(WaitPolicy::Event, Duration::ZERO, false);
-    let mut worker = Worker::new(waiter, spin, lab.dom0.cost().clone());
+    let cost = lab.dom0.cost().clone();
     let (stop, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&lost));
     let serving = std::thread::spawn(move || {
+        let mut worker = Worker::new(waiter, spin, cost);
         let mut tasks = [Reflect::new(queue)];
         while !stopped.load(Std::Relaxed) {
             worker.turn(&mut tasks);

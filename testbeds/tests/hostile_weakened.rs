@@ -9,9 +9,10 @@ mod rig;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use backend::Config;
 use backend::wire::Reflect;
 use rig::back::Attack as OnFront;
-use rig::front::{Attack as OnBack, CANARY, Slot};
+use rig::front::{Attack as OnBack, CANARY, CONFIG, Offer, Slot};
 use rings::bytes::ConsolePage;
 use rings::grant::{CopyOp, GntStatus};
 use rings::io::console::{OUT_PROD, OUT_SIZE};
@@ -259,6 +260,18 @@ fn without_its_check_a_storm_is_not_slowed() {
         attack.queue.settle_event(false, now);
     }
     assert_eq!(attack.queue.storm_delays(), 0);
+}
+
+/// Every grant there is stays mapped.
+#[test]
+fn without_its_check_pages_stay_mapped_without_end() {
+    let _skip = skip(Some(Check::Kept));
+    let persistent = Config { grant: GrantMode::Persistent, ..CONFIG };
+    let mut attack = OnBack::with(&Offer::default(), persistent);
+    let grefs = attack.grants_of_one_page(4000);
+    attack.use_each(&grefs);
+    let grants = attack.queue.grants();
+    assert_eq!((grants.maps, grants.unmaps), (4000, 0));
 }
 
 /// Line 20: frames are held for ever.

@@ -230,12 +230,33 @@ fn no_file_is_longer_than_one_can_read() {
     }
 }
 
-/// `SYNC <caption>:` marks one partner of a pair of accesses; the other bears the same caption.
+/// Whether this line of code orders accesses to memory.
+fn orders(line: &str) -> bool {
+    let code = code(line);
+    let ordered = ["Acquire", "Release", "AcqRel", "SeqCst"];
+    ordered.iter().any(|name| code.contains(&format!("Ordering::{name}")))
+}
+
+/// Lines between a `SYNC` and the access that it speaks of, at most: one may speak of a fence and of
+/// the look behind it.
+const SYNC_REACH: usize = 6;
+
+/// `SYNC <caption>:` marks one partner of a pair of accesses; the other bears the same caption. No
+/// access that orders others stands without one.
 #[test]
 fn every_ordered_access_names_its_partner() {
     let mut captions: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (path, text) in sources().into_iter().filter(|(p, _)| p.starts_with("rings/src/")) {
-        for (n, line) in text.lines().enumerate() {
+    let mut accesses = 0;
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.contains("src/")) {
+        let lines: Vec<&str> =
+            text.lines().take_while(|line| line.trim() != "#[cfg(test)]").collect();
+        for (n, _) in lines.iter().enumerate().filter(|(_, line)| orders(line)) {
+            accesses += 1;
+            let near = &lines[n.saturating_sub(SYNC_REACH)..=n];
+            let named = near.iter().any(|line| line.contains("// SYNC "));
+            assert!(named, "{path}:{}: with whom? {}", n + 1, lines[n].trim());
+        }
+        for (n, line) in lines.iter().enumerate() {
             let Some((_, comment)) = line.split_once("//") else { continue };
             let Some((_, tail)) = comment.split_once("SYNC ") else { continue };
             let Some((caption, _)) = tail.split_once(':') else {
@@ -244,7 +265,7 @@ fn every_ordered_access_names_its_partner() {
             captions.entry(caption.into()).or_default().push(format!("{path}:{}", n + 1));
         }
     }
-    assert!(captions.len() >= 6, "{captions:?}");
+    assert!(captions.len() >= 6 && accesses >= 40, "{accesses}: {captions:?}");
     for (caption, places) in captions {
         assert!(places.len() > 1, "{caption:?} stands alone at {}", places[0]);
     }

@@ -30,7 +30,13 @@ fn domain(dir: &Path, domid: Option<DomId>, name: &str) -> HostDomain {
 /// netback's control half, until the first vif is up.
 fn serve(back: &HostDomain) -> (Netback<HostDomain>, backend::Queue<HostDomain>) {
     let grant = GrantMode::Copy;
-    let config = backend::Config { max_queues: 1, grant, batch: 32, always_notify: false };
+    let config = backend::Config {
+        max_queues: 1,
+        grant,
+        batch: 32,
+        always_notify: false,
+        timers: backend::Timers::LINUX,
+    };
     let mut netback = Netback::new(back, config).expect("the store answers");
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {

@@ -42,10 +42,11 @@ fn each_verb_shows_what_it_is_for() {
     let (scratch, _) = scratch();
     for (args, parts) in [
         (&["tree", "good.pvtrace"][..], &["xmit", "serve", "netfront", "netback"][..]),
-        (&["tree", "good.pvtrace", "--only", "retire*"], &["netfront"]),
+        (&["tree", "good.pvtrace", "--only", "compl*"], &["complete", "sees 8 responses"]),
         (&["tree", "good.pvtrace", "--slowest", "1"], &["xmit", "serve"]),
         (&["top", "good.pvtrace"], &["calls", "p99", "serve", "grant.copy", "recording took"]),
-        (&["top", "good.pvtrace", "-n", "2"], &["more"]),
+        (&["top", "good.pvtrace", "-n", "2"], &["more", "are without it"]),
+        (&["top", "good.pvtrace", "--raw"], &["are with it"]),
         (&["top", "--diff", "good.pvtrace", "good.pvtrace"], &["A -> B", "serve"]),
         (&["explain", "good.pvtrace"], &["vif tx: 320 requests", "unattributed", "verdict:"]),
         (&["iterations", "good.pvtrace"], &["round"]),
@@ -56,6 +57,8 @@ fn each_verb_shows_what_it_is_for() {
         }
         assert!(!text.contains('\u{1b}'), "{args:?}: no colours where nobody looks");
     }
+    let one = shown(&scratch, &["tree", "good.pvtrace", "--only", "complete"]);
+    assert!(!one.contains("xmit") && !one.contains("doorbell"), "what is beside it: {one}");
     let some = shown(&scratch, &["tree", "good.pvtrace", "--without", "serve"]);
     assert!(some.contains("xmit") && !some.contains("serve"), "{some}");
 }
@@ -87,7 +90,9 @@ fn exports_are_of_the_kind_that_their_names_say_and_lead_back_to_the_trace() {
     let picture = fs::read_to_string(scratch.path("all.svg")).expect("written");
     assert!(picture.starts_with("<svg") && picture.contains("</svg>"));
     let few = shown(&scratch, &["export", "good.json", "-o", "few.json", "--max-events", "500"]);
-    assert!(few.contains("thinned") || few.contains("arrows alone"), "{few}");
+    assert!(few.contains("thinned") || few.contains("none is left out"), "{few}");
+    let few = shown(&scratch, &["export", "good.json", "-o", "few.csv", "--max-events", "50"]);
+    assert!(few.contains("thinned") && !few.contains("none is left out"), "no arrows: {few}");
 }
 
 /// Every verb that reads a trace.
@@ -161,12 +166,14 @@ fn what_cannot_be_asked_is_refused_in_one_line() {
         (&["tree", "good.json", "--window", "5us"], 2, &["--window", "FROM,TO"]),
         (&["tree", "good.json", "--request", "tx"], 2, &["--request", "RING:N"]),
         (&["tree", "good.json", "--request", "tx:1"], 1, &["tx"]),
+        (&["tree", "good.json", "--only", "nosuch"], 1, &["nothing is called nosuch", "top"]),
+        (&["export", "good.json", "-o", "o.csv", "--without", "nosuch"], 1, &["nosuch"]),
         (&["tree", "good.json", "--longer", "soon"], 2, &["--longer", "soon"]),
         (&["tree", "good.json", "--slowest", "0"], 2, &["--slowest"]),
         (&["tree"], 2, &["FILE"]),
         (&["top"], 2, &["FILE"]),
         (&["top", "--diff", "good.json"], 2, &["--diff"]),
-        (&["top", "--diff", "good.json", "missing.json"], 1, &["missing.pvtrace"]),
+        (&["top", "--diff", "good.json", "missing.json"], 1, &["missing.json"]),
         (&["export", "good.json"], 2, &["--out"]),
         (&["export", "good.json", "-o", "out.txt"], 2, &["out.txt", ".uftrace"]),
         (&["export", "good.json", "-o", "no/such/out.json"], 1, &["cannot write", "no/such"]),

@@ -130,6 +130,7 @@ impl Keeper {
     /// Switches recording on or off, in all processes at once. After a slow request it stays off.
     pub fn set(&self, on: bool) {
         let mut kept = self.lock();
+        // SYNC recording is on: with the Acquire load in `is_on`. Recorders look at the word alone.
         if on && kept.frozen.is_none() {
             kept.used = true;
             kept.number = kept.number.wrapping_add(1).max(1);
@@ -142,6 +143,7 @@ impl Keeper {
     /// Whether recording is on.
     #[must_use]
     pub fn is_on(&self) -> bool {
+        // SYNC recording is on: with the Release stores in `set`.
         self.word(switch::ON).load(Ordering::Acquire) != 0
     }
 
@@ -310,8 +312,11 @@ impl Kin {
 fn read(file: &File, used: impl Fn(&[u8]) -> u64) -> io::Result<Vec<u8>> {
     let size = file.metadata()?.len();
     let mut head = vec![0; usize::try_from(size.min(4096)).unwrap_or(0)];
+    // SYNC entries are whole: with the Release store in JournalWriter::append.
     file.read_exact_at(&mut head, 0)?;
     let len = used(&head).min(size);
+    // SYNC records are whole: with the Release stores in `put` and `take_back` of a thread: this comes
+    // to the cursor before it comes to the records.
     let mut all = vec![0; usize::try_from(len).map_err(io::Error::other)?];
     file.read_exact_at(&mut all, 0)?;
     Ok(all)

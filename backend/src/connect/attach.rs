@@ -1,13 +1,16 @@
 //! Attaching to a guest that is ready: its keys are read, its rings mapped, its ports bound. Nothing of
 //! it stays if one of that fails. When to do so, and what is told to the guest, is the handshake's.
 
+use std::time::Instant;
+
 use rings::evtchn::{Channel, Eoi};
 use rings::io::netif::queue_name;
-use rings::store::{StoreError, keys, xenbus};
+use rings::store::{Nodes, StoreError, keys, xenbus};
 use rings::{DomId, Domain, Foreign, Gref, Port};
 use tracer::traced;
 
 use super::Netback;
+use crate::credit::{Credit, Rate};
 use crate::error::ConnectError;
 use crate::queue::Queue;
 use crate::rx::Rx;
@@ -19,12 +22,25 @@ use crate::vif::{Accepted, VifId};
 type Ports<D> = (Channel<<D as Domain>::Doorbell>, Option<Channel<<D as Domain>::Doorbell>>);
 
 impl<D: Domain> Netback<D> {
+    /// How fast the guest may send, if the toolstack has said so.
+    pub(super) fn rate(&mut self, id: VifId) -> Result<Option<Rate>, StoreError> {
+        let Some(vif) = self.vifs.get(&id) else { return Ok(None) };
+        let text = self.store.read_if_present(&format!("{}/{}", vif.back, keys::RATE))?;
+        let Some(text) = text else { return Ok(None) };
+        Ok(Rate::parse(&text).unwrap_or_else(|_| {
+            tracing::warn!(front = %id.front, handle = id.handle, rate = text,
+                "rate is not BYTES,USEC: traffic unlimited");
+            None
+        }))
+    }
+
     /// Reads the guest's keys, maps its rings and binds its ports.
     #[traced]
     pub(super) fn connect(
         &mut self,
         id: VifId,
         front: &str,
+        rate: Option<Rate>,
     ) -> Result<Vec<Queue<D>>, ConnectError> {
         let count = format!("{front}/{}", keys::MULTI_QUEUE_NUM_QUEUES);
         let count = xenbus::read_u32_if_present(&mut self.store, &count)?.unwrap_or(1);
@@ -40,7 +56,11 @@ impl<D: Domain> Netback<D> {
         for n in 0..count {
             let dir = if count == 1 { front.into() } else { format!("{front}/queue-{n}") };
             match self.connect_queue(id, &dir, accepted, &queue_name(id.front, id.handle, n)) {
-                Ok(queue) => queues.push(queue),
+                Ok(mut queue) => {
+                    // Each queue for itself, as in Linux.
+                    queue.tx.credit = rate.map(|rate| Credit::new(rate, Instant::now()));
+                    queues.push(queue);
+                }
                 Err(why) => {
                     queues.into_iter().for_each(Queue::close);
                     return Err(why);
@@ -83,7 +103,6 @@ impl<D: Domain> Netback<D> {
         }
         Ok(Queue {
             vif,
-            domain: self.domain.clone(),
             tx,
             rx,
             foreign,
@@ -96,7 +115,7 @@ impl<D: Domain> Netback<D> {
             broken: None,
             batch: self.config.batch,
             segment: Vec::new(),
-            starved: Starved::default(),
+            starved: Starved::new(self.config.timers, accepted.rx_notify),
         })
     }
 
@@ -119,15 +138,7 @@ impl<D: Domain> Netback<D> {
         let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);
         let bind = |port| self.domain.bind_interdomain(front, Port(port));
         if let (Some(tx), Some(rx)) = split {
-            let tx = bind(tx)?;
-            // A guest that tries again and again must not use up our ports.
-            return match bind(rx) {
-                Ok(rx) => Ok((tx, Some(rx))),
-                Err(why) => {
-                    self.domain.close(tx.port());
-                    Err(why.into())
-                }
-            };
+            return Ok((bind(tx)?, Some(bind(rx)?)));
         }
         let both = xenbus::read_u32(&mut self.store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
         Ok((bind(both)?, None))

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rings::Domain;
 use rings::frame::Meta;
 use rings::worker::Task;
+use rings::{Domain, Port};
 use tracer::traced;
 
 use crate::queue::Queue;
@@ -17,8 +17,8 @@ use crate::vif::VifId;
 
 /// How long a source is held for a destination without buffers.
 pub(crate) const HOLD: Duration = Duration::from_millis(50);
-/// Addresses learned at most: a guest that makes up addresses fills this table and nothing more.
-const ADDRESSES: usize = 1024;
+/// Addresses learned of one vif: a guest that makes up more uses up nobody's share but its own.
+const ADDRESSES: u32 = 64;
 
 type Mac = [u8; 6];
 
@@ -28,8 +28,8 @@ pub struct Bridge<D: Domain> {
     ports: Vec<Queue<D>>,
     /// Which vif an address was last seen on.
     learned: HashMap<Mac, VifId>,
-    /// A frame of the vif served last waits for buffers.
-    held: bool,
+    /// How many addresses are learned of each.
+    shares: HashMap<VifId, u32>,
 }
 
 impl<D: Domain> Bridge<D> {
@@ -37,35 +37,38 @@ impl<D: Domain> Bridge<D> {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "an empty bridge is made on purpose")]
     pub fn new() -> Self {
-        let (ports, learned) = (Vec::new(), HashMap::new());
-        Self { ports, learned, held: false }
+        Self { ports: Vec::new(), learned: HashMap::new(), shares: HashMap::new() }
     }
 
-    /// Takes the queues of a vif out, and forgets its addresses.
-    fn remove(&mut self, vif: VifId) -> Vec<Queue<D>> {
-        self.learned.retain(|_, at| *at != vif);
-        let (gone, stay) = self.ports.drain(..).partition(|q| q.vif() == vif);
-        self.ports = stay;
-        gone
+    /// Where the queue with this port is.
+    fn find(&self, port: Port) -> Option<usize> {
+        self.ports.iter().position(|queue| queue.tx_port.port() == port)
     }
 
-    /// Moves frames of this vif, and publishes what was moved.
+    /// Takes a queue out. With the last one of its vif its addresses are forgotten.
+    fn remove(&mut self, port: Port) -> Option<Queue<D>> {
+        let queue = self.ports.remove(self.find(port)?);
+        let vif = queue.vif();
+        if self.ports.iter().all(|other| other.vif() != vif) {
+            self.learned.retain(|_, at| *at != vif);
+            self.shares.remove(&vif);
+        }
+        Some(queue)
+    }
+
+    /// Moves frames of one queue, and publishes what was moved.
     #[traced(quiet)]
-    fn turn(&mut self, vif: VifId) -> bool {
-        self.held = false;
-        let mut any = false;
-        for from in 0..self.ports.len() {
-            if self.ports[from].vif() == vif {
-                any |= self.serve(from);
-            }
+    fn turn(&mut self, port: Port) -> Turn {
+        let mut turn = Turn::default();
+        if let Some(from) = self.find(port) {
+            self.serve(from, &mut turn);
         }
         self.ports.iter_mut().for_each(Queue::flush);
-        any
+        turn
     }
 
     /// Moves frames of one port until it has none, its budget is used up, or one is held.
-    fn serve(&mut self, from: usize) -> bool {
-        let mut any = false;
+    fn serve(&mut self, from: usize, turn: &mut Turn) {
         for _ in 0..self.ports[from].batch() {
             let Some((to, source, len, meta)) = self.ports[from].peek_frame() else { break };
             if source[0] & 1 == 0 {
@@ -73,18 +76,27 @@ impl<D: Domain> Bridge<D> {
             }
             let known = self.learned.get(&to).filter(|_| to[0] & 1 == 0).copied();
             if !self.may_go(from, known, len, meta) {
-                self.held = true;
+                turn.held = true;
                 break;
             }
             self.deliver(from, known);
-            any = true;
+            turn.moved = true;
         }
-        any
     }
 
     fn learn(&mut self, address: Mac, at: VifId) {
-        if self.learned.len() < ADDRESSES || self.learned.contains_key(&address) {
-            self.learned.insert(address, at);
+        if self.learned.get(&address) == Some(&at) {
+            return;
+        }
+        let share = self.shares.entry(at).or_default();
+        if *share == ADDRESSES {
+            return;
+        }
+        *share += 1;
+        if let Some(before) = self.learned.insert(address, at)
+            && let Some(share) = self.shares.get_mut(&before)
+        {
+            *share -= 1;
         }
     }
 
@@ -130,77 +142,89 @@ impl<D: Domain> Bridge<D> {
     }
 }
 
-/// One vif's place on a bridge: the task that serves it.
+/// What came of serving a queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    /// Frames were moved.
+    moved: bool,
+    /// One waits for the buffers of another vif.
+    held: bool,
+}
+
+/// One queue's place on a bridge: the task that serves it.
 ///
 /// All ports of a bridge belong to one worker, so the lock is never waited for.
 #[derive(Debug)]
 pub struct BridgePort<D: Domain> {
     bridge: Arc<Mutex<Bridge<D>>>,
-    vif: VifId,
+    /// The queue's own: no other of this domain has it.
+    port: Port,
+    /// A frame of this queue waits for the buffers of another.
+    held: bool,
 }
 
 impl<D: Domain> BridgePort<D> {
     /// Joins a queue to a bridge.
     pub fn join(bridge: &Arc<Mutex<Bridge<D>>>, queue: Queue<D>) -> Self {
-        let vif = queue.vif();
-        let port = Self { bridge: Arc::clone(bridge), vif };
-        port.lock().ports.push(queue);
-        port
+        let place = Self { bridge: Arc::clone(bridge), port: queue.tx_port.port(), held: false };
+        place.lock().ports.push(queue);
+        place
     }
 
-    /// Takes the queues of this vif off the bridge.
+    /// Takes the queue off the bridge.
     #[must_use]
-    pub fn leave(self) -> Vec<Queue<D>> {
-        self.lock().remove(self.vif)
+    pub fn leave(self) -> Option<Queue<D>> {
+        self.lock().remove(self.port)
     }
 
-    /// Looks at this vif's queue.
+    /// Looks at the queue.
     pub fn with<R>(&self, look: impl FnOnce(&Queue<D>) -> R) -> Option<R> {
-        self.lock().ports.iter().find(|q| q.vif() == self.vif).map(look)
+        let bridge = self.lock();
+        bridge.find(self.port).map(|at| look(&bridge.ports[at]))
     }
 
     fn lock(&self) -> MutexGuard<'_, Bridge<D>> {
         self.bridge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This vif's queues, as far as they are on the bridge.
-    fn each(&self, mut f: impl FnMut(&mut Queue<D>)) {
-        self.lock().ports.iter_mut().filter(|q| q.vif() == self.vif).for_each(&mut f);
+    /// Does something with the queue.
+    fn with_mut<R>(&self, act: impl FnOnce(&mut Queue<D>) -> R) -> Option<R> {
+        let mut bridge = self.lock();
+        bridge.find(self.port).map(|at| act(&mut bridge.ports[at]))
     }
 }
 
 impl<D: Domain> Task for BridgePort<D> {
     fn work(&mut self) -> bool {
-        self.lock().turn(self.vif)
+        let turn = self.lock().turn(self.port);
+        self.held = turn.held;
+        turn.moved
     }
 
     fn arm(&mut self, now: Instant) -> bool {
-        // Held frames wait for buffers of some other vif: every port reports its new buffers.
-        let held = self.lock().held;
-        let mut work = false;
-        self.each(|queue| work |= queue.arm(held, now));
-        work
+        // Held frames wait for buffers of another vif, whose port knows that it is waited for.
+        self.with_mut(|queue| queue.arm(false, now)).unwrap_or_default()
     }
 
     fn disarm(&mut self) -> bool {
-        let mut came = false;
-        self.each(|queue| came |= queue.disarm());
-        came
+        self.with_mut(Queue::disarm).unwrap_or_default()
     }
 
     fn settle(&mut self, worked: bool, now: Instant) {
-        self.each(|queue| queue.settle_event(worked, now));
+        self.with_mut(|queue| {
+            // Buffers that another vif waits for are worth an event, though they are no work of ours.
+            let fed = queue.is_starved() && queue.has_room(1, Meta::default());
+            queue.settle_event(worked || fed, now);
+        });
     }
 
     fn patience(&self, now: Instant) -> Duration {
         let storm = self.with(|queue| queue.patience(now)).unwrap_or(Duration::MAX);
-        if self.lock().held { storm.min(HOLD / 8) } else { storm }
+        if self.held { storm.min(HOLD / 8) } else { storm }
     }
 
     fn missed(&mut self) -> bool {
-        let mut any = false;
-        self.each(|queue| any |= queue.missed());
-        any
+        self.with_mut(Queue::missed).unwrap_or_default()
     }
 
     fn finished(&self) -> bool {

@@ -36,10 +36,7 @@ impl<D: Domain> Reflect<D> {
             let outcome = self.queue.reflect(exchange_addresses);
             self.held = outcome == Forward::Held;
             match outcome {
-                Forward::Done if self.queue.is_starved() => {
-                    self.queue.starved.over();
-                }
-                Forward::Done => {}
+                Forward::Done => self.queue.fed(),
                 Forward::Held if self.queue.starved.gives_up(now()) => {
                     let _ = self.queue.next_frame();
                     self.queue.drop_frame();

@@ -7,10 +7,10 @@
 use std::time::{Duration, Instant};
 
 use rings::grant::{CopyOp, GntStatus};
+use rings::lru::Lru;
 use rings::mem::Region;
 use rings::{Foreign, ForeignCounters, GrantMode, Gref, PAGE_SIZE};
 
-use super::lru::Lru;
 use super::parse::Segment;
 
 /// Pages kept mapped for all queues of a vbd together (`max_persistent_grants`).
@@ -28,13 +28,20 @@ pub(crate) struct Access<F: Foreign> {
     ops: Vec<CopyOp>,
     grefs: Vec<Gref>,
     maps: Maps<F>,
-    kept: Lru<F::Mapping>,
-    /// The time, as far as the order of kept pages needs it.
+    kept: Lru<Kept<F::Mapping>>,
+    /// The time, as far as the age of kept pages needs it.
     now: Instant,
     /// What a page of zeros is copied from.
     zeros: Vec<u8>,
     /// Bytes copied through mappings.
     copied: u64,
+}
+
+/// A page that stays mapped.
+#[derive(Debug)]
+struct Kept<M> {
+    map: M,
+    used: Instant,
 }
 
 /// Which way the bytes go.
@@ -162,8 +169,8 @@ impl<F: Foreign> Access<F> {
         if fits && segments.iter().all(|s| self.keep(Gref(s.gref))) {
             for segment in segments {
                 // Just used, and no more of them than may be kept: they are there.
-                let Some(map) = self.kept.get(Gref(segment.gref), self.now) else { return false };
-                copy(self.foreign.region(map), segment);
+                let Some(kept) = self.kept.get(segment.gref as usize) else { return false };
+                copy(self.foreign.region(&kept.map), segment);
                 self.copied += u64::from(segment.len);
             }
             return true;
@@ -187,13 +194,15 @@ impl<F: Foreign> Access<F> {
     /// the guest has granted it for reading only, or not at all: then it is mapped for this request.
     #[inline]
     fn keep(&mut self, gref: Gref) -> bool {
-        if self.kept.get(gref, self.now).is_some() {
+        if let Some(kept) = self.kept.get(gref.0 as usize) {
+            kept.used = self.now;
             return true;
         }
         self.foreign.map_data(&[gref], true, &mut self.maps);
         let Some(Ok(map)) = self.maps.pop() else { return false };
-        if let Some((_, gone)) = self.kept.insert(gref, map, self.now) {
-            self.maps.push(Ok(gone));
+        let kept = Kept { map, used: self.now };
+        if let Some((_, gone)) = self.kept.insert(gref.0 as usize, kept) {
+            self.maps.push(Ok(gone.map));
             self.foreign.unmap_data(&mut self.maps);
         }
         true
@@ -202,8 +211,9 @@ impl<F: Foreign> Access<F> {
     /// Now and then: notes the time, and unmaps what has not been used for long.
     pub(crate) fn tick(&mut self, now: Instant) {
         self.now = now;
-        while let Some((_, map)) = self.kept.pop_idle(now, IDLE) {
-            self.maps.push(Ok(map));
+        let idle = |kept: &Kept<_>| now.saturating_duration_since(kept.used) >= IDLE;
+        while self.kept.oldest().is_some_and(idle) {
+            self.maps.extend(self.kept.pop_oldest().map(|(_, kept)| Ok(kept.map)));
         }
         if !self.maps.is_empty() {
             self.foreign.unmap_data(&mut self.maps);
@@ -219,8 +229,8 @@ impl<F: Foreign> Access<F> {
 
     /// Unmaps everything: as many unmaps as maps (XSA-371).
     pub(crate) fn close(&mut self) {
-        while let Some((_, map)) = self.kept.pop_oldest() {
-            self.maps.push(Ok(map));
+        while let Some((_, kept)) = self.kept.pop_oldest() {
+            self.maps.push(Ok(kept.map));
         }
         self.foreign.unmap_data(&mut self.maps);
     }

@@ -20,8 +20,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, atomic::AtomicBool, atomic::AtomicU64};
 use std::time::Duration;
 
-use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, xenbus};
-use rings::{DomId, Domain};
+use rings::Domain;
+use rings::store::{Nodes, StoreError, XenbusState, XsClient, frontends, keys, xenbus};
 use tracer::traced;
 
 use super::error::ConnectError;
@@ -42,7 +42,7 @@ struct Vbd {
     /// The guest has lied: the queues are to be given back, whatever it does now.
     broken: bool,
     /// Ports of a connection to a backend before us.
-    stale: Option<String>,
+    stale: Option<super::keys::Ports>,
     live: Arc<Live>,
     /// Features that were taken back.
     withdrawn: (bool, bool),
@@ -57,9 +57,6 @@ pub struct Blkback<D: Domain> {
     vbds: BTreeMap<VbdId, Vbd>,
 }
 
-/// Watch events thrown away before one look at everything: a guest that writes without end must not
-/// keep us from looking.
-const FLOOD: u32 = 1024;
 /// Where our vbds are, relative to our home.
 const BACKENDS: &str = "backend/vbd";
 
@@ -85,17 +82,14 @@ impl<D: Domain> Blkback<D> {
     /// If the store does not answer: the host is gone.
     pub fn step(&mut self, timeout: Duration) -> Result<Vec<VbdEvent<D>>, StoreError> {
         let mut events = Vec::new();
-        if self.store.next_event(Some(timeout))?.is_some() {
-            // Watch events are only hints: however many have come, one look at everything will do, so
-            // that a flood of them costs no more than the looks (XSA-349).
-            for _ in 0..FLOOD {
-                if self.store.next_event(Some(Duration::ZERO))?.is_none() {
-                    break;
-                }
-            }
+        if frontends::changed(&mut self.store, timeout)? {
             self.discover()?;
             for id in self.vbds.keys().copied().collect::<Vec<_>>() {
-                self.look(id, &mut events)?;
+                match self.look(id, &mut events) {
+                    // What this guest wrote is no reason to leave the others alone.
+                    Err(why) if why.is_answer() => self.rogue(id, &why.to_string())?,
+                    looked => looked?,
+                }
             }
         }
         // Afterwards: what is told then is told to guests that are still there.
@@ -114,7 +108,7 @@ impl<D: Domain> Blkback<D> {
         self.switch(id, to)
     }
 
-    /// A worker found the guest lying: the vbd breaks. Its queues are to be given back.
+    /// The guest was found lying: the vbd breaks. Its queues, if workers have any, are to be given back.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -122,7 +116,7 @@ impl<D: Domain> Blkback<D> {
         tracing::warn!(front = %id.front, handle = id.handle, lie, "vbd broken");
         if let Some(vbd) = self.vbds.get_mut(&id) {
             // The write of our own state below brings the next `step` here.
-            vbd.broken = true;
+            vbd.broken = vbd.connected;
         }
         self.fail(id, lie)
     }
@@ -137,13 +131,16 @@ impl<D: Domain> Blkback<D> {
 
     /// Finds vbds that are new.
     fn discover(&mut self) -> Result<(), StoreError> {
-        for front in xenbus::list(&mut self.store, BACKENDS)? {
-            for handle in xenbus::list(&mut self.store, &format!("{BACKENDS}/{front}"))? {
-                let (Ok(domid), Ok(number)) = (front.parse(), handle.parse()) else { continue };
-                let id = VbdId { front: DomId(domid), handle: number };
-                if !self.vbds.contains_key(&id) {
-                    self.probe(id, format!("{BACKENDS}/{front}/{handle}"))?;
+        for (front, handle, back) in frontends::list(&mut self.store, BACKENDS)? {
+            let id = VbdId { front, handle };
+            if self.vbds.contains_key(&id) {
+                continue;
+            }
+            match self.probe(id, back) {
+                Err(why) if why.is_answer() => {
+                    tracing::warn!(%front, handle, %why, "vbd not begun")
                 }
+                probed => probed?,
             }
         }
         Ok(())
@@ -159,7 +156,7 @@ impl<D: Domain> Blkback<D> {
         let connected = matches!(state, XenbusState::Initialised | XenbusState::Connected);
         let stale = if connected { super::keys::ports(&mut self.store, &front)? } else { None };
         self.offer(&back)?;
-        self.store.watch(&format!("{front}/{}", keys::STATE), &format!("front-{}", id.front))?;
+        frontends::watch(&mut self.store, &front, id.front)?;
         let live = Live {
             sectors: AtomicU64::new(self.config.disk.geometry().sectors),
             no_flush: AtomicBool::new(false),
@@ -225,15 +222,14 @@ impl<D: Domain> Blkback<D> {
         if vbd.broken && vbd.connected {
             return self.bring_down(id, XenbusState::Closing, events);
         }
-        if news::is_new(&mut self.store, &back)? {
+        if frontends::is_new(&mut self.store, &back, keys::MAX_RING_PAGE_ORDER)? {
             return self.begin_again(id, &back, events);
         }
         let otherend = xenbus::read_state(&mut self.store, &front)?;
         match (otherend, state) {
             (XenbusState::Initialising, XenbusState::Closed) => self.invite(id),
             (XenbusState::Initialised | XenbusState::Connected, XenbusState::InitWait) => {
-                let hotplug = format!("{back}/{}", keys::HOTPLUG_STATUS);
-                if self.store.read_if_present(&hotplug)?.as_deref() == Some("connected") {
+                if frontends::is_plugged(&mut self.store, &back)? {
                     self.bring_up(id, &front, events)?;
                 }
                 Ok(())
@@ -365,14 +361,11 @@ impl<D: Domain> Blkback<D> {
 
     /// The toolstack has removed the device.
     fn forget_if_removed(&mut self, id: VbdId, back: &str) -> Result<(), StoreError> {
-        let gone = self.store.read_if_present(&format!("{back}/{}", keys::FRONTEND))?.is_none();
-        if gone
+        if frontends::is_removed(&mut self.store, back)?
             && self.vbds.get(&id).is_some_and(|vbd| !vbd.connected)
             && let Some(vbd) = self.vbds.remove(&id)
         {
-            let token = format!("front-{}", id.front);
-            // The watch may have gone with the guest.
-            let _ = self.store.unwatch(&format!("{}/{}", vbd.front, keys::STATE), &token);
+            frontends::unwatch(&mut self.store, &vbd.front, id.front);
         }
         Ok(())
     }

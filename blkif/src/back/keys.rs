@@ -32,16 +32,23 @@ pub(super) struct RingKeys {
     port: Port,
 }
 
-/// The ports a guest has published, as text; to tell one connection from another, since port numbers
-/// are never used twice.
-pub(super) fn ports<N: Nodes>(store: &mut N, front: &str) -> Result<Option<String>, StoreError> {
-    let mut all = String::new();
-    for dir in [front.to_owned(), format!("{front}/{}", keys::queue(0))] {
-        let port = store.read_if_present(&format!("{dir}/{}", keys::EVENT_CHANNEL))?;
-        all += &port.unwrap_or_default();
-        all.push(' ');
+/// What stands in a guest's directory as its port, and in that of its first queue: any bytes.
+pub(super) type Ports = [Vec<u8>; 2];
+
+/// The ports a guest has published, as it wrote them; to tell one connection from another, since port
+/// numbers are never used twice. `None` if there are none.
+pub(super) fn ports<N: Nodes>(store: &mut N, front: &str) -> Result<Option<Ports>, StoreError> {
+    let mut ports = Ports::default();
+    for (dir, port) in
+        [front.to_owned(), format!("{front}/{}", keys::queue(0))].iter().zip(&mut ports)
+    {
+        match store.read(&format!("{dir}/{}", keys::EVENT_CHANNEL)) {
+            Ok(text) => *port = text,
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok((!all.trim().is_empty()).then_some(all))
+    Ok(ports.iter().any(|port| !port.is_empty()).then_some(ports))
 }
 
 /// Reads what a guest has published.
@@ -123,7 +130,6 @@ pub(super) fn queue<D: Domain>(
     port.set_name(&name);
     Ok(Queue::new(Parts {
         vbd,
-        domain: domain.clone(),
         ring: attached,
         pages,
         access: Access::new(foreign, grant, MAX_PERSISTENT / queues.max(1)),

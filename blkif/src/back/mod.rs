@@ -11,7 +11,6 @@
 //! | `parse` | pure: a request as something to do; every check of what the guest wrote is here |
 //! | `pending` | what is being done, and which steps it has |
 //! | `access` | the guest's pages: copied, mapped for each request, or kept mapped |
-//! | `lru` | which pages stay mapped |
 //! | [`disk`] | what is behind it: null, void, ram, file, model, faulty |
 //!
 //! The guest is not believed. A request is copied out once and then checked; a lie either fails that
@@ -22,7 +21,6 @@ mod connect;
 pub mod disk;
 mod error;
 mod keys;
-pub mod lru;
 mod news;
 pub mod parse;
 mod pending;

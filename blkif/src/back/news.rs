@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use rings::store::{Nodes, StoreError, Transport, XenbusState, XsClient, keys};
+use rings::store::{Nodes, StoreError, Transport, XenbusState, XsClient, frontends, keys};
 
 use super::queue::Live;
 use super::vbd::Config;
@@ -42,15 +42,9 @@ pub(super) fn tell<T: Transport>(
     all: &[Node],
 ) -> Result<(), StoreError> {
     store.transaction(|t| {
-        if is_new(t, back)? {
+        if frontends::is_new(t, back, keys::MAX_RING_PAGE_ORDER)? {
             return Ok(());
         }
         all.iter().try_for_each(|(key, value)| t.write(&format!("{back}/{key}"), value))
     })
-}
-
-/// Whether this directory has not seen our limits.
-pub(super) fn is_new<N: Nodes>(store: &mut N, back: &str) -> Result<bool, StoreError> {
-    let mut has = |key| store.read_if_present(&format!("{back}/{key}"));
-    Ok(has(keys::MAX_RING_PAGE_ORDER)?.is_none() && has(keys::FRONTEND)?.is_some())
 }

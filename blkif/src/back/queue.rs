@@ -31,7 +31,6 @@ pub(crate) struct Live {
 #[derive(Debug)]
 pub struct Queue<D: Domain> {
     vbd: VbdId,
-    domain: D,
     server: Server<D::Foreign>,
     /// The ring's pages, mapped as long as the queue lives.
     _pages: <D::Foreign as Foreign>::Mapping,
@@ -44,7 +43,6 @@ pub struct Queue<D: Domain> {
 /// What a queue is made of.
 pub(crate) struct Parts<D: Domain> {
     pub(crate) vbd: VbdId,
-    pub(crate) domain: D,
     pub(crate) ring: super::serve::Ring,
     pub(crate) pages: <D::Foreign as Foreign>::Mapping,
     pub(crate) access: Access<D::Foreign>,
@@ -59,11 +57,11 @@ pub(crate) struct Parts<D: Domain> {
 
 impl<D: Domain> Queue<D> {
     pub(crate) fn new(parts: Parts<D>) -> Self {
-        let Parts { vbd, domain, ring, pages, access, disk, port, rules, live, .. } = parts;
+        let Parts { vbd, ring, pages, access, disk, port, rules, live, .. } = parts;
         let server =
             Server::new(ring, access, disk, rules, parts.limit, parts.batch, parts.always_notify);
         let (eoi, broken) = (Eoi::default(), None);
-        Self { vbd, domain, server, _pages: pages, port, eoi, broken, live }
+        Self { vbd, server, _pages: pages, port, eoi, broken, live }
     }
 
     /// Which vbd it belongs to.
@@ -157,6 +155,9 @@ impl<D: Domain> Queue<D> {
         if self.eoi.masked_until(now).is_some() {
             return false;
         }
+        // What was sent while we looked anyway told nothing new: only what comes from here on is an
+        // event, and has to bring work. The ring is looked at below.
+        self.disarm();
         let pending = self.port.unmask();
         match self.server.final_check() {
             Ok(work) => pending | work,
@@ -241,6 +242,5 @@ impl<D: Domain> Queue<D> {
     pub fn close(mut self) {
         self.server.drain();
         self.server.access.close();
-        self.domain.close(self.port.port());
     }
 }

@@ -60,8 +60,8 @@ impl Buffers {
         self.0.region()
     }
 
-    /// Takes all grants back and returns the pages. Those the backend still uses are kept out of the
-    /// pool for good (XSA-396); says how many grants that are.
+    /// Takes all grants back and returns the pages. Says how many grants the backend still uses; see
+    /// [`Granted::close`].
     pub(super) fn close(self, memory: &Memory) -> usize {
         self.0.close(memory)
     }

@@ -82,9 +82,7 @@ impl<D: Domain> Blkfront<D> {
         let handle = config.handle;
         let bad = |why| ConnectError::Store { handle, why };
         let front = format!("device/vbd/{handle}");
-        let back = store.read_string(&format!("{front}/{}", keys::BACKEND)).map_err(bad)?;
-        let backend = xenbus::read_u32(&mut store, &format!("{front}/{}", keys::BACKEND_ID));
-        let backend = DomId(u16::try_from(backend.map_err(bad)?).unwrap_or(u16::MAX));
+        let (back, backend) = xenbus::backend_of(&mut store, &front).map_err(bad)?;
         let mut me = Self {
             domain: domain.clone(),
             store,
@@ -107,6 +105,9 @@ impl<D: Domain> Blkfront<D> {
                     me.switch(XenbusState::Initialising).map_err(bad)?;
                 }
                 Err(why) => {
+                    // Whoever reads our keys from here on finds a device that is going: its grefs may
+                    // be another's soon.
+                    let _ = me.fatal(&why.to_string());
                     me.close_untaken();
                     return Err(why);
                 }
@@ -203,6 +204,7 @@ impl<D: Domain> Blkfront<D> {
     ) -> Result<DiskInfo, ConnectError> {
         let handle = self.config.handle;
         let bad = |why| ConnectError::Store { handle, why };
+        self.watch_backend(timeout).map_err(bad)?;
         self.publish(links, order).map_err(bad)?;
         self.switch(XenbusState::Initialised).map_err(bad)?;
         self.wait_connected(timeout)?;

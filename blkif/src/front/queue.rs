@@ -330,7 +330,7 @@ impl<D: Domain> Queue<D> {
     }
 
     /// Closes the port, takes the grants back and returns the pages. Says how many grants the backend
-    /// still uses: their pages are never used again.
+    /// still uses: their pages come back when it does not.
     pub fn close(self) -> usize {
         let memory = self.domain.memory();
         let lists = self.lists.map_or(0, |lists| lists.close(memory));

@@ -17,6 +17,9 @@ impl<D: Domain> Queue<D> {
         if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
             return false;
         }
+        // What was sent while we looked anyway told nothing new: only what comes from here on is an
+        // event, and has to bring work. The ring is looked at below.
+        self.disarm();
         let pending = self.link.port.unmask();
         match self.link.ring.final_check_for_responses() {
             Ok(work) => pending | work,

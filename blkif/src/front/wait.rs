@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rings::Domain;
 use rings::store::xenbus::{self, WaitError};
-use rings::store::{Nodes, XenbusState, keys};
+use rings::store::{Nodes, StoreError, XenbusState, keys};
 
 use super::connect::Blkfront;
 use super::error::ConnectError;
@@ -33,29 +33,38 @@ impl<D: Domain> Blkfront<D> {
         }
     }
 
-    /// Waits for the backend at hand to connect to the rings that are published. If it dies first, no
-    /// other one will: those rings are its forerunner's, and it waits for new ones.
+    /// Begins to watch the backend at hand. Before anything is published for it: whatever it writes of
+    /// its state afterwards is an event.
+    pub(super) fn watch_backend(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        self.unwatch_backend();
+        self.store.watch(&format!("{}/{}", self.back, keys::STATE), TOKEN)?;
+        // The watch's own first event tells of no change.
+        self.store.next_event_where(Some(timeout), |event| event.token == TOKEN).map(drop)
+    }
+
+    fn unwatch_backend(&mut self) {
+        // The watch of a directory that was removed is as good as gone.
+        let _ = self.store.unwatch(&format!("{}/{}", self.back, keys::STATE), TOKEN);
+        self.store.drop_events(|event| event.token == TOKEN);
+    }
+
+    /// Waits for the backend that is watched to connect to the rings that are published. If it dies first,
+    /// no other one will: those rings are its forerunner's, and it waits for new ones.
     pub(super) fn wait_connected(&mut self, timeout: Duration) -> Result<(), ConnectError> {
         let path = format!("{}/{}", self.back, keys::STATE);
-        let watched = match self.store.watch(&path, TOKEN) {
-            Ok(()) => self.watch_until_connected(&path, Instant::now() + timeout),
-            Err(error) => Err(error.into()),
-        };
-        // The watch of a directory that was removed is as good as gone.
-        let _ = self.store.unwatch(&path, TOKEN);
-        self.store.drop_events(|event| event.token == TOKEN);
-        watched.map_err(|why| self.stuck("waiting for the backend to connect", why))
+        let connected = self.watch_until_connected(&path, Instant::now() + timeout);
+        self.unwatch_backend();
+        connected.map_err(|why| self.stuck("waiting for the backend to connect", why))
     }
 
     fn watch_until_connected(&mut self, path: &str, deadline: Instant) -> Result<(), WaitError> {
         let (path, expected) = (path.to_owned(), vec![XenbusState::Connected]);
-        // The watch's own first event tells of no change. After that, whoever writes that it waits for
-        // us is not the one that we have seen waiting.
+        // Whoever writes that it waits for us is not the one that we have seen waiting.
         for events in 0.. {
             let found = xenbus::read_state(&mut self.store, &self.back)?;
             match found {
                 XenbusState::Connected => return Ok(()),
-                XenbusState::Initialising | XenbusState::InitWait if events < 2 => {}
+                XenbusState::Initialising | XenbusState::InitWait if events < 1 => {}
                 XenbusState::Unknown | XenbusState::Initialising | XenbusState::InitWait => {
                     return Err(WaitError::Removed { path, last: found, expected });
                 }

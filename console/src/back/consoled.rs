@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rings::bytes::ConsolePage;
 use rings::io::grant_table::RESERVED_CONSOLE;
-use rings::store::{Nodes, StoreError, XsClient, keys, xenbus};
+use rings::store::{Nodes, StoreError, XsClient, frontends, keys, xenbus};
 use rings::{DomId, Domain, Foreign, GrantMode, Port};
 
 use super::buffer::Overflow;
@@ -65,9 +65,6 @@ pub struct Consoled<D: Domain> {
     look: bool,
 }
 
-/// Watch events thrown away before one look at everything: a guest that writes without end must not
-/// keep us from looking.
-const FLOOD: u32 = 1024;
 /// Where our consoles are, relative to our home.
 const BACKENDS: &str = "backend/console";
 
@@ -94,17 +91,11 @@ impl<D: Domain> Consoled<D> {
     /// If the store does not answer: the host is gone.
     pub fn step(&mut self, timeout: Duration) -> Result<Vec<ConsoleEvent<D>>, StoreError> {
         let timeout = if self.look { Duration::ZERO } else { timeout };
-        let hint = self.store.next_event(Some(timeout))?.is_some();
-        if !hint && !self.look {
+        let changed = frontends::changed(&mut self.store, timeout)?;
+        if !changed && !self.look {
             return Ok(Vec::new());
         }
         self.look = false;
-        // Watch events are only hints: however many have come, one look at everything will do.
-        for _ in 0..FLOOD {
-            if self.store.next_event(Some(Duration::ZERO))?.is_none() {
-                break;
-            }
-        }
         self.compare()
     }
 
@@ -178,7 +169,6 @@ impl<D: Domain> Consoled<D> {
         channel.send();
         Ok(Session {
             front,
-            domain: self.domain.clone(),
             _mapping: mapping,
             _foreign: foreign,
             page,
@@ -210,8 +200,9 @@ impl<D: Domain> Consoled<D> {
         // Another guest may have this number already.
         self.look = true;
         let tty = format!("/local/domain/{front}/console/{}", keys::TTY);
-        match self.store.read_if_present(&tty)? {
-            Some(path) if !path.is_empty() => self.store.write(&tty, ""),
+        match self.store.read(&tty) {
+            Ok(path) if !path.is_empty() => self.store.write(&tty, ""),
+            Err(error) if !error.is_answer() => Err(error),
             _ => Ok(()),
         }
     }

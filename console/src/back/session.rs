@@ -68,7 +68,6 @@ impl Periods {
 #[derive(Debug)]
 pub struct Session<D: Domain> {
     pub(super) front: DomId,
-    pub(super) domain: D,
     pub(super) _mapping: <D::Foreign as Foreign>::Mapping,
     pub(super) _foreign: D::Foreign,
     pub(super) page: ConsolePage,
@@ -370,6 +369,5 @@ impl<D: Domain> Session<D> {
     pub fn close(mut self) {
         self.page.set_connected(false);
         self.channel.send();
-        self.domain.close(self.channel.port());
     }
 }

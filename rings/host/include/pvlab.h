@@ -34,8 +34,8 @@
  *   4 CLOSE           port
  *   5 FOREIGN         domid of a frontend                  hold line, frames, first    its memory
  *                                                          and number of grant frames,
- *                                                          hold frame
- *   6 RELEASE         domid, hold line
+ *                                                          hold frame, life
+ *   6 RELEASE         domid, hold line, life
  *   7 STORE                                                                            store
  *   8 STATS           1 front, 2 back, 3 other; worker     number of its block
  *   9 GOODBYE         exit status
@@ -47,7 +47,9 @@
  *                   HELLO: who holds what
  *
  * The store connection is a stream socket that speaks xenstore's wire protocol (<xen/io/xs_wire.h>)
- * and is bound to your domid; relative paths begin at /local/domain/<domid>.
+ * and is bound to your domid; relative paths begin at /local/domain/<domid>. A life is a number that
+ * the host gives to a domain when it registers, and to no other: who gives back a hold line of one
+ * that is gone does not take it from another that has the same domid by then.
  */
 #ifndef PVLAB_H
 #define PVLAB_H
@@ -73,7 +75,7 @@
 #error "grant entries are read as one little-endian word here"
 #endif
 
-#define PVLAB_VERSION 1
+#define PVLAB_VERSION 2
 #define PVLAB_ANY 0xffffffffu /* as a domid: the next free guest */
 #define PVLAB_MAX_FDS 3
 #define PVLAB_MESSAGE_BYTES 64
@@ -201,7 +203,7 @@ struct pvlab_port {
 /* The memory of a frontend that we serve. */
 struct pvlab_foreign {
 	uint16_t caller, remote;
-	uint32_t line, frames, grants;
+	uint32_t line, life, frames, grants;
 	int fd;
 	uint8_t *memory;
 	uint64_t *table;
@@ -215,7 +217,8 @@ static inline void pvlab_close_fds(const int *fds, int count)
 }
 
 /* Asks the host and waits for its answer, which replaces the request; exactly `count` descriptors
- * must come with it. */
+ * must come with it. -EMFILE with a status of 0: this process may not have them, but what was asked for
+ * is done. */
 static inline int pvlab_call(struct pvlab *lab, struct pvlab_message *m, int *fds, int count)
 {
 	union {
@@ -253,7 +256,7 @@ static inline int pvlab_call(struct pvlab *lab, struct pvlab_message *m, int *fd
 	int err = n == 0 ? -EPIPE
 		: n != (ssize_t)sizeof *m || m->kind != kind || m->seq != seq ? -EPROTO
 		: m->status ? -(int)m->status
-		: came != count ? -EPROTO : 0;
+		: msg.msg_flags & MSG_CTRUNC ? -EMFILE : came != count ? -EPROTO : 0;
 	if (err)
 		pvlab_close_fds(got, came);
 	else if (count)
@@ -363,14 +366,18 @@ static inline int64_t pvlab_alloc_frames(struct pvlab *lab, uint32_t count)
 
 static inline int pvlab_open_port(struct pvlab *lab, struct pvlab_message *m, struct pvlab_port *port)
 {
-	int fds[3], b = m->kind == PVLAB_BIND_INTERDOMAIN;
+	int fds[3], b = m->kind == PVLAB_BIND_INTERDOMAIN, ours = m->kind != PVLAB_OPEN_PORT;
 	int err = pvlab_call(lab, m, fds, 3);
-	if (err)
-		return err;
-	void *at = mmap(NULL, PVLAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+	void *at = err ? MAP_FAILED : mmap(NULL, PVLAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
 	if (at == MAP_FAILED) {
-		pvlab_close_fds(fds, 3);
-		return -ENOMEM;
+		if (!err)
+			pvlab_close_fds(fds, 3);
+		/* The port is there all the same. */
+		if (ours && (!err || (err == -EMFILE && !m->status))) {
+			pvlab_request(m, PVLAB_CLOSE, m->arg[0], 0);
+			pvlab_call(lab, m, NULL, 0);
+		}
+		return err ? err : -ENOMEM;
 	}
 	close(fds[0]);
 	port->port = m->arg[0];
@@ -550,17 +557,24 @@ static inline int pvlab_foreign(struct pvlab *lab, uint16_t remote, struct pvlab
 	struct pvlab_message m;
 	pvlab_request(&m, PVLAB_FOREIGN, remote, 0);
 	int err = pvlab_call(lab, &m, &f->fd, 1);
-	if (err)
+	if (err && (err != -EMFILE || m.status))
 		return err;
 	f->caller = lab->domid;
 	f->remote = remote;
 	f->line = m.arg[0];
+	f->life = m.arg[5];
 	f->frames = m.arg[1];
 	f->grants = m.arg[3] * PVLAB_GRANTS_PER_FRAME;
-	void *at = mmap(NULL, (size_t)f->frames * PVLAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
+	void *at = err ? MAP_FAILED
+		: mmap(NULL, (size_t)f->frames * PVLAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
 	if (at == MAP_FAILED) {
-		close(f->fd);
-		return -ENOMEM;
+		if (!err)
+			close(f->fd);
+		/* The hold line is ours all the same. */
+		pvlab_request(&m, PVLAB_RELEASE, f->remote, f->line);
+		m.arg[2] = f->life;
+		pvlab_call(lab, &m, NULL, 0);
+		return err ? err : -ENOMEM;
 	}
 	f->memory = (uint8_t *)at;
 	f->table = (uint64_t *)(void *)(f->memory + (size_t)m.arg[2] * PVLAB_PAGE);
@@ -577,6 +591,7 @@ static inline int pvlab_release(struct pvlab *lab, struct pvlab_foreign *f)
 {
 	struct pvlab_message m;
 	pvlab_request(&m, PVLAB_RELEASE, f->remote, f->line);
+	m.arg[2] = f->life;
 	munmap(f->memory, (size_t)f->frames * PVLAB_PAGE);
 	close(f->fd);
 	return pvlab_call(lab, &m, NULL, 0);

@@ -16,7 +16,7 @@ use tracer::format::journal;
 use tracer::traced;
 
 use crate::foreign::{Granter, HostForeign};
-use crate::mapping;
+use crate::mapping::{self, MemoryId};
 use crate::proto::{ANY, Kind, Message, VERSION};
 use crate::socket::HostSocket;
 use crate::transport::UnixTransport;
@@ -74,7 +74,7 @@ struct Inner {
     memory: Memory,
     cost: Cost,
     first_store: Mutex<Option<OwnedFd>>,
-    granters: Mutex<HashMap<DomId, Weak<Granter>>>,
+    granters: Mutex<HashMap<MemoryId, Weak<Granter>>>,
 }
 
 impl HostDomain {
@@ -141,21 +141,25 @@ impl HostDomain {
         let end = if kind == Kind::AllocUnbound { End::A } else { End::B };
         let request = Message::request(kind, &[remote.0.into(), remote_port.0]);
         let (answer, fds) = self.call(request)?;
-        self.opened(Port(answer.arg[0]), (remote, remote_port), end, fds)
+        let port = Port(answer.arg[0]);
+        // From here on it is closed whatever happens.
+        let open = OpenPort { domain: self.clone(), port };
+        self.opened(port, (remote, remote_port), end, fds, Some(open))
     }
 
-    /// A channel of the descriptors that the host gave us.
+    /// A channel of the descriptors that the host gave us. With it goes `open`, if it is ours to close.
     fn opened(
         &self,
         port: Port,
         (remote, remote_port): (DomId, Port),
         end: End,
         fds: Vec<OwnedFd>,
+        open: Option<OpenPort>,
     ) -> Result<Channel<EventDoorbell>, DomainError> {
         let [page, own, other] = <[OwnedFd; 3]>::try_from(fds)
             .map_err(|_| DomainError::HostGone("a port without its descriptors".into()))?;
         let words = EventPage::new(mapping::map(&page, PAGE_SIZE)?);
-        let doorbell = EventDoorbell::new(own, other);
+        let doorbell = EventDoorbell::new(own, other, open);
         let cost = self.0.cost.clone();
         // What both ends know: who allocated it, and which of its ports it is.
         let (allocator, allocator_port) = match end {
@@ -172,15 +176,18 @@ impl HostDomain {
         Ok(Channel::new(port, remote, end, words, doorbell, cost).traced(trace))
     }
 
-    /// The part of a granter's state that all our queues share.
-    fn granter(&self, remote: DomId, memory: OwnedFd) -> Arc<Granter> {
+    /// The part of a granter's state that all our queues share. It goes by the memory and not by the
+    /// domid, which may be a successor's already while we still have something of the dead one.
+    fn granter(&self, memory: OwnedFd) -> io::Result<Arc<Granter>> {
+        let id = mapping::id(&memory)?;
         let mut granters = self.0.granters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(granter) = granters.get(&remote).and_then(Weak::upgrade) {
-            return granter;
+        if let Some(granter) = granters.get(&id).and_then(Weak::upgrade) {
+            return Ok(granter);
         }
+        granters.retain(|_, granter| granter.strong_count() > 0);
         let granter = Arc::new(Granter { memory, pins: Mutex::new(Pins::default()) });
-        granters.insert(remote, Arc::downgrade(&granter));
-        granter
+        granters.insert(id, Arc::downgrade(&granter));
+        Ok(granter)
     }
 }
 
@@ -201,17 +208,32 @@ fn explain(error: DomainError, domid: u32) -> ConnectError {
     }
 }
 
+/// A port of ours. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct OpenPort {
+    domain: HostDomain,
+    port: Port,
+}
+
+impl Drop for OpenPort {
+    fn drop(&mut self) {
+        // A host that is gone has closed everything.
+        let _ = self.domain.call(Message::request(Kind::Close, &[self.port.0]));
+    }
+}
+
 /// Gives a hold word back when its copier is gone.
 #[derive(Debug)]
 pub(crate) struct Released {
     domain: HostDomain,
     remote: DomId,
     line: u32,
+    life: u32,
 }
 
 impl Drop for Released {
     fn drop(&mut self) {
-        let args = [self.remote.0.into(), self.line];
+        let args = [self.remote.0.into(), self.line, self.life];
         let _ = self.domain.call(Message::request(Kind::Release, &args));
     }
 }
@@ -251,12 +273,7 @@ impl Domain for HostDomain {
         let remote = u16::try_from(answer.arg[1])
             .map_err(|_| DomainError::HostGone("a port of no domain".into()))?;
         // What the toolstack allocates for a domain is that domain's first end.
-        self.opened(port, (DomId(remote), Port(0)), End::A, fds)
-    }
-
-    fn close(&self, port: Port) {
-        // A host that is gone has closed everything.
-        let _ = self.call(Message::request(Kind::Close, &[port.0]));
+        self.opened(port, (DomId(remote), Port(0)), End::A, fds, None)
     }
 
     #[traced]
@@ -266,15 +283,15 @@ impl Domain for HostDomain {
         let bad = || DomainError::HostGone("foreign memory that is not one".into());
         let [memory] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| bad())?;
         let a = &answer.arg;
-        let (line, frames) = (a[0], a[1]);
-        let released = Released { domain: self.clone(), remote, line };
+        let (line, frames, life) = (a[0], a[1], a[5]);
+        let released = Released { domain: self.clone(), remote, line, life };
         let layout =
             Layout { grant_first: a[2], grant_frames: a[3], hold: a[4], ..Layout::new(frames, 1) };
         let region = mapping::map(&memory, layout.bytes())?;
         let table = GrantPage::new(&region, &layout).ok_or_else(bad)?;
         let hold = Hold::attach(line as usize, &table);
         let engine = CopyEngine::new(self.domid(), region, table, hold);
-        let granter = self.granter(remote, memory);
+        let granter = self.granter(memory)?;
         Ok(HostForeign::new(self.domid(), mode, granter, engine, self.0.cost.clone(), released))
     }
 

@@ -1,13 +1,14 @@
 //! A backend's access to one frontend's grants: copy, map, persistent.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rings::cost::{Charge, Cost};
 use rings::grant::{CopyEngine, CopyOp, GntStatus, GrantPage, Pins};
+use rings::lru::Lru;
 use rings::mem::Region;
-use rings::{DomId, Foreign, ForeignCounters, GrantMode, Gref};
+use rings::weaken::{Check, skipped};
+use rings::{DomId, Foreign, ForeignCounters, GrantMode, Gref, Pfn};
 use tracer::traced;
 
 use crate::domain::Released;
@@ -20,6 +21,11 @@ pub(crate) struct Granter {
     pub(crate) pins: Mutex<Pins>,
 }
 
+/// Pages kept mapped for one queue, as many as Linux' blkback keeps (`max_persistent_grants`); netfront
+/// has 784 of them. A guest has thousands of grants, each can be mapped for reading and for writing,
+/// and a process may have no more than `vm.max_map_count` mappings, for all its guests together.
+const MAX_KEPT: usize = 1056;
+
 /// Access to one frontend's grants, for one queue.
 #[derive(Debug)]
 pub struct HostForeign {
@@ -29,32 +35,34 @@ pub struct HostForeign {
     engine: CopyEngine,
     cost: Cost,
     counters: ForeignCounters,
-    /// Pages mapped for good, in persistent mode.
-    kept: HashMap<(Gref, bool), Mapping>,
+    /// Pages that stay mapped, in persistent mode.
+    kept: Lru<Mapping>,
     /// Gives the hold word back to the host.
     _released: Released,
 }
 
-/// A mapped page, or the mapped pages of a ring. Dropping it unmaps them, and unpins the grants.
+/// A mapped page, or the mapped pages of a ring. Dropping it unmaps them, and then unpins the grants;
+/// a view of the region that lives longer keeps both.
 #[derive(Debug)]
 pub struct Mapping {
     region: Region,
+}
+
+/// A grant that is pinned. Dropping it unpins it.
+#[derive(Debug)]
+struct Pinned {
     gref: Gref,
-    /// The other pages of a ring of several.
-    more: Vec<Gref>,
     write: bool,
     granter: Arc<Granter>,
     table: GrantPage,
 }
 
-impl Drop for Mapping {
+impl Drop for Pinned {
     fn drop(&mut self) {
         let _span = tracer::span!(GRANT, "unmap", ops = 1);
         let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        for &gref in [&self.gref].into_iter().chain(&self.more) {
-            // We made this pin, so it is there.
-            let _ = pins.unpin(&self.table, gref, self.write);
-        }
+        // We made this pin, so it is there.
+        let _ = pins.unpin(&self.table, self.gref, self.write);
     }
 }
 
@@ -68,7 +76,7 @@ impl HostForeign {
         released: Released,
     ) -> Self {
         let counters = ForeignCounters::default();
-        let kept = HashMap::new();
+        let kept = Lru::new(if skipped(Check::Kept) { usize::MAX } else { MAX_KEPT });
         Self { caller, mode, granter, engine, cost, counters, kept, _released: released }
     }
 
@@ -79,22 +87,34 @@ impl HostForeign {
     }
 
     fn map_uncharged(&mut self, gref: Gref, write: bool) -> Result<Mapping, GntStatus> {
-        let table = self.engine.table().clone();
+        let (frame, pinned) = self.pin(gref, write)?;
+        let region = map_frame(&self.granter.memory, frame, write, pinned);
+        region.map(|region| Mapping { region }).map_err(|_| GntStatus::NoSpace)
+    }
+
+    fn pin(&self, gref: Gref, write: bool) -> Result<(Pfn, Pinned), GntStatus> {
+        let (table, granter) = (self.engine.table().clone(), Arc::clone(&self.granter));
         let frame = {
-            let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pins = granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
             pins.pin(&table, self.caller, gref, write)?
         };
-        match self.engine.in_memory(frame).then(|| map_frame(&self.granter.memory, frame, write)) {
-            Some(Ok(region)) => {
-                let (granter, more) = (Arc::clone(&self.granter), Vec::new());
-                Ok(Mapping { region, gref, more, write, granter, table })
-            }
-            outcome => {
-                let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
-                let _ = pins.unpin(&table, gref, write);
-                Err(if outcome.is_none() { GntStatus::BadPage } else { GntStatus::NoSpace })
+        let pinned = Pinned { gref, write, granter, table };
+        if self.engine.in_memory(frame) { Ok((frame, pinned)) } else { Err(GntStatus::BadPage) }
+    }
+
+    /// The mapping of a page that stays mapped: until as many others were used since.
+    fn kept(&mut self, gref: Gref, write: bool) -> Result<&Mapping, GntStatus> {
+        let key = gref.0 as usize * 2 + usize::from(write);
+        if self.kept.get(key).is_none() {
+            let mapping = self.map_page(gref, write)?;
+            self.counters.maps += 1;
+            if let Some((_, gone)) = self.kept.insert(key, mapping) {
+                drop(gone);
+                self.cost.charge(Charge::Map(1));
+                self.counters.unmaps += 1;
             }
         }
+        self.kept.get(key).map(|mapping| &*mapping).ok_or(GntStatus::GeneralError)
     }
 
     /// Does `op` through a mapping of its page: one made for it, or one that is kept.
@@ -108,12 +128,7 @@ impl HostForeign {
             return Err(GntStatus::BadCopyArg);
         }
         if self.mode == GrantMode::Persistent {
-            if !self.kept.contains_key(&(op.gref, write)) {
-                let mapping = self.map_page(op.gref, write)?;
-                self.counters.maps += 1;
-                self.kept.insert((op.gref, write), mapping);
-            }
-            copy(&self.kept[&(op.gref, write)].region, op.offset.into());
+            copy(&self.kept(op.gref, write)?.region, op.offset.into());
         } else {
             let mapping = self.map_page(op.gref, write)?;
             self.counters.maps += 1;
@@ -189,35 +204,14 @@ impl Foreign for HostForeign {
         }
         let _span = tracer::span!(GRANT, "map", ops = grefs.len());
         self.cost.charge(Charge::Map(u32::try_from(grefs.len()).unwrap_or(u32::MAX)));
-        let (table, granter) = (self.engine.table().clone(), Arc::clone(&self.granter));
-        let mut frames = Vec::new();
-        let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut status = GntStatus::Okay;
+        let (mut frames, mut pinned) = (Vec::new(), Vec::new());
         for &gref in grefs {
-            match pins.pin(&table, self.caller, gref, true) {
-                Ok(frame) => frames.push(frame),
-                Err(why) => {
-                    status = why;
-                    break;
-                }
-            }
+            let (frame, pin) = self.pin(gref, true)?;
+            frames.push(frame);
+            pinned.push(pin);
         }
-        if status == GntStatus::Okay && !frames.iter().all(|&frame| self.engine.in_memory(frame)) {
-            status = GntStatus::BadPage;
-        }
-        if status == GntStatus::Okay {
-            match map_frames(&self.granter.memory, &frames) {
-                Ok(region) => {
-                    let (gref, more) = (*gref, more.to_vec());
-                    return Ok(Mapping { region, gref, more, write: true, granter, table });
-                }
-                Err(_) => status = GntStatus::NoSpace,
-            }
-        }
-        for &gref in &grefs[..frames.len()] {
-            let _ = pins.unpin(&table, gref, true);
-        }
-        Err(status)
+        let region = map_frames(&self.granter.memory, &frames, pinned);
+        region.map(|region| Mapping { region }).map_err(|_| GntStatus::NoSpace)
     }
 
     #[traced(GRANT, ops = grefs.len())]

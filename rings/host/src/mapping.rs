@@ -1,5 +1,6 @@
 //! Memory of a domain as a process sees it: sealed memfds, and mappings of them.
 
+use std::any::Any;
 use std::ffi::CString;
 use std::io;
 use std::num::NonZeroUsize;
@@ -11,6 +12,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use nix::sys::stat::fstat;
 use nix::unistd::ftruncate;
 use rings::mem::Region;
 use rings::{PAGE_SIZE, Pfn};
@@ -26,6 +28,14 @@ pub(crate) fn sealed_memfd(name: &str, bytes: usize) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Which memory a descriptor leads to: device and inode, nobody else's as long as one of us has it.
+pub(crate) type MemoryId = (u64, u64);
+
+pub(crate) fn id(fd: &OwnedFd) -> io::Result<MemoryId> {
+    let stat = fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
 /// Whether this is memory that cannot shrink under us.
 fn check_sealed(fd: BorrowedFd<'_>) -> io::Result<()> {
     let seals = SealFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GET_SEALS)?);
@@ -39,21 +49,31 @@ fn check_sealed(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// Maps the first `bytes` of a memfd for reading and writing.
 pub(crate) fn map(fd: &OwnedFd, bytes: usize) -> io::Result<Region> {
     check_sealed(fd.as_fd())?;
-    region(MmapOptions::new().len(bytes).map_raw(fd)?, bytes)
+    region(MmapOptions::new().len(bytes).map_raw(fd)?, bytes, true, ())
 }
 
 /// Maps one frame of a domain's memory: a real mmap, as `GNTTABOP_map_grant_ref` is a real change
-/// of page tables. Where the grant is for reading only, so is the mapping.
-pub(crate) fn map_frame(fd: &OwnedFd, frame: Pfn, write: bool) -> io::Result<Region> {
+/// of page tables. Where the grant is for reading only, so is the mapping. `pin` is dropped when the
+/// page is unmapped.
+pub(crate) fn map_frame(
+    fd: &OwnedFd,
+    frame: Pfn,
+    write: bool,
+    pin: impl Any + Send + Sync,
+) -> io::Result<Region> {
     let mut options = MmapOptions::new();
     options.offset(u64::from(frame.0) * PAGE_SIZE as u64).len(PAGE_SIZE);
     let mapping = if write { options.map_raw(fd)? } else { options.map_raw_read_only(fd)? };
-    region(mapping, PAGE_SIZE)
+    region(mapping, PAGE_SIZE, write, pin)
 }
 
 /// Maps frames of a domain's memory as one range, in this order, for reading and writing: a ring of
-/// several grants, which may lie anywhere.
-pub(crate) fn map_frames(fd: &OwnedFd, frames: &[Pfn]) -> io::Result<Region> {
+/// several grants, which may lie anywhere. `pins` are dropped when they are unmapped.
+pub(crate) fn map_frames(
+    fd: &OwnedFd,
+    frames: &[Pfn],
+    pins: impl Any + Send + Sync,
+) -> io::Result<Region> {
     check_sealed(fd.as_fd())?;
     let bytes = frames.len() * PAGE_SIZE;
     // Room for all of them; each page is then replaced by the frame that belongs there.
@@ -69,13 +89,31 @@ pub(crate) fn map_frames(fd: &OwnedFd, frames: &[Pfn]) -> io::Result<Region> {
         // mapping for whoever unmaps it: munmap takes the whole range, whatever it consists of.
         unsafe { mmap(at, length, access, flags, fd, offset)? };
     }
-    region(room, bytes)
+    region(room, bytes, true, pins)
 }
 
-fn region(mapping: MmapRaw, bytes: usize) -> io::Result<Region> {
+/// What a region keeps alive. Dropped in this order: while a page is mapped it is pinned.
+struct Mapped<P> {
+    _mapping: MmapRaw,
+    _pins: P,
+}
+
+fn region(
+    mapping: MmapRaw,
+    bytes: usize,
+    write: bool,
+    pins: impl Any + Send + Sync,
+) -> io::Result<Region> {
     let base = NonNull::new(mapping.as_mut_ptr()).ok_or(io::ErrorKind::OutOfMemory)?;
-    // SAFETY: `mapping` covers `bytes` bytes at `base`, page-aligned, unmapped when the Arc goes;
-    // the file is sealed against shrinking, so they stay backed. A read-only mapping is handed out
-    // by `map_frame` alone, whose callers only read through it.
-    Ok(unsafe { Region::new(base, bytes, Arc::new(mapping)) })
+    let mapped = Arc::new(Mapped { _mapping: mapping, _pins: pins });
+    // SAFETY, of both: the mapping covers `bytes` bytes at `base`, page-aligned, unmapped when the Arc
+    // goes; the file is sealed against shrinking, so they stay backed. Where it is for reading only, so
+    // is the region.
+    Ok(if write {
+        // SAFETY: as above; mapped readable and writable.
+        unsafe { Region::new(base, bytes, mapped) }
+    } else {
+        // SAFETY: as above.
+        unsafe { Region::new_read_only(base, bytes, mapped) }
+    })
 }

@@ -16,10 +16,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::geteuid;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, geteuid};
+
+use super::named;
 
 const LOCK: &str = "lock";
 /// Second line of the lock file, if the directory was made by the host.
@@ -47,6 +51,12 @@ pub enum RunDirError {
         dir: String,
         /// Its owner.
         uid: u32,
+    },
+    /// It leads somewhere else.
+    #[error("{dir} is a symbolic link, which may lead anywhere; give a --dir that is none")]
+    Link {
+        /// The directory.
+        dir: String,
     },
     /// Others may look into it.
     #[error(
@@ -104,7 +114,13 @@ impl RunDir {
         let base = base();
         sweep_all(&base);
         match dir {
-            Some(dir) => Self::take_at(dir),
+            Some(dir) => {
+                let taken = Self::take_at(dir)?;
+                if make(&base).is_ok() {
+                    named::note(&base, dir);
+                }
+                Ok(taken)
+            }
             None => {
                 make(&base)?;
                 Self::take_at(&base.join(std::process::id().to_string()))
@@ -140,6 +156,7 @@ impl RunDir {
         let text = io::read_to_string(&*lock).unwrap_or_default();
         let made = made || text.lines().nth(1) == Some(MADE);
         write_pid(&lock, made).map_err(|e| cannot(dir, e))?;
+        held().push((dir.to_owned(), made));
         Ok(Self { path: dir.to_owned(), made, _lock: lock })
     }
 
@@ -151,7 +168,10 @@ impl RunDir {
 
     /// Removes a lab's files from `dir` if no host holds it any more. For children whose host died.
     pub fn sweep(dir: &Path) -> Swept {
-        let lock = match try_lock(dir) {
+        if check_ours(dir).is_err() {
+            return Swept::Nothing;
+        }
+        let lock = match try_lock(dir, false) {
             Ok(lock) => lock,
             Err(Errno::EWOULDBLOCK) => return Swept::Held,
             Err(_) => return Swept::Nothing,
@@ -160,6 +180,7 @@ impl RunDir {
         // A directory that a host made is removed with its files; what else is in it stays.
         let text = io::read_to_string(&*lock).unwrap_or_default();
         let made = text.lines().nth(1) == Some(MADE) || dir.parent() == Some(&base());
+        named::forget(&base(), dir);
         clear(dir);
         if made {
             let _ = fs::remove_dir(dir);
@@ -170,10 +191,32 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        clear(&self.path);
-        if self.made {
-            let _ = fs::remove_dir(&self.path);
-        }
+        // Kept locked: whoever ends the process meanwhile waits until this is done.
+        let mut held = held();
+        held.retain(|(path, _)| *path != self.path);
+        leave(&self.path, self.made);
+    }
+}
+
+/// The directories that this process has now, and whether it made them.
+fn held() -> MutexGuard<'static, Vec<(PathBuf, bool)>> {
+    static HELD: Mutex<Vec<(PathBuf, bool)>> = Mutex::new(Vec::new());
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what the labs of this process have put into their directories, whose [`RunDir`]s will not be
+/// dropped: for a process that is about to end at once.
+pub fn leave_nothing() {
+    for (path, made) in held().drain(..) {
+        leave(&path, made);
+    }
+}
+
+fn leave(dir: &Path, made: bool) {
+    named::forget(&base(), dir);
+    clear(dir);
+    if made {
+        let _ = fs::remove_dir(dir);
     }
 }
 
@@ -185,19 +228,49 @@ fn base() -> PathBuf {
     }
 }
 
-/// All run directories without a name of their own: those of labs that run now, once swept.
+/// The run directories of all labs of this user that run now.
 #[must_use]
 pub fn labs() -> Vec<PathBuf> {
     let base = base();
     sweep_all(&base);
-    let Ok(entries) = fs::read_dir(&base) else { return Vec::new() };
-    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    if check_ours(&base).is_err() {
+        return Vec::new();
+    }
+    let mut all = named::labs(&base);
+    if let Ok(entries) = fs::read_dir(&base) {
+        let dirs = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        all.extend(dirs.filter(|dir| runs(dir)));
+    }
+    all.sort();
+    all
 }
 
+/// Whether a lab runs in `dir`: the process that its lock file names lives, and holds it.
+#[must_use]
+pub fn runs(dir: &Path) -> bool {
+    let Ok(text) = fs::read_to_string(dir.join(LOCK)) else { return false };
+    let pid = text.lines().next().and_then(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0);
+    // Asked first: trying a lock holds it for a moment, which a host that starts could trip over.
+    if pid.is_none_or(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
+        return false;
+    }
+    let Ok(lock) = File::open(dir.join(LOCK)) else { return false };
+    matches!(Flock::lock(lock, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+}
+
+/// Sweeps the directories in `base`, whose name anybody can guess: in one that others have made there is
+/// nothing of ours.
 fn sweep_all(base: &Path) {
+    if check_ours(base).is_err() {
+        return;
+    }
+    named::labs(base);
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
-        RunDir::sweep(&entry.path());
+        let dir = entry.path();
+        RunDir::sweep(&dir);
+        // Where a host died before it had a lock there is nothing to sweep, and nothing to keep.
+        let _ = fs::remove_dir(dir);
     }
 }
 
@@ -208,18 +281,30 @@ fn make(dir: &Path) -> Result<bool, RunDirError> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
         Err(e) => return Err(cannot(dir, e)),
     };
-    let meta = fs::metadata(dir).map_err(|e| cannot(dir, e))?;
-    if !meta.is_dir() {
-        return Err(cannot(dir, Errno::ENOTDIR.into()));
+    match check_ours(dir) {
+        // Made with less than the mode asked for: that is the umask's doing.
+        Err(RunDirError::Open { .. }) if made => Ok(true),
+        other => other.map(|()| made),
     }
-    if meta.uid() != geteuid().as_raw() {
-        return Err(RunDirError::NotOurs { dir: dir.display().to_string(), uid: meta.uid() });
-    }
+}
+
+/// Whether this is a directory that we alone can have put anything into: ours, closed to others, and no
+/// link to another.
+fn check_ours(dir: &Path) -> Result<(), RunDirError> {
+    let meta = fs::symlink_metadata(dir).map_err(|e| cannot(dir, e))?;
+    let shown = dir.display().to_string();
     let mode = meta.permissions().mode() & 0o777;
-    if made || mode == 0o700 {
-        return Ok(made);
+    if meta.is_symlink() {
+        Err(RunDirError::Link { dir: shown })
+    } else if !meta.is_dir() {
+        Err(cannot(dir, Errno::ENOTDIR.into()))
+    } else if meta.uid() != geteuid().as_raw() {
+        Err(RunDirError::NotOurs { dir: shown, uid: meta.uid() })
+    } else if mode != 0o700 {
+        Err(RunDirError::Open { dir: shown, mode })
+    } else {
+        Ok(())
     }
-    Err(RunDirError::Open { dir: dir.display().to_string(), mode })
 }
 
 /// Whether a directory that was there is one for us: empty, or left by a lab. Files of others might have the
@@ -241,7 +326,7 @@ fn make_and_lock(dir: &Path) -> Result<(bool, Result<Flock<File>, Errno>), RunDi
     let mut made = false;
     for _ in 0..TRIES {
         made |= make(dir)?;
-        let lock = try_lock(dir);
+        let lock = try_lock(dir, true);
         let there = match &lock {
             Ok(lock) => {
                 let ours = lock.metadata().map(|meta| meta.ino());
@@ -257,16 +342,18 @@ fn make_and_lock(dir: &Path) -> Result<(bool, Result<Flock<File>, Errno>), RunDi
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    Ok((made, try_lock(dir)))
+    Ok((made, try_lock(dir, true)))
 }
 
-fn try_lock(dir: &Path) -> Result<Flock<File>, Errno> {
+/// Locks the directory, and if it has no lock yet may `create` it: only a host does.
+fn try_lock(dir: &Path, create: bool) -> Result<Flock<File>, Errno> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
+        .create(create)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(dir.join(LOCK))
         .map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
@@ -331,13 +418,87 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_name_in_the_link_file_is_left_alone() {
+    fn a_lab_runs_as_long_as_its_host_holds_the_lock() {
         let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("lab");
+        assert!(!runs(&dir));
+        let taken = RunDir::take(Some(&dir)).unwrap();
+        assert!(runs(&dir));
+        assert!(labs().contains(&fs::canonicalize(&dir).unwrap()), "found without its name");
+        drop(taken);
+        assert!(!runs(&dir));
+        // What a host that was killed leaves: its own process id, or another's by now, and no lock.
+        fs::create_dir(&dir).unwrap();
+        for pid in [i32::MAX.to_string(), std::process::id().to_string(), "-1".into()] {
+            fs::write(dir.join(LOCK), format!("{pid}\nmade\n")).unwrap();
+            assert!(!runs(&dir), "{pid}");
+        }
+        assert!(!labs().contains(&fs::canonicalize(&dir).unwrap()));
+    }
+
+    #[test]
+    fn a_foreign_name_in_the_link_file_is_left_alone() {
+        let tmp = private();
         let victim = tmp.path().join("victim");
         fs::write(&victim, "x").unwrap();
         fs::write(tmp.path().join(STATS), format!("/../..{}", victim.display())).unwrap();
+        fs::write(tmp.path().join(LOCK), "4711\n").unwrap();
         RunDir::sweep(tmp.path());
         assert!(victim.exists());
         assert!(!tmp.path().join(STATS).exists());
+    }
+
+    fn private() -> tempfile::TempDir {
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
+    }
+
+    /// A directory as a lab that died left it, not to be removed by whoever comes by a link.
+    fn bait(dir: &Path) -> Vec<PathBuf> {
+        let files = FILES.map(|file| dir.join(file));
+        fs::DirBuilder::new().mode(0o700).create(dir).unwrap();
+        files.iter().for_each(|file| fs::write(file, "4711\n").unwrap());
+        files.into()
+    }
+
+    #[test]
+    fn nothing_is_swept_through_a_link_or_a_door_that_is_open_to_others() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (home, base) = (tmp.path().join("home"), tmp.path().join("base"));
+        fs::DirBuilder::new().mode(0o700).create(&home).unwrap();
+        let files = bait(&home.join("lab"));
+        let all_there = || files.iter().all(|file| file.exists());
+        let link = |to: &Path, at: &Path| std::os::unix::fs::symlink(to, at).unwrap();
+
+        // The base itself is a link.
+        link(&home, &base);
+        sweep_all(&base);
+        assert!(all_there(), "a link was followed");
+        let error = make(&base).unwrap_err();
+        assert!(matches!(error, RunDirError::Link { .. }), "{error}");
+        assert!(!error.to_string().contains('\n') && error.to_string().contains("--dir"));
+
+        // A base of ours, with a link in it.
+        fs::remove_file(&base).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&base).unwrap();
+        link(&home.join("lab"), &base.join("4711"));
+        sweep_all(&base);
+        assert!(all_there(), "a link was followed");
+
+        // Whatever others may have put there.
+        let open = home.join("lab");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(RunDir::sweep(&open), Swept::Nothing);
+        assert!(all_there(), "it is open to others");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(RunDir::sweep(&open), Swept::Lab, "and this is what it would have done");
+    }
+
+    #[test]
+    fn whoever_sweeps_leaves_no_lock_where_there_was_none() {
+        let tmp = private();
+        fs::write(tmp.path().join("mine"), "x").unwrap();
+        assert_eq!(RunDir::sweep(tmp.path()), Swept::Nothing);
+        assert!(!tmp.path().join(LOCK).exists());
+        assert!(tmp.path().join("mine").exists());
     }
 }

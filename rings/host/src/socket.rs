@@ -43,21 +43,40 @@ impl HostSocket {
         message.seq = self.seq;
         let gone = |e: Errno| DomainError::HostGone(e.to_string());
         sys::send(self.socket.as_fd(), &message, &[]).map_err(gone)?;
-        let received = match sys::receive(self.socket.as_fd()) {
-            Err(Errno::EMFILE) => return Err(DomainError::NoDescriptor("this process")),
-            other => other.map_err(gone)?,
-        };
-        match received {
+        match sys::receive(self.socket.as_fd()).map_err(gone)? {
             Received::Message(answer, fds) if answer.seq == self.seq => match answer.status {
                 0 => Ok((answer, fds)),
                 EMFILE => Err(DomainError::NoDescriptor("the host")),
                 errno => Err(refused(&message, errno)),
             },
+            Received::Truncated(answer) => {
+                if let Some(request) = undo(&message, &answer) {
+                    // A host that is gone has taken it back.
+                    let _ = self.call(request);
+                }
+                Err(DomainError::NoDescriptor("this process"))
+            }
             Received::Message(..) | Received::Malformed => {
                 Err(DomainError::HostGone("it answers something else".into()))
             }
             Received::Closed => Err(DomainError::HostGone("it closed the connection".into())),
         }
+    }
+}
+
+/// What takes back the effect of a request whose answer could not be used.
+fn undo(request: &Message, answer: &Message) -> Option<Message> {
+    let got = &answer.arg;
+    match Kind::from_number(request.kind)? {
+        Kind::AllocUnbound | Kind::BindInterdomain => {
+            Some(Message::request(Kind::Close, &got[..1]))
+        }
+        Kind::Foreign => {
+            let (remote, line, life) = (request.arg[0], got[0], got[5]);
+            Some(Message::request(Kind::Release, &[remote, line, life]))
+        }
+        // The others leave nothing but the descriptors, which are closed.
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@
 //! business.
 //!
 //! ```text
-//! block 0: magic, version, blocks, host's pid        block n: owner, pid, kind, worker,
+//! block 0: magic, version, blocks, host's pid, ended block n: owner, pid, kind, worker,
 //!                                                             beat, 3 spare, 56 counters
 //! ```
 
@@ -31,6 +31,9 @@ const WORDS: usize = 64;
 const BLOCK_BYTES: usize = WORDS * 8;
 /// Words before the counters.
 const HEADER: usize = 8;
+
+/// Word of block 0.
+const ENDED: usize = 4;
 
 const OWNER: usize = 0;
 const PID: usize = 1;
@@ -121,6 +124,7 @@ impl Segment {
         for (word, value) in
             [MAGIC, VERSION, BLOCKS as u64, u64::from(std::process::id())].into_iter().enumerate()
         {
+            // SYNC segment is ours: with the Acquire loads in `open`.
             segment.0.word64(word * 8).store(value, Ordering::Release);
         }
         Ok(segment)
@@ -147,6 +151,7 @@ impl Segment {
             return Err(SegmentError::Foreign(shown));
         }
         let segment = Self::of(shmem);
+        // SYNC segment is ours: with the Release stores in `create`.
         let header = [0, 1].map(|word| segment.0.word64(word * 8).load(Ordering::Acquire));
         if header == [MAGIC, VERSION] { Ok(segment) } else { Err(SegmentError::Foreign(shown)) }
     }
@@ -164,6 +169,18 @@ impl Segment {
     #[must_use]
     pub fn host_pid(&self) -> u64 {
         self.0.word64(3 * 8).load(Ordering::Relaxed)
+    }
+
+    /// The host ends in good order: whoever sees it gone afterwards knows that it did not die. The host does this.
+    pub(crate) fn end(&self) {
+        // Nothing is read on the strength of it but itself.
+        self.0.word64(ENDED * 8).store(1, Ordering::Relaxed);
+    }
+
+    /// Whether the host has ended in good order.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.0.word64(ENDED * 8).load(Ordering::Relaxed) != 0
     }
 
     /// The block with this number; 0 is the header and not one.

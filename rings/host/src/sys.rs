@@ -53,6 +53,8 @@ fn send_with(
 pub(crate) enum Received {
     /// A message and the descriptors beside it.
     Message(Message, Vec<OwnedFd>),
+    /// A message that came with more descriptors than this process may have. They are closed.
+    Truncated(Message),
     /// The other end is closed.
     Closed,
     /// A packet that is not a message.
@@ -82,7 +84,7 @@ const SCM_MAX_FD: usize = 253;
 /// Receives one answer. Descriptors are closed on exec.
 ///
 /// # Errors
-/// As recvmsg(2); `EMFILE` if this process may not have all the descriptors that came along.
+/// As recvmsg(2).
 pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Received> {
     let mut bytes = [0_u8; size_of::<Message>() + 1];
     // Room for all that can come: what does not fit would be installed in part, and owned by nobody.
@@ -96,6 +98,15 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Received> {
                 other => break other?,
             }
         };
+        // Room there is: what is missing is a number that they could have here.
+        if got.flags.contains(MsgFlags::MSG_CTRUNC) {
+            let len = got.bytes;
+            drop(installed(&control));
+            return Ok(match parse(&bytes[..len], Vec::new()) {
+                Received::Message(message, _) => Received::Truncated(message),
+                other => other,
+            });
+        }
         let mut fds = Vec::new();
         for message in got.cmsgs()? {
             if let ControlMessageOwned::ScmRights(raw) = message {
@@ -104,13 +115,24 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Received> {
                 fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
             }
         }
-        // Room there is: what is missing is a number that they could have here.
-        if got.flags.contains(MsgFlags::MSG_CTRUNC) {
-            return Err(Errno::EMFILE);
-        }
         (got.bytes, fds)
     };
     Ok(parse(&bytes[..len], fds))
+}
+
+/// The descriptors that did come with a message that lacks others: nix does not show them. `control` was
+/// zeroed, and begins with their header, if there are any.
+fn installed(control: &[u8]) -> Vec<OwnedFd> {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    let word = control.first_chunk().copied().unwrap_or_default();
+    let fds = control.get(HEADER..usize::from_ne_bytes(word)).unwrap_or_default();
+    fds.chunks_exact(size_of::<RawFd>())
+        .filter_map(|fd| Some(RawFd::from_ne_bytes(fd.try_into().ok()?)))
+        // SAFETY: what we receive comes with SCM_RIGHTS alone; the kernel has just installed these
+        // descriptors for this message, has counted them in its header, and nobody else knows their
+        // numbers.
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+        .collect()
 }
 
 fn parse(packet: &[u8], fds: Vec<OwnedFd>) -> Received {

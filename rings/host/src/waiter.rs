@@ -8,22 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rings::evtchn::{Channel, Doorbell};
 use rings::{DomainError, Waiter};
 use tracer::traced;
 
-/// The two doorbells of one channel: the one we ring, and the one that wakes us.
+use crate::domain::OpenPort;
+
+/// The two doorbells of one channel: the one we ring, and the one that wakes us. The channel's port is
+/// open as long as it has them.
 #[derive(Debug)]
 pub struct EventDoorbell {
     own: OwnedFd,
     other: OwnedFd,
+    /// Closes it, unless the toolstack does.
+    _open: Option<OpenPort>,
 }
 
 impl EventDoorbell {
-    pub(crate) fn new(own: OwnedFd, other: OwnedFd) -> Self {
-        Self { own, other }
+    pub(crate) fn new(own: OwnedFd, other: OwnedFd, open: Option<OpenPort>) -> Self {
+        Self { own, other, _open: open }
     }
 }
 
@@ -53,6 +59,20 @@ impl EpollWaiter {
     }
 }
 
+/// Below this a millisecond more or less is told apart: credit comes in such windows.
+const FINE: Duration = Duration::from_millis(20);
+
+impl EpollWaiter {
+    /// Sleeps until there is something in the epoll, or the time is over, to the timer's own
+    /// accuracy.
+    fn wait_finely(&mut self, timeout: Duration) {
+        self.sleeps += 1;
+        let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+        // Woken by a signal or by nothing at all: whoever sleeps looks again anyway.
+        let _ = ppoll(&mut fds, Some(timeout.into()), None);
+    }
+}
+
 fn edge() -> EpollEvent {
     EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)
 }
@@ -78,9 +98,14 @@ impl Waiter<EventDoorbell> for EpollWaiter {
 
     fn wait(&mut self, timeout: Duration) {
         self.sleeps += 1;
-        // Rounded up: a sleep of less than a millisecond must not become a busy loop.
-        let millis = timeout.as_micros().div_ceil(1000);
-        let timeout = EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX);
+        let timeout = if timeout < FINE {
+            self.wait_finely(timeout);
+            EpollTimeout::ZERO
+        } else {
+            // Rounded up: an epoll counts in milliseconds.
+            let millis = timeout.as_micros().div_ceil(1000);
+            EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
+        };
         let mut events = [EpollEvent::empty(); 16];
         match self.epoll.wait(&mut events, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}

@@ -93,7 +93,7 @@ impl Lab {
     /// Ports and store of somebody else work.
     fn bystander_is_well(&self) {
         let port = self.bystander.alloc_unbound(DomId::DOM0).expect("a port");
-        self.bystander.close(port.port());
+        drop(port);
         let mut store = self.bystander.store().expect("a store");
         store.write("data/well", "yes").expect("its own node");
         assert_eq!(store.read("data/well").expect("just written"), b"yes");
@@ -232,7 +232,8 @@ fn a_hello_that_asks_too_much_is_refused_and_may_ask_again() {
     let lab = Lab::new();
     let client = lab.client();
     for (args, why) in [
-        ([2, ATTACKER, 1], Errno::EPROTO),
+        ([VERSION - 1, ATTACKER, 1], Errno::EPROTO),
+        ([VERSION + 1, ATTACKER, 1], Errno::EPROTO),
         ([u32::MAX, ATTACKER, 1], Errno::EPROTO),
         ([VERSION, 0x7ff0, 1], Errno::EINVAL),
         ([VERSION, 0x7fff, 1], Errno::EINVAL),
@@ -304,11 +305,15 @@ fn memory_of_others_is_for_their_backends_alone() {
     let foreign = Message::request(Kind::Foreign, &[BYSTANDER.0.into()]);
     let line = backend.ask(&foreign);
     assert_eq!(line.status, 0, "domain 0 serves everybody");
-    for other in [line.arg[0], line.arg[0] + 1, 64, u32::MAX] {
-        let release = Message::request(Kind::Release, &[BYSTANDER.0.into(), other]);
-        attacker.refused(&release, Errno::EINVAL);
+    let (line, life) = (line.arg[0], line.arg[5]);
+    let release = |line, life| Message::request(Kind::Release, &[BYSTANDER.0.into(), line, life]);
+    for other in [line, line + 1, 64, u32::MAX] {
+        attacker.refused(&release(other, life), Errno::EINVAL);
     }
-    let release = Message::request(Kind::Release, &[BYSTANDER.0.into(), line.arg[0]]);
+    for none in [0, 1000, u32::MAX] {
+        backend.refused(&release(line, none), Errno::EINVAL);
+    }
+    let release = release(line, life);
     assert_eq!(backend.ask(&release).status, 0, "it still was domain 0's");
     backend.refused(&release, Errno::EINVAL);
     drop((attacker, backend));

@@ -23,6 +23,14 @@ pub struct EventCounters {
     pub merged: u64,
 }
 
+impl EventCounters {
+    /// Events sent, whether or not they needed a doorbell.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.rung + self.merged
+    }
+}
+
 /// One end of an event channel.
 #[derive(Debug)]
 pub struct Channel<B, W = EventPage> {
@@ -119,6 +127,7 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
         // Usually clear already: look first, a swap would take the line from the sender.
         let came = self.words.load(self.end, Word::Pending, Ordering::Relaxed) != 0
             // SYNC merged sends: with the swap in `send`.
+            // SYNC event of the host: with the Release stores in EventPage::bind and raise.
             && self.words.swap(self.end, Word::Pending, 0, Ordering::AcqRel) != 0;
         if came {
             self.trace.received();
@@ -129,6 +138,7 @@ impl<B: Doorbell, W: EventWords> Channel<B, W> {
     /// Whether the other end has closed the channel or died.
     #[must_use]
     pub fn closed(&self) -> bool {
+        // SYNC other end is gone: with the Release store in EventPage::set_closed.
         self.words.load(self.end, Word::Closed, Ordering::Acquire) != 0
     }
 

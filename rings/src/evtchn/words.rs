@@ -77,18 +77,20 @@ impl EventPage {
     /// Makes `end` pending and unmasked, as binding it leaves it. Only the host does.
     pub fn bind(&self, end: End) {
         self.store(end, Word::Mask, 0, Ordering::Relaxed);
+        // SYNC event of the host: with the swap in Channel::clear.
         self.store(end, Word::Pending, 1, Ordering::Release);
     }
 
     /// Makes `end` pending, whoever sent. Only the host does.
     pub fn raise(&self, end: End) {
+        // SYNC event of the host: with the swap in Channel::clear.
         self.store(end, Word::Pending, 1, Ordering::Release);
     }
 
     /// Whether `end` is pending, for whoever looks on from outside.
     #[must_use]
     pub fn is_pending(&self, end: End) -> bool {
-        self.load(end, Word::Pending, Ordering::Acquire) != 0
+        self.load(end, Word::Pending, Ordering::Relaxed) != 0
     }
 
     /// Whether the owner of `end` does not want to be woken, for whoever looks on from outside.
@@ -100,11 +102,13 @@ impl EventPage {
     /// Whether the other end of `end` is gone, as the host says.
     #[must_use]
     pub fn is_closed(&self, end: End) -> bool {
+        // SYNC other end is gone: with the Release store in `set_closed`.
         self.load(end, Word::Closed, Ordering::Acquire) != 0
     }
 
     /// Tells `end` that its other end is gone. Only the host does.
     pub fn set_closed(&self, end: End, closed: bool) {
+        // SYNC other end is gone: with the Acquire loads in Channel::closed and `is_closed`.
         self.store(end, Word::Closed, u32::from(closed), Ordering::Release);
     }
 

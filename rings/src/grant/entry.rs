@@ -130,6 +130,8 @@ impl GrantMem for GrantPage {
     }
 
     fn compare_exchange(&self, gref: Gref, old: u64, new: u64) -> Result<(), u64> {
+        // SYNC grant is visible: of a pin, with the Release store in GrantTable::write.
+        // SYNC use has ended: of an unpin, with the Acquire load in GrantTable::withdraw.
         self.table
             .word64(gref.0 as usize * 8)
             .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)

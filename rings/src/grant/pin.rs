@@ -116,7 +116,8 @@ fn set_bits(mem: &impl GrantMem, caller: DomId, gref: Gref, write: bool) -> Resu
 /// Leaves of the in-use bits only `keep`. Gives up on an entry that never holds still: its granter
 /// spoils nothing but its own table.
 fn clear_bits(mem: &impl GrantMem, gref: Gref, keep: GrantFlags) {
-    let mut word = mem.load(gref, Ordering::Acquire);
+    // Only the word itself is looked at; that the page is used no more is told by the swap.
+    let mut word = mem.load(gref, Ordering::Relaxed);
     for _ in 0..Pins::SWAP_TRIES {
         let mut entry = GrantEntry::from_u64(word);
         entry.flags = entry.flags.difference(IN_USE).union(keep);

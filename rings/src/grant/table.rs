@@ -49,12 +49,15 @@ impl<M: GrantMem> GrantTable<M> {
     /// If `gref` is not a reserved one: the others are handed out by `grant_access` alone.
     pub fn grant_at(&mut self, gref: Gref, domid: DomId, frame: Pfn, readonly: bool) {
         assert!(gref.0 < NR_RESERVED_ENTRIES, "gref {gref} has no fixed number");
+        // What was on its way back is given anew.
+        self.withdrawn.remove(&gref);
         self.write(gref, domid, frame, readonly);
     }
 
     fn write(&self, gref: Gref, domid: DomId, frame: Pfn, readonly: bool) {
         // grant_table.h: 1. write domid; 2. write frame; 3. barrier; 4. write flags. As one word
-        // they appear together. SYNC grant is visible: with the Acquire loads in CopyEngine and map.
+        // they appear together.
+        // SYNC grant is visible: with the Acquire loads in CopyEngine and map.
         let entry = GrantEntry::permit_access(domid, frame, readonly);
         self.mem.store(gref, entry.to_u64(), Ordering::Release);
     }
@@ -93,6 +96,7 @@ impl<M: GrantMem> GrantTable<M> {
 
     /// Clears the entry and notes which batches of copies were running then.
     fn withdraw(&self, gref: Gref) -> Result<[u32; HOLD_LINES], StillInUse> {
+        // SYNC use has ended: with the swap that clears the in-use bits, in `clear_bits`.
         let mut word = self.mem.load(gref, Ordering::Acquire);
         for _ in 0..Self::SWAP_TRIES {
             if GrantEntry::from_u64(word).flags.in_use() && !skipped(Check::InUse) {
@@ -114,6 +118,7 @@ impl<M: GrantMem> GrantTable<M> {
     fn running(&self) -> [u32; HOLD_LINES] {
         let mut seen = [0; HOLD_LINES];
         for (line, word) in seen.iter_mut().enumerate().take(self.mem.holds()) {
+            // SYNC copies are over: with the Release store in Hold::end, where it is even.
             let now = self.mem.load_hold(line, Ordering::Acquire);
             *word = if now & 1 == 1 { now } else { 0 };
         }
@@ -127,5 +132,27 @@ impl<M: GrantMem> GrantTable<M> {
             .enumerate()
             .take(self.mem.holds())
             .all(|(line, &then)| then == 0 || self.mem.load_hold(line, Ordering::Acquire) != then)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::grant::{GrantPage, Hold, Layout};
+    use crate::mem::Region;
+
+    #[test]
+    fn a_fixed_gref_that_is_given_anew_is_taken_back_anew() {
+        let layout = Layout::new(4, 512);
+        let mem = GrantPage::new(&Region::anonymous(layout.bytes()), &layout).expect("fits");
+        let (mut table, mut hold) = (GrantTable::new(mem.clone()), Hold::attach(0, &mem));
+        let console = Gref(0);
+        table.grant_at(console, DomId(0), Pfn(1), false);
+        hold.begin(&mem);
+        assert_eq!(table.end_access(console), Err(StillInUse(console)));
+        table.grant_at(console, DomId(0), Pfn(1), false);
+        hold.end(&mem);
+        assert_eq!(table.end_access(console), Ok(()));
+        assert_eq!(mem.load(console, Ordering::Relaxed), 0, "nobody may use it any more");
     }
 }

@@ -37,6 +37,8 @@ impl<M: SringMem, Req: FromBytes, Rsp: IntoBytes + Immutable> BackRing<M, Req, R
     /// If the page claims more unanswered requests than the ring has slots.
     pub fn attach(mem: M) -> Result<Self, ProdOverflow> {
         let mask = mem.size() - 1;
+        // SYNC responses are visible: those of a backend before us, with the Release store in its
+        // push_responses.
         let base = mem.load(Index::RspProd, Ordering::Acquire);
         let mut ring = Self {
             mem,

@@ -65,6 +65,22 @@ impl StoreError {
         }
     }
 
+    /// Whether the store has answered, and goes on answering: what failed is this one call. A backend
+    /// that meets such an error among the keys of one guest gives that guest up; with any other
+    /// the connection is gone.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::Refused { .. }
+            | Self::Value { .. }
+            | Self::Conflict(_)
+            | Self::Unsendable { .. } => true,
+            Self::Protocol(_) | Self::TimedOut(_) | Self::Closed | Self::Broken | Self::Io(_) => {
+                false
+            }
+        }
+    }
+
     /// Whether the node (or watch, or transaction) is simply not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

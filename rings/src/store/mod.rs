@@ -6,6 +6,7 @@
 //! | `client` | [`XsClient`]: a connection, its transactions and watches |
 //! | `link` | the lower half of a connection: replies and events told apart |
 //! | [`xenbus`] | states and handshake of split drivers, on top of the client |
+//! | [`frontends`] | what all backends ask of the store: who is there, and whether anything changed |
 //! | [`keys`] | the literal names of the keys of a vif's and a vbd's handshake |
 //! | `perm` | [`Perm`]: a permission in its text form |
 //! | [`frame`] | a byte stream cut into messages; the server uses it too |
@@ -19,6 +20,7 @@ use std::time::Duration;
 mod client;
 mod error;
 pub mod frame;
+pub mod frontends;
 pub mod keys;
 mod link;
 mod nodes;

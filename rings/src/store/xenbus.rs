@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::{Nodes, StoreError, Transport, XsClient, keys};
 use tracer::traced;
 
+use crate::DomId;
 use crate::io::xs_wire::XsdError;
 
 /// Most bytes a domain that is not privileged may write into a node.
@@ -135,17 +136,22 @@ pub fn read_state<N: Nodes>(store: &mut N, dir: &str) -> Result<XenbusState, Sto
 /// Writes the state of the device in directory `dir`, unless it is there already: a write fires
 /// the other side's watch.
 ///
-/// Writes nothing if the key is gone: a device the toolstack has removed must not come back as an
-/// orphan.
+/// Writes nothing if the key is gone, in one transaction: a device the toolstack has removed must not
+/// come back as an orphan.
 ///
 /// # Errors
 /// Any [`StoreError`].
 #[traced]
-pub fn switch_state<N: Nodes>(
-    store: &mut N,
+pub fn switch_state<T: Transport>(
+    store: &mut XsClient<T>,
     dir: &str,
     state: XenbusState,
 ) -> Result<(), StoreError> {
+    store.transaction(|t| write_state(t, dir, state))
+}
+
+/// [`switch_state`], within a transaction.
+fn write_state<N: Nodes>(store: &mut N, dir: &str, state: XenbusState) -> Result<(), StoreError> {
     let path = format!("{dir}/{}", keys::STATE);
     let text = state.number().to_string();
     match store.read(&path) {
@@ -154,6 +160,17 @@ pub fn switch_state<N: Nodes>(
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Directory and domain of the backend of the device in directory `dir`, as the toolstack has written
+/// them there. A number that no domain can have is that of none.
+///
+/// # Errors
+/// As [`Nodes::read_string`] and [`read_u32`].
+pub fn backend_of<N: Nodes>(store: &mut N, dir: &str) -> Result<(String, DomId), StoreError> {
+    let back = store.read_string(&format!("{dir}/{}", keys::BACKEND))?;
+    let domid = read_u32(store, &format!("{dir}/{}", keys::BACKEND_ID))?;
+    Ok((back, DomId(u16::try_from(domid).unwrap_or(u16::MAX))))
 }
 
 /// Names of the children of `path`; none if the node is not there.
@@ -182,7 +199,7 @@ pub fn invite<T: Transport>(
         if t.read_if_present(&format!("{dir}/{offered}"))?.is_none() {
             return Ok(false);
         }
-        switch_state(t, dir, XenbusState::InitWait).map(|()| true)
+        write_state(t, dir, XenbusState::InitWait).map(|()| true)
     })
 }
 
@@ -279,7 +296,12 @@ pub fn read_flag<N: Nodes>(store: &mut N, path: &str) -> Result<bool, StoreError
 /// # Errors
 /// Any [`StoreError`].
 #[traced]
-pub fn fatal<N: Nodes>(store: &mut N, dir: &str, errno: u32, text: &str) -> Result<(), StoreError> {
+pub fn fatal<T: Transport>(
+    store: &mut XsClient<T>,
+    dir: &str,
+    errno: u32,
+    text: &str,
+) -> Result<(), StoreError> {
     let (home, nodename) = split_home(dir);
     let mut message = format!("{errno} {text}");
     message.truncate(message.floor_char_boundary(MAX_VALUE));

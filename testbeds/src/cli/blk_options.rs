@@ -146,10 +146,11 @@ impl DiskArgs {
 }
 
 /// A backend alone.
-pub(super) fn blkback(typed: &BlkbackArgs) -> BlkbackConfig {
+pub(super) fn blkback(typed: &BlkbackArgs) -> Result<BlkbackConfig, Refusal> {
+    resolve::no_amount("blkback", &typed.run)?;
     let mut disk = typed.disk.resolve();
     disk.dialect_back = typed.dialect.unwrap_or_default().1;
-    BlkbackConfig { run: resolve::run(&typed.run), disk }
+    Ok(BlkbackConfig { run: resolve::run(&typed.run), disk })
 }
 
 /// A whole run. What the user should know about it goes to `notes`.

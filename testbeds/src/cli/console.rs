@@ -7,7 +7,7 @@ use super::console_options::{
     ConsoleArgs, ConsoleGuestArgs, ConsoledArgs, DaemonArgs, GuestArgs, PictureArgs,
 };
 use super::refusal::Refusal;
-use super::resolve::{needs_dir, run};
+use super::resolve::{needs_dir, no_amount, run};
 use super::run_options::RunArgs;
 use crate::config::{
     Amount, AttachConfig, ConsoleConfig, ConsoledConfig, DaemonConfig, GuestConfig, OnFull,
@@ -43,6 +43,10 @@ pub(super) fn console(typed: &ConsoleArgs) -> Result<Console, Refusal> {
         }
         config.daemon.check = None;
         return Ok(Console::Attach(Box::new(AttachConfig { domain, lab: config })));
+    }
+    if let Some(domain) = typed.attach.domain {
+        let why = "whose terminal this is to be; add --attach";
+        return Err(Refusal::of("--domain", domain, why));
     }
     let pictures = pictures(&typed.output)?;
     Ok(Console::Run(Box::new(config), pictures))
@@ -112,17 +116,6 @@ fn console_run(typed: &RunArgs) -> Result<RunConfig, Refusal> {
     Ok(run(typed))
 }
 
-fn no_amount(command: &str, typed: &RunArgs) -> Result<(), Refusal> {
-    for (option, given) in [("-t", typed.length.time.is_some()), ("-n", typed.length.num.is_some())]
-    {
-        if given {
-            let why = format!("{command} serves until it is ended; drop {option}");
-            return Err(Refusal::of_option(option, &why));
-        }
-    }
-    Ok(())
-}
-
 fn guest(typed: &GuestArgs, run: &mut RunConfig) -> Result<GuestConfig, Refusal> {
     if let Some(count) = typed.messages {
         run.amount = Amount::Count(count);
@@ -153,15 +146,12 @@ fn daemon(typed: &DaemonArgs, plain: DaemonConfig) -> Result<DaemonConfig, Refus
         daemon_think_ns: typed.daemon_think.unwrap_or(plain.daemon_think_ns),
         check: plain.check,
     };
-    let file = match &config.sink {
-        SinkKind::File(path) => Some(("--sink", path)),
-        _ => config.log.as_ref().map(|path| ("--log", path)),
-    };
+    let file = file_of(&config);
     if config.log.is_some() && matches!(config.sink, SinkKind::File(_)) {
         let why = "output goes to a file already; use --sink pty or null, or drop --log";
         return Err(Refusal::of_option("--log", why));
     }
-    if let Some((option, path)) = file {
+    if let Some((option, path)) = &file {
         writable(option, path)?;
     }
     for (option, given) in [
@@ -183,17 +173,21 @@ fn daemon(typed: &DaemonArgs, plain: DaemonConfig) -> Result<DaemonConfig, Refus
 
 /// One file is for one console.
 fn several(config: &ConsoleConfig) -> Result<(), Refusal> {
-    let file = match &config.daemon.sink {
-        SinkKind::File(path) => Some(("--sink", path)),
-        _ => config.daemon.log.as_ref().map(|path| ("--log", path)),
-    };
-    match file {
-        Some((option, path)) if config.neighbours > 0 && !path.is_dir() => Err(Refusal::of(
-            option,
-            path.display(),
-            "several consoles would be mixed in one file; name a directory that exists",
-        )),
+    match file_of(&config.daemon) {
+        Some((option, path)) if config.neighbours > 0 && !path.is_dir() => {
+            let why = "several consoles would be mixed in one file; name a directory that exists";
+            Err(Refusal::of_option(&option, why))
+        }
         _ => Ok(()),
+    }
+}
+
+/// The file that output goes to, if it goes to one, after the option and the value that say so.
+fn file_of(config: &DaemonConfig) -> Option<(String, &Path)> {
+    match (&config.sink, &config.log) {
+        (sink @ SinkKind::File(path), _) => Some((format!("--sink {sink}"), path)),
+        (_, Some(path)) => Some((format!("--log {}", path.display()), path)),
+        _ => None,
     }
 }
 
@@ -201,7 +195,7 @@ fn several(config: &ConsoleConfig) -> Result<(), Refusal> {
 fn writable(option: &str, path: &Path) -> Result<(), Refusal> {
     let unusable = |why: &str| {
         let remedy = "name a file that can be written, or a directory";
-        Refusal::Unusable(format!("{option} {}: {why}; {remedy}", path.display()))
+        Refusal::Unusable(format!("{option}: {why}; {remedy}"))
     };
     if path.is_dir() {
         return Ok(());

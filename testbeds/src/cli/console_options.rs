@@ -119,7 +119,6 @@ pub(super) struct AttachArgs {
     pub(super) attach: bool,
     /// Whose console to attach to [1]
     #[arg(long, value_name = "DOMID", value_parser = values::guest, allow_hyphen_values = true)]
-    #[arg(requires = "attach")]
     pub(super) domain: Option<u16>,
 }
 

@@ -4,11 +4,13 @@
 mod blk_options;
 mod console;
 mod console_options;
+mod files;
 mod net_options;
 mod refusal;
 mod resolve;
 mod rules;
 mod run_options;
+mod shown;
 mod tools;
 mod trace_options;
 mod trace_verbs;
@@ -28,10 +30,11 @@ use console_options::{
     CONSOLE_EXAMPLES, CONSOLED_EXAMPLES, ConsoleArgs, ConsoleGuestArgs, ConsoledArgs,
     GUEST_EXAMPLES,
 };
+use files::Files;
 use net_options::{NET_EXAMPLES, NetArgs, NetbackArgs};
 pub use refusal::Refusal;
-use tools::{HOST_EXAMPLES, HostArgs};
-pub use tools::{LsArgs, StoreArgs, StoreVerb};
+use tools::{HOST_EXAMPLES, HostArgs, REPORT_EXAMPLES};
+pub use tools::{LsArgs, ReportArgs, StoreArgs, StoreVerb};
 use trace_options::TraceArgs;
 use trace_verbs::TRACE_EXAMPLES;
 pub use trace_verbs::{FilterArgs, Most, TraceCommand, TraceVerb};
@@ -81,6 +84,8 @@ pub enum Task {
     Store(StoreArgs),
     /// Shows a trace.
     Trace(TraceCommand),
+    /// A page about runs.
+    Report(ReportArgs),
 }
 
 /// A task, and what the user should know about how it was read.
@@ -97,15 +102,25 @@ pub struct Parsed {
 /// # Errors
 /// A [`Refusal`]: help that was asked for, a bad argument, or a file that cannot be read.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusal> {
-    let matches = command().try_get_matches_from(args)?;
+    let args: Vec<OsString> = args.into_iter().collect();
+    let matches = command().try_get_matches_from(&args);
+    let matches = matches.map_err(|error| Refusal::from(error).in_words_typed(&args, command()))?;
     let typed = Typed::from_arg_matches(&matches)?;
     let mut notes = Vec::new();
     let task = typed.resolve(&mut notes)?;
     Ok(Parsed { task, notes })
 }
 
+/// Looks at what is said in the environment and not in a command line.
+///
+/// # Errors
+/// A [`Refusal`], if that cannot be.
+pub fn environment() -> Result<(), Refusal> {
+    crate::domain::log_filter().map(drop).map_err(Refusal::Argument)
+}
+
 fn command() -> clap::Command {
-    Typed::command().max_term_width(100)
+    shown::truthful(Typed::command().max_term_width(100))
 }
 
 #[derive(Parser)]
@@ -113,7 +128,7 @@ fn command() -> clap::Command {
 #[command(
     override_usage = "pvlab [COMMAND] [OPTIONS]      with no command: the tour, under 20 seconds"
 )]
-#[command(disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(args_override_self = true)]
 struct Typed {
     #[command(subcommand)]
@@ -186,6 +201,10 @@ enum Command {
     /// The store of a running lab
     #[command(arg_required_else_help = false)]
     Store(StoreArgs),
+    /// A page for the browser, from the results of one run or several
+    #[command(after_help = REPORT_EXAMPLES, args_override_self = true)]
+    #[command(override_usage = "pvlab report FILE... [-o OUT]")]
+    Report(ReportArgs),
     /// Show a trace that was recorded: tree, top, explain, iterations, export, open
     #[command(after_help = TRACE_EXAMPLES, arg_required_else_help = false)]
     Trace(TraceCommand),
@@ -238,14 +257,19 @@ impl Typed {
         Ok(match self.command {
             None => Task::Tour { quiet: self.quiet },
             Some(Command::Net(NetCommand { net, json, trace })) => {
-                let json = json_to(json);
-                Task::Net(resolve::net(&net, notes)?, json, trace.resolve()?)
+                let (json, trace) = (json_to(json), trace.resolve()?);
+                let config = resolve::net(&net, notes)?;
+                let files = Files::of_stream(config.file.as_ref(), config.out.as_ref());
+                files.results(json.as_ref(), trace.as_ref()).check()?;
+                Task::Net(config, json, trace)
             }
             Some(Command::Console(ConsoleCommand { console: typed, json, trace })) => {
                 let json = json_to(json);
                 let trace = trace.resolve()?;
                 match console::console(&typed)? {
                     console::Console::Run(config, pictures) => {
+                        let files = Files::of_console(&config.daemon, &pictures);
+                        files.results(json.as_ref(), trace.as_ref()).check()?;
                         Task::Console(config, pictures, json, trace)
                     }
                     console::Console::Attach(_) if trace.is_some() => {
@@ -261,21 +285,31 @@ impl Typed {
                 Task::ConsoleGuest(guest, run)
             }
             Some(Command::Blk(BlkCommand { blk, json, trace })) => {
-                Task::Blk(blk_options::blk(&blk, notes)?, json_to(json), trace.resolve()?)
+                let (json, trace) = (json_to(json), trace.resolve()?);
+                let config = blk_options::blk(&blk, notes)?;
+                let files = Files::of_disk(&config.disk);
+                files.results(json.as_ref(), trace.as_ref()).check()?;
+                Task::Blk(config, json, trace)
             }
-            Some(Command::Host(host)) => Task::Host(host.resolve()),
+            Some(Command::Host(host)) => Task::Host(host.resolve()?),
             Some(Command::Netback(back)) => {
                 let config = resolve::netback(&back)?;
                 resolve::needs_dir("netback", config.run.dir.as_deref())?;
+                resolve::no_amount("netback", &back.run)?;
+                Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
                 Task::Netback(config)
             }
             Some(Command::Netfront(net)) => {
-                let config = resolve::net(&net, notes)?;
+                let config = resolve::netfront(&net, notes)?;
                 resolve::needs_dir("netfront", config.run.dir.as_deref())?;
+                if !crate::lab::is_child() {
+                    resolve::alone(&config)?;
+                }
+                Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
                 Task::Netfront(config)
             }
             Some(Command::Blkback(back)) => {
-                let config = blk_options::blkback(&back);
+                let config = blk_options::blkback(&back)?;
                 resolve::needs_dir("blkback", config.run.dir.as_deref())?;
                 Task::Blkback(config)
             }
@@ -286,6 +320,7 @@ impl Typed {
             }
             Some(Command::Ls(ls)) => Task::Ls(ls),
             Some(Command::Store(store)) => Task::Store(store),
+            Some(Command::Report(report)) => Task::Report(report),
             Some(Command::Trace(trace)) => Task::Trace(trace.resolve()?),
         })
     }

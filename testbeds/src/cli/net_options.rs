@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::run_options::{RunArgs, Switch};
 use super::values::{self, Pair};
-use crate::config::{Mode, NetPath, WireKind};
+use crate::config::{Mode, NetPath, Rate, WireKind};
 
 pub(super) const NET_EXAMPLES: &str = "\
 Sizes take K, M, G (powers of 1024); times take ns, us, ms, s; [ ] is the default.
@@ -45,6 +45,8 @@ pub(super) struct NetArgs {
     pub(super) traffic: TrafficArgs,
     #[command(flatten)]
     pub(super) device: DeviceArgs,
+    #[command(flatten)]
+    pub(super) timers: TimerArgs,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
@@ -92,7 +94,30 @@ pub(super) struct NetbackArgs {
     #[command(flatten)]
     pub(super) files: FileArgs,
     #[command(flatten)]
+    pub(super) timers: TimerArgs,
+    #[command(flatten)]
     pub(super) run: RunArgs,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Guests without buffers")]
+pub(super) struct TimerArgs {
+    /// netback holds frames for a guest without buffers this long, then drops them [10s]
+    #[arg(long, value_name = "TIME", value_parser = values::rx_timeout)]
+    #[arg(allow_hyphen_values = true)]
+    pub(super) rx_drain_timeout: Option<f64>,
+    /// A queue without buffers this long has stalled: carrier off, frames dropped [60s]
+    #[arg(long, value_name = "TIME", value_parser = values::rx_timeout)]
+    #[arg(allow_hyphen_values = true)]
+    pub(super) rx_stall_timeout: Option<f64>,
+}
+
+impl TimerArgs {
+    /// The first of them that was typed.
+    pub(super) fn first(&self) -> Option<&'static str> {
+        let drain = self.rx_drain_timeout.map(|_| "--rx-drain-timeout");
+        drain.or(self.rx_stall_timeout.map(|_| "--rx-stall-timeout"))
+    }
 }
 
 #[derive(Args)]
@@ -119,6 +144,10 @@ pub(super) struct DeviceArgs {
     /// Frontend domains, 1-64 [1; bridge: 2]
     #[arg(long, value_name = "N", value_parser = values::vifs, allow_hyphen_values = true)]
     pub(super) vifs: Option<u32>,
+    /// Bytes that a guest may send in each window of USEC, each queue for itself [no limit]
+    #[arg(long, value_name = "BYTES,USEC", value_parser = values::rate)]
+    #[arg(allow_hyphen_values = true)]
+    pub(super) rate: Option<Rate>,
     /// Lose this share of the frames that guests send, 0 to below 1 [0]
     #[arg(long, value_name = "RATE", value_parser = values::drop_rate)]
     #[arg(allow_hyphen_values = true)]

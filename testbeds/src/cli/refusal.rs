@@ -2,11 +2,12 @@
 //! parser's many-line messages become that line.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory, Error};
 
 /// Why there is nothing to run.
 #[derive(Debug)]
@@ -28,6 +29,26 @@ impl Refusal {
     /// The line for an option whose value, if any, does not matter.
     pub(super) fn of_option(option: &str, why: &str) -> Self {
         Self::Argument(format!("{option}: {why}"))
+    }
+
+    /// The same about the option as it was typed: the parser knows `-n` by its long name, where it has one.
+    pub(super) fn in_words_typed(self, args: &[OsString], mut command: Command) -> Self {
+        let Self::Argument(line) = &self else { return self };
+        let name = line.split([' ', ':']).next().unwrap_or_default();
+        let typed = |arg: &OsString| arg.to_str().is_some_and(|arg| name_of(arg) == name);
+        let Some(long) = name.strip_prefix("--").filter(|_| !args.iter().any(typed)) else {
+            return self;
+        };
+        for word in args.iter().skip(1) {
+            if let Some(verb) = command.find_subcommand(word) {
+                command = verb.clone();
+            }
+        }
+        let mut all = command.get_arguments();
+        match all.find(|arg| arg.get_long() == Some(long)).and_then(|arg| arg.get_short()) {
+            Some(short) => Self::Argument(format!("-{short}{}", &line[name.len()..])),
+            None => self,
+        }
     }
 
     /// The line without its leading "error: ".
@@ -111,10 +132,29 @@ fn unknown(option: &str, error: &Error) -> String {
     if !option.starts_with('-') {
         return format!("{}: not an option and nothing else belongs here; {help}", shown(option));
     }
-    match context(error, ContextKind::SuggestedArg) {
-        Some(near) => format!("{option}: no such option; did you mean {}?", name_of(&near)),
+    match meant(option, error) {
+        Some(near) => format!("{option}: no such option; did you mean {near}?"),
         None => format!("{option}: no such option; {help}"),
     }
+}
+
+/// The option that was meant, if one can tell: one that goes on where this one ends, or the one that the
+/// parser finds nearest. That must begin alike: `--trace` is not what `--rate` was meant to be.
+fn meant(option: &str, error: &Error) -> Option<String> {
+    let mut command = super::Typed::command();
+    command.build();
+    for word in self::command(error).split(' ').skip(1) {
+        command = command.find_subcommand(word)?.clone();
+    }
+    let typed = option.trim_start_matches('-');
+    let goes_on = |long: &&str| typed.len() > 2 && long.starts_with(typed);
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let longer = shown.filter_map(clap::Arg::get_long).find(goes_on);
+    let nearest = || {
+        let near = name_of(&context(error, ContextKind::SuggestedArg)?);
+        (near.get(..3) == option.get(..3)).then_some(near)
+    };
+    longer.map(|long| format!("--{long}")).or_else(nearest)
 }
 
 fn instead(error: &Error) -> String {

@@ -1,14 +1,15 @@
 //! From what was typed to what it means: defaults filled in, one spelling for one thing, files looked at.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
-use super::net_options::{DeviceArgs, FileArgs, NetArgs, NetbackArgs, TrafficArgs};
+use super::net_options::{DeviceArgs, FileArgs, NetArgs, NetbackArgs, TimerArgs, TrafficArgs};
 use super::refusal::Refusal;
 use super::rules;
 use super::run_options::{LengthArgs, MechanismArgs, PlaceArgs, RunArgs};
 use crate::config::{
-    Amount, Mode, NetConfig, NetPath, NetbackConfig, RunConfig, WireKind, default_vifs,
+    Amount, Mode, NetConfig, NetPath, NetbackConfig, RunConfig, RxTimers, WireKind, default_vifs,
     default_wire,
 };
 
@@ -24,6 +25,32 @@ pub(super) fn needs_dir(command: &str, dir: Option<&Path>) -> Result<(), Refusal
     let why =
         format!("{command} belongs to a host; use the DIR of a running 'pvlab host --dir DIR'");
     dir.map(|_| ()).ok_or_else(|| Refusal::of_option("--dir", &why))
+}
+
+/// Whoever serves guests has nothing to do of its own that could end.
+pub(super) fn no_amount(command: &str, typed: &RunArgs) -> Result<(), Refusal> {
+    for (option, given) in [("-t", typed.length.time.is_some()), ("-n", typed.length.num.is_some())]
+    {
+        if given {
+            let why = format!("{command} serves until it is ended; drop {option}");
+            return Err(Refusal::of_option(option, &why));
+        }
+    }
+    Ok(())
+}
+
+/// A netfront that nobody else looks after is one guest, and says itself when it is done.
+pub(super) fn alone(config: &NetConfig) -> Result<(), Refusal> {
+    if config.path == NetPath::Bridge {
+        let why =
+            "by hand nobody tells the guest that answers when the other is done; use pvlab net";
+        return Err(Refusal::of("--path", "bridge", why));
+    }
+    if config.vifs > 1 {
+        let why = "netfront is one guest; start one for each, with pvlab host --vifs N";
+        return Err(Refusal::of("--vifs", config.vifs, why));
+    }
+    Ok(())
 }
 
 pub(super) fn run(typed: &RunArgs) -> RunConfig {
@@ -76,7 +103,28 @@ pub(super) fn netback(typed: &NetbackArgs) -> Result<NetbackConfig, Refusal> {
         file_bytes(path)?;
     }
     out(to.as_deref())?;
-    Ok(NetbackConfig { run: run(&typed.run), file: file.clone(), out: to.clone() })
+    let (run, timers) = (run(&typed.run), timers(&typed.timers));
+    Ok(NetbackConfig { run, file: file.clone(), out: to.clone(), timers })
+}
+
+fn timers(typed: &TimerArgs) -> RxTimers {
+    let mut timers = RxTimers::default();
+    set(&mut timers.rx_drain_timeout, typed.rx_drain_timeout.as_ref());
+    set(&mut timers.rx_stall_timeout, typed.rx_stall_timeout.as_ref());
+    timers
+}
+
+/// A frontend by itself: without what others decide.
+pub(super) fn netfront(typed: &NetArgs, notes: &mut Vec<String>) -> Result<NetConfig, Refusal> {
+    if typed.device.rate.is_some() {
+        let why = "the toolstack tells netback, not netfront; give it to pvlab host";
+        return Err(Refusal::of_option("--rate", why));
+    }
+    if let Some(option) = typed.timers.first() {
+        let why = "netback waits for guests, not netfront; give it to pvlab netback";
+        return Err(Refusal::of_option(option, why));
+    }
+    net(typed, notes)
 }
 
 /// A whole network run. What the user should know about it goes to `notes`.
@@ -85,6 +133,7 @@ pub(super) fn net(typed: &NetArgs, notes: &mut Vec<String>) -> Result<NetConfig,
     config.run = run(&typed.run);
     traffic(&mut config, &typed.traffic);
     device(&mut config, &typed.device);
+    config.timers = timers(&typed.timers);
     config.len = typed.traffic.len.unwrap_or_else(|| config.default_len());
     config.gso = typed.device.gso.unwrap_or_else(|| config.default_gso());
     rules::check(typed, &config)?;
@@ -117,6 +166,7 @@ fn device(config: &mut NetConfig, typed: &DeviceArgs) {
     set(&mut config.mtu, typed.mtu.as_ref());
     set(&mut config.ip, typed.ip.as_ref());
     set(&mut config.queues, typed.queues.as_ref());
+    config.rate = typed.rate;
     set(&mut config.drop, typed.drop.as_ref());
     set(&mut config.copies, typed.copies.as_ref());
     config.path = typed.path.unwrap_or_else(|| implied_path(config.mode, typed.wire));
@@ -145,17 +195,19 @@ fn file(config: &mut NetConfig, typed: &LengthArgs) -> Result<(), Refusal> {
 
 /// The length of a file that is to be read, which is not empty.
 fn file_bytes(path: &Path) -> Result<u64, Refusal> {
-    let unusable = |why: &str| {
-        let remedy = "name a file that can be read";
+    let unusable = |why: &str, remedy: &str| {
         Refusal::Unusable(format!("--file {}: {why}; {remedy}", path.display()))
     };
-    let opened = File::open(path).and_then(|file| file.metadata());
-    let found = opened.map_err(|error| unusable(system_reason(&error.to_string())))?;
+    let remedy = "name a file that can be read";
+    let refused = |error: io::Error| unusable(system_reason(&error.to_string()), remedy);
+    // Looked at before it is opened: opening a FIFO waits for somebody who writes to it.
+    let found = fs::metadata(path).map_err(refused)?;
     if !found.is_file() {
-        return Err(unusable("not a regular file"));
+        return Err(unusable("not a regular file", remedy));
     }
+    File::open(path).map_err(refused)?;
     if found.len() == 0 {
-        return Err(unusable("empty"));
+        return Err(unusable("empty", "name a file with something in it"));
     }
     Ok(found.len())
 }
@@ -163,13 +215,18 @@ fn file_bytes(path: &Path) -> Result<u64, Refusal> {
 /// A file can be made where it shall be; that it may is seen when it is made.
 fn out(path: Option<&Path>) -> Result<(), Refusal> {
     let Some(path) = path else { return Ok(()) };
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    if path.is_dir() || dir.is_some_and(|dir| !dir.is_dir()) {
+    if path.is_dir() || !directory(path).is_dir() {
         let remedy = "name a file in a directory that exists";
         let why = if path.is_dir() { "a directory" } else { "no such directory" };
         return Err(Refusal::Unusable(format!("--out {}: {why}; {remedy}", path.display())));
     }
     Ok(())
+}
+
+/// The directory that a file is in.
+pub(super) fn directory(file: &Path) -> &Path {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    dir.unwrap_or(Path::new("."))
 }
 
 /// The system's words without its number for them.

@@ -1,8 +1,9 @@
 //! Which network options go together. A combination that cannot be is refused, and the line names the switch to
 //! change; what one option allows on its own is in `values`.
 
-use super::net_options::{NetArgs, TrafficArgs};
+use super::net_options::{DeviceArgs, NetArgs, TrafficArgs};
 use super::refusal::Refusal;
+use super::run_options::LengthArgs;
 use crate::config::{Amount, Mode, NetConfig, NetPath, WireKind, word};
 use crate::units::format_size;
 
@@ -20,10 +21,11 @@ pub(super) fn check(typed: &NetArgs, config: &NetConfig) -> Verdict {
     options_of_other_modes(&typed.traffic, config.mode)?;
     files(&typed.traffic, config)?;
     length(&typed.traffic, config)?;
-    amount(config)?;
+    amount(&typed.run.length, config)?;
     direction(config)?;
+    rate(config)?;
     device(typed, config)?;
-    path(config)?;
+    path(&typed.device, config)?;
     bridge(config)
 }
 
@@ -99,13 +101,31 @@ fn direction(config: &NetConfig) -> Verdict {
     Ok(())
 }
 
-/// Whether there is anything to do.
-fn amount(config: &NetConfig) -> Verdict {
-    if let (Mode::Udp, Amount::Count(bytes)) = (config.mode, config.run.amount)
-        && bytes < config.len as u64
+/// What cannot be limited.
+fn rate(config: &NetConfig) -> Verdict {
+    let Some(rate) = config.rate else { return Ok(()) };
+    if config.reverse
+        && matches!(config.mode, Mode::Udp | Mode::Pktgen)
+        && config.path == NetPath::Backend
     {
-        let why = format!("less than one datagram of {} bytes; use a smaller -l", config.len);
-        return Err(Refusal::of("-n", format_size(bytes), &why));
+        let why = "limits what guests send, and with -R they send nothing; drop -R";
+        return Err(Refusal::of("--rate", rate, why));
+    }
+    Ok(())
+}
+
+/// Whether there is anything to do.
+fn amount(typed: &LengthArgs, config: &NetConfig) -> Verdict {
+    let whole_file = config.file.is_some() && typed.time.is_none() && typed.num.is_none();
+    if whole_file && config.run.warmup > 0.0 {
+        let why = "the file would be sent from its first byte on, uncounted; drop it, or use -t";
+        return Err(Refusal::of("--warmup", config.run.warmup, why));
+    }
+    let Amount::Count(count) = config.run.amount else { return Ok(()) };
+    let least = UDP_LEAST as u64 * u64::from(config.parallel.min(config.queues));
+    if config.mode == Mode::Udp && count < least {
+        let why = format!("no datagram of {UDP_LEAST} bytes for each queue; use {least} or more");
+        return Err(Refusal::of("-n", format_size(count), &why));
     }
     Ok(())
 }
@@ -156,7 +176,7 @@ fn device(typed: &NetArgs, config: &NetConfig) -> Verdict {
 }
 
 /// Who can be at the other end through which wire.
-fn path(config: &NetConfig) -> Verdict {
+fn path(typed: &DeviceArgs, config: &NetConfig) -> Verdict {
     let pktgen = config.mode == Mode::Pktgen;
     let fits = match (config.path, config.wire) {
         (NetPath::Backend, WireKind::Sink | WireKind::Reflect) => pktgen,
@@ -179,7 +199,12 @@ fn path(config: &NetConfig) -> Verdict {
             (NetPath::Backend, true) => "pktgen has no TCP/IP stack; use --wire sink or reflect",
             (NetPath::Backend, false) => "--path backend needs a TCP/IP stack; use --wire stack",
         };
-        return Err(Refusal::of("--wire", wire, why));
+        // Where the wire follows from the path, the path is what was typed.
+        let (option, value) = match typed.wire {
+            Some(_) => ("--wire", wire),
+            None => ("--path", word(&config.path)),
+        };
+        return Err(Refusal::of(option, value, why));
     }
     if config.reverse && config.wire == WireKind::Reflect && pktgen {
         let why = "frames made by the backend cannot be sent back; drop -R or use --wire sink";
@@ -189,6 +214,10 @@ fn path(config: &NetConfig) -> Verdict {
 }
 
 fn bridge(config: &NetConfig) -> Verdict {
+    if config.path == NetPath::Bridge && config.queues > 1 {
+        let why = "over a bridge a guest gets its frames on one queue; use --queues 1";
+        return Err(Refusal::of("--queues", config.queues, why));
+    }
     if config.path == NetPath::Bridge && config.vifs < 2 {
         let why = "a bridge joins two frontends; use --vifs 2 or more, or --path backend";
         return Err(Refusal::of("--vifs", config.vifs, why));

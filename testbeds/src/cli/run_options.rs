@@ -39,7 +39,8 @@ pub(super) struct LengthArgs {
     #[arg(short = 't', value_name = "SECS", value_parser = values::run_time)]
     #[arg(allow_hyphen_values = true)]
     pub(super) time: Option<f64>,
-    /// Run for this many bytes, frames (pktgen), transactions (rr, crr), operations (blk)
+    /// Run for this many bytes, frames (pktgen), transactions (rr, crr), operations (blk); each vif does
+    /// as many. A warm-up does not count
     #[arg(short = 'n', value_name = "SIZE", value_parser = values::amount)]
     #[arg(allow_hyphen_values = true, conflicts_with = "time")]
     pub(super) num: Option<u64>,
@@ -61,7 +62,8 @@ pub(super) struct LengthArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Mechanisms")]
 pub(super) struct MechanismArgs {
-    /// Most frames handled between two pushes, 1-256 [32]
+    /// Frames (pktgen) or requests (blk) sent with one push, 1-256; who takes them takes up to four times as
+    /// many in a turn, as stacks do [32]
     #[arg(long, value_name = "N", value_parser = values::batch, allow_hyphen_values = true)]
     pub(super) batch: Option<u32>,
     /// Idle domains: adaptive (spin, then sleep), event, poll [adaptive]
@@ -92,7 +94,7 @@ pub(super) struct MechanismArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Where")]
 pub(super) struct PlaceArgs {
-    /// CPUs of each side, N or N-M [one each: 1,0]
+    /// CPUs of each side: N, N-M, N+M [one each: 1,0]
     #[arg(short = 'A', value_name = "FRONT,BACK", value_parser = values::affinity)]
     #[arg(allow_hyphen_values = true)]
     pub(super) affinity: Option<Pair<Vec<usize>>>,

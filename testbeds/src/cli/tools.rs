@@ -1,11 +1,12 @@
-//! The commands around a lab: `host`, `ls` and `store`.
+//! The commands around a lab: `host`, `ls` and `store`; and `report`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::refusal::Refusal;
 use super::values;
-use crate::config::{DeviceKind, HostConfig};
+use crate::config::{DeviceKind, HostConfig, Rate};
 
 pub(super) const HOST_EXAMPLES: &str = "\
 Example, each line in a terminal of its own:
@@ -26,6 +27,10 @@ pub(super) struct HostArgs {
     /// What each of them has: vif, vbd [vif]
     #[arg(long, value_name = "KIND", hide_possible_values = true)]
     device: Option<DeviceKind>,
+    /// Bytes that each vif may send in a window of USEC [no limit]
+    #[arg(long, value_name = "BYTES,USEC", value_parser = values::rate)]
+    #[arg(allow_hyphen_values = true)]
+    rate: Option<Rate>,
     /// A domain that makes no progress this long counts as stalled [5s]
     #[arg(long, value_name = "TIME", value_parser = values::stall_timeout)]
     #[arg(allow_hyphen_values = true)]
@@ -36,16 +41,38 @@ pub(super) struct HostArgs {
 }
 
 impl HostArgs {
-    pub(super) fn resolve(self) -> HostConfig {
-        HostConfig {
+    pub(super) fn resolve(self) -> Result<HostConfig, Refusal> {
+        if let (Some(rate), Some(DeviceKind::Vbd)) = (self.rate, self.device) {
+            let why = "limits network interfaces; drop it or use --device vif";
+            return Err(Refusal::of("--rate", rate, why));
+        }
+        Ok(HostConfig {
             dir: self.dir,
             vifs: self.vifs.unwrap_or(1),
             device: self.device.unwrap_or_default(),
+            rate: self.rate,
             stall_timeout: self.stall_timeout.unwrap_or(5.0),
             quiet: self.quiet,
-        }
+        })
     }
 }
+
+/// What `pvlab report` makes a page of.
+#[derive(Args, Debug, Clone, PartialEq, Eq)]
+pub struct ReportArgs {
+    /// Results that -J has written, or the tour
+    #[arg(value_name = "FILE", required = true, value_parser = values::path)]
+    pub files: Vec<PathBuf>,
+    /// The page [report.html]
+    #[arg(short = 'o', long = "out", value_name = "OUT", value_parser = values::path)]
+    pub out: Option<PathBuf>,
+}
+
+pub(super) const REPORT_EXAMPLES: &str = "\
+Example:
+  pvlab blk --rw randrw --disk ram=1G -i 0.1 -J blk.json
+  pvlab console -J console.json
+  pvlab report blk.json console.json -o report.html";
 
 /// What `pvlab ls` shows.
 #[derive(Args, Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::config::{
-    CostNs, DialectName, DiskText, TraceMode, allowed_cpus, format_cpus, parse_cpus,
+    CostNs, DialectName, DiskText, Rate, TraceMode, allowed_cpus, format_cpus, parse_cpus,
 };
 use crate::units::{TimeUnit, format_size, parse_size, parse_time, round_u64};
 
@@ -86,6 +86,23 @@ pub(super) fn stall_timeout(text: &str) -> Value<f64> {
     seconds(text, 0.1, 3600.0)
 }
 
+pub(super) fn rx_timeout(text: &str) -> Value<f64> {
+    seconds(text, 0.001, 3600.0)
+}
+
+pub(super) fn rate(text: &str) -> Value<Rate> {
+    let remedy = "use BYTES,USEC as in 1000000,1000, about 8 Gbit/s";
+    let (bytes, usec) = pair(text, remedy, |part| Ok(part.to_owned()))?;
+    let bytes = match parse_size(&bytes)? {
+        0 => return Err("nothing could ever be sent; use 1 byte or more".to_owned()),
+        bytes => bytes,
+    };
+    let (low, high) = Rate::USEC;
+    let usec = usec.parse().ok().filter(|usec| (low..=high).contains(usec));
+    let usec = usec.ok_or_else(|| format!("no window; use {low} to {high} microseconds"))?;
+    Ok(Rate { bytes, usec })
+}
+
 pub(super) fn seed(text: &str) -> Value<u64> {
     maybe_hex(text, "not a 64-bit number; use digits, or hex as in 0x2a")
 }
@@ -123,11 +140,15 @@ fn nanoseconds(text: &str, bare: Option<TimeUnit>) -> Value<u64> {
 }
 
 pub(super) fn cost(text: &str) -> Value<CostNs> {
-    let mut cost = CostNs::default();
+    let (mut cost, mut names) = (CostNs::default(), Vec::new());
     for part in text.split(',') {
         let (name, time) = part.split_once('=').ok_or_else(|| {
             format!("'{part}' is not NAME=NS; use as in hypercall=400,gntcopy=100")
         })?;
+        if names.contains(&name) {
+            return Err(format!("{name} is charged twice; give it once"));
+        }
+        names.push(name);
         let place = match name {
             "hypercall" => &mut cost.hypercall,
             "evtchn" => &mut cost.evtchn,
@@ -147,20 +168,14 @@ pub(super) fn cost(text: &str) -> Value<CostNs> {
 }
 
 pub(super) fn affinity(text: &str) -> Value<Pair<Vec<usize>>> {
-    let pair = pair(text, "use FRONT,BACK as in 1,0 or 0-1,2-3", parse_cpus)?;
+    let pair = pair(text, "use FRONT,BACK as in 1,0 or 0-1,2+5", parse_cpus)?;
     let allowed = allowed_cpus();
     match pair.0.iter().chain(&pair.1).find(|cpu| !allowed.contains(cpu)) {
         None => Ok(pair),
         Some(cpu) => {
-            Err(format!("CPU {cpu} is not one this process may use; use {}", cpu_set(&allowed)))
+            Err(format!("CPU {cpu} is not one this process may use; use {}", format_cpus(&allowed)))
         }
     }
-}
-
-/// Any set of CPUs, to be read by people: `0-3,8`.
-fn cpu_set(cpus: &[usize]) -> String {
-    let runs = cpus.chunk_by(|a, b| a + 1 == *b);
-    runs.map(format_cpus).collect::<Vec<_>>().join(",")
 }
 
 pub(super) fn nice(text: &str) -> Value<Pair<i32>> {
@@ -393,13 +408,10 @@ mod tests {
         let read = cost("hypercall=400,exit=1.5us").expect("both known");
         assert_eq!(read, CostNs { hypercall: 400, exit: 1500, ..CostNs::default() });
         assert!(cost("hyper=1").expect_err("unknown").contains("hypercall, evtchn"));
-        for bad in ["", "hypercall", "hypercall=", "hypercall=-1", "exit=2s", "exit=1,"] {
+        for bad in
+            ["", "hypercall", "hypercall=", "hypercall=-1", "exit=2s", "exit=1,", "exit=1,exit=1"]
+        {
             assert!(cost(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_set_of_cpus_reads_as_ranges() {
-        assert_eq!(cpu_set(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
     }
 }

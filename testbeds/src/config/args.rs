@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::net::{Mode, NetConfig, NetbackConfig, default_vifs, default_wire};
+use super::net::{Mode, NetConfig, NetbackConfig, RxTimers, default_vifs, default_wire};
 use super::run::{Amount, CostNs, RunConfig};
 use super::{format_cpus, word};
-use crate::units::format_size;
+use crate::units::{format_ns, format_size};
 
 /// A command line under construction.
 pub(super) struct Args(pub(super) Vec<String>);
@@ -28,6 +28,14 @@ impl Args {
         }
     }
 
+    /// How long netback waits for a guest without buffers.
+    fn timers(&mut self, timers: &RxTimers) {
+        let plain = RxTimers::default();
+        let (drain, stall) = (timers.rx_drain_timeout, timers.rx_stall_timeout);
+        self.option("--rx-drain-timeout", drain != plain.rx_drain_timeout, || drain.to_string());
+        self.option("--rx-stall-timeout", stall != plain.rx_stall_timeout, || stall.to_string());
+    }
+
     /// What a stream is made of and where it goes.
     fn files(&mut self, file: Option<&Path>, out: Option<&Path>) {
         for (name, path) in [("--file", file), ("--out", out)] {
@@ -48,6 +56,7 @@ impl NetConfig {
         self.amount(&mut args);
         self.traffic(&mut args);
         self.device(&mut args);
+        args.timers(&self.timers);
         self.run.push(&mut args);
         args.0
     }
@@ -91,6 +100,9 @@ impl NetConfig {
         args.option("--ip", self.ip != plain.ip, || self.ip.to_string());
         args.option("--queues", self.queues != plain.queues, || self.queues.to_string());
         args.option("--vifs", self.vifs != default_vifs(self.path), || self.vifs.to_string());
+        if let Some(rate) = self.rate {
+            args.option("--rate", true, || rate.to_string());
+        }
         args.option("--drop", self.drop != plain.drop, || self.drop.to_string());
         args.option("--copies", self.copies != plain.copies, || self.copies.to_string());
         args.option("--path", self.path != plain.path, || word(&self.path));
@@ -116,6 +128,7 @@ impl NetbackConfig {
     pub fn to_args(&self) -> Vec<String> {
         let mut args = Args::new("netback");
         args.files(self.file.as_deref(), self.out.as_deref());
+        args.timers(&self.timers);
         self.run.push(&mut args);
         args.0
     }
@@ -163,7 +176,7 @@ impl RunConfig {
         args.option("--grant", self.grant != plain.grant, || word(&self.grant));
         args.option("--cost", self.cost != plain.cost, || self.cost.to_string());
         args.option("--verify", !self.verify, || "off".to_owned());
-        args.option("--think", self.think_ns != 0, || format!("{}ns", self.think_ns));
+        args.option("--think", self.think_ns != 0, || format_ns(self.think_ns));
         args.option("--index-base", self.index_base != 0, || format!("{:#x}", self.index_base));
     }
 }
@@ -192,6 +205,16 @@ pub(super) fn size(bytes: usize) -> String {
 pub(super) fn command_line(args: &[String]) -> String {
     let words: Vec<_> = args.iter().map(|arg| quoted(arg)).collect();
     format!("pvlab {}", words.join(" "))
+}
+
+/// The same for `command`, where the arguments are those of another one that takes the same.
+#[must_use]
+pub fn shell_line(command: &str, args: &[String]) -> String {
+    let mut args = args.to_vec();
+    if let Some(first) = args.first_mut() {
+        command.clone_into(first);
+    }
+    command_line(&args)
 }
 
 /// A word for a POSIX shell, quoted only where it has to be.

@@ -1,5 +1,5 @@
-//! CPUs as options name them: `N` or `N-M`, and which of them this process may use. Pinning a thread is done
-//! elsewhere.
+//! CPUs as options name them: `N`, `N-M`, or several of those as in `0-2+5`, and which of them this process may
+//! use. Pinning a thread is done elsewhere.
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -22,33 +22,41 @@ pub fn default_cpus() -> (Vec<usize>, Vec<usize>) {
     (vec![front], vec![back])
 }
 
-/// Reads one side of `-A`: `3` or `0-3`.
+/// Reads one side of `-A`: `3`, `0-3`, or several of those as in `0+2-3`, in that order. The comma is what stands
+/// between the sides.
 ///
 /// # Errors
 /// The reason and the remedy.
 pub fn parse_cpus(text: &str) -> Result<Vec<usize>, String> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
     let number = |digits: &str| digits.parse::<usize>().ok().filter(|n| *n < CpuSet::count());
-    match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last => Ok((first..=last).collect()),
-        _ => Err(format!(
-            "'{text}' is neither a CPU nor a range; use FRONT,BACK as in 1,0 or 0-1,2-3"
-        )),
+    let mut cpus = Vec::new();
+    for part in text.split('+') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => cpus.extend(first..=last),
+            _ => {
+                let why = "is neither a CPU nor a range; use FRONT,BACK as in 1,0 or 0-1,2+5";
+                return Err(format!("'{part}' {why}"));
+            }
+        }
     }
+    Ok(cpus)
 }
 
-/// Writes CPUs so that [`parse_cpus`] reads them (they are one range, as it only makes ranges).
+/// Writes CPUs so that [`parse_cpus`] reads them, in their order: `1+0`, `0-3+8`.
 #[must_use]
 pub fn format_cpus(cpus: &[usize]) -> String {
-    match cpus {
-        [] => String::new(),
-        [one] => one.to_string(),
+    let run = |run: &[usize]| match run {
         [first, .., last] => format!("{first}-{last}"),
-    }
+        one => one.iter().map(usize::to_string).collect(),
+    };
+    cpus.chunk_by(|a, b| a + 1 == *b).map(run).collect::<Vec<_>>().join("+")
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -58,7 +66,28 @@ mod tests {
         for bad in ["", "-", "2-1", "a", "1-", "-1", "0-99999999999", "1,2"] {
             assert!(parse_cpus(bad).is_err(), "{bad}");
         }
-        assert_eq!(format_cpus(&[0, 1, 2]), "0-2");
+    }
+
+    #[test]
+    fn several_in_any_order() {
+        assert_eq!(parse_cpus("8+0-2+1"), Ok(vec![8, 0, 1, 2, 1]));
+        assert_eq!(format_cpus(&[0, 1, 2, 5, 7, 8]), "0-2+5+7-8");
+        assert_eq!(format_cpus(&[1, 0]), "1+0");
+        for bad in ["+", "0+", "+0", "0++1", "0+2-1"] {
+            assert!(parse_cpus(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(cpus in prop::collection::vec(0..CpuSet::count(), 1..20)) {
+            prop_assert_eq!(parse_cpus(&format_cpus(&cpus)), Ok(cpus));
+        }
+
+        #[test]
+        fn neighbours_are_written_and_read_too(cpus in prop::collection::vec(0..3usize, 1..9)) {
+            prop_assert_eq!(parse_cpus(&format_cpus(&cpus)), Ok(cpus));
+        }
     }
 
     #[test]

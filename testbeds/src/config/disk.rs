@@ -95,7 +95,8 @@ impl FromStr for DiskText {
             ("null", None) => DiskKind::Null,
             ("void", None) => DiskKind::Void,
             ("ram", Some(size)) => DiskKind::Ram(whole_sectors(size)?),
-            ("file", Some(path)) if !path.is_empty() => DiskKind::File(path.into()),
+            ("file", Some("")) => return Err("names no file; use file=PATH".to_owned()),
+            ("file", Some(path)) => DiskKind::File(path.into()),
             ("model", value) => DiskKind::Model(model(value.unwrap_or_default())?),
             ("faulty", Some(value)) => {
                 let (faults, inner) = value.split_once(':').ok_or(
@@ -330,7 +331,7 @@ mod tests {
             ("ram", "null, void"),
             ("ram=0", "no size"),
             ("ram=1000", "ram=1K"),
-            ("file=", "null, void"),
+            ("file=", "file=PATH"),
             ("model=fast", "NAME:VALUE"),
             ("model=speed:1", "latency"),
             ("faulty:ram=1M", "names no disk"),

@@ -8,9 +8,11 @@ mod console;
 mod cpus;
 mod disk;
 mod net;
+mod rate;
 mod run;
 mod trace;
 
+pub use args::shell_line;
 pub use blk::{BlkConfig, Rw, Split};
 pub use console::{
     AttachConfig, ConsoleConfig, ConsoledConfig, DaemonConfig, EventRate, GuestConfig, OnFull,
@@ -18,7 +20,10 @@ pub use console::{
 };
 pub use cpus::{allowed_cpus, default_cpus, format_cpus, parse_cpus};
 pub use disk::{BlkbackConfig, DialectName, DiskConfig, DiskText};
-pub use net::{Mode, NetConfig, NetPath, NetbackConfig, WireKind, default_vifs, default_wire};
+pub use net::{
+    Mode, NetConfig, NetPath, NetbackConfig, RxTimers, WireKind, default_vifs, default_wire,
+};
+pub use rate::Rate;
 pub use run::{
     Amount, CostNs, DeviceKind, GrantMode, HostConfig, NotifyPolicy, RunConfig, WaitPolicy,
 };

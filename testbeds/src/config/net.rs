@@ -1,10 +1,13 @@
 //! The options of a network run, and the defaults that depend on other options.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use backend::Timers;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::rate::Rate;
 use super::run::{Amount, RunConfig};
 
 /// Bytes of an Ethernet header.
@@ -52,6 +55,31 @@ pub enum WireKind {
     Stack,
     /// A bridge between the frontends.
     Bridge,
+}
+
+/// How long netback waits for a guest without buffers. Seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RxTimers {
+    /// How long frames are held before they are dropped.
+    pub rx_drain_timeout: f64,
+    /// How long until the queue counts as stalled.
+    pub rx_stall_timeout: f64,
+}
+
+impl Default for RxTimers {
+    fn default() -> Self {
+        let Timers { drain, stall } = Timers::LINUX;
+        Self { rx_drain_timeout: drain.as_secs_f64(), rx_stall_timeout: stall.as_secs_f64() }
+    }
+}
+
+impl From<RxTimers> for Timers {
+    fn from(timers: RxTimers) -> Self {
+        Self {
+            drain: Duration::from_secs_f64(timers.rx_drain_timeout),
+            stall: Duration::from_secs_f64(timers.rx_stall_timeout),
+        }
+    }
 }
 
 /// The options of a network run.
@@ -104,6 +132,12 @@ pub struct NetConfig {
     pub path: NetPath,
     /// What netback is joined to.
     pub wire: WireKind,
+    /// How fast each queue's guest may send, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// How long netback waits for a guest without buffers.
+    #[serde(flatten, default)]
+    pub timers: RxTimers,
 }
 
 /// A netback that is started by hand.
@@ -115,6 +149,8 @@ pub struct NetbackConfig {
     pub file: Option<PathBuf>,
     /// Where its end of a stream writes what arrived.
     pub out: Option<PathBuf>,
+    /// How long it waits for a guest without buffers.
+    pub timers: RxTimers,
 }
 
 impl Default for NetConfig {
@@ -172,6 +208,8 @@ impl NetConfig {
             copies: 0,
             path,
             wire: default_wire(mode, path),
+            rate: None,
+            timers: RxTimers::default(),
         };
         config.len = config.default_len();
         config.gso = config.default_gso();

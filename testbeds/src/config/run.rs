@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::cpus::default_cpus;
+use super::rate::Rate;
 
 /// How much a run does before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -92,7 +93,7 @@ pub struct RunConfig {
     pub spin_us: f64,
     /// When a domain tells the other end about new slots.
     pub notify: NotifyPolicy,
-    /// Most frames or requests handled between two pushes.
+    /// Frames or requests sent with one push. Who takes them takes a few times as many in a turn.
     pub batch: u32,
     /// How the backend reaches a page it was granted.
     pub grant: GrantMode,
@@ -165,6 +166,8 @@ pub struct HostConfig {
     pub vifs: u32,
     /// What each of them has.
     pub device: DeviceKind,
+    /// How fast each of them may send, if it has a network interface and that is limited.
+    pub rate: Option<Rate>,
     /// Seconds without progress after which a domain counts as stalled.
     pub stall_timeout: f64,
     /// No progress on stderr.

@@ -1,10 +1,13 @@
-//! Where a run's trace goes and what is kept of it. Not part of what is run: a run with a trace is repeated
-//! without one.
+//! Where a run's trace goes and what is kept of it. Not part of what is run, and so of no configuration; the
+//! command that repeats the run has it all the same.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tracer::format::EXTENSION;
+
+use super::args::quoted;
+use crate::units::format_size;
 
 /// What is kept of a trace that is larger than its buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +57,19 @@ impl TraceTo {
         self.file.with_file_name(format!("{stem}.{EXTENSION}"))
     }
 
+    /// What makes this trace, to be put behind a command: ` --trace out.json`.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        let mut words = format!(" --trace {}", quoted(&self.file.display().to_string()));
+        if self.mode != TraceMode::default() {
+            words += &format!(" --trace-mode {}", self.mode);
+        }
+        if self.buffer != Self::BUFFER {
+            words += &format!(" --trace-buffer {}", format_size(self.buffer));
+        }
+        words
+    }
+
     /// Whether a file of this name is of a kind that can be written.
     #[must_use]
     pub fn is_known(file: &Path) -> bool {
@@ -76,6 +92,7 @@ mod tests {
         ] {
             let to = TraceTo { file: file.into(), mode: TraceMode::Stop, buffer: 1 };
             assert_eq!(to.lossless(), Path::new(lossless));
+            assert_eq!(to.arguments(), format!(" --trace {file} --trace-buffer 1"));
             assert!(TraceTo::is_known(&to.file));
         }
         for file in ["out", "out.txt", ".json", "out.gz", "..", ""] {

@@ -13,6 +13,7 @@ pub(super) fn asked(text: &str, own: &NetbackConfig) -> Result<NetConfig, String
     let mut theirs: NetConfig =
         serde_json::from_str(text).map_err(|why| format!("asks for what there is not: {why}"))?;
     (theirs.file, theirs.out, theirs.run.dir) = (None, None, None);
+    (theirs.timers, theirs.rate) = (own.timers, None);
     let words = ["pvlab".to_owned()].into_iter().chain(theirs.to_args());
     let mut config = match cli::parse(words.map(Into::into)) {
         Ok(parsed) => match parsed.task {

@@ -114,7 +114,7 @@ impl Driver {
     fn hear(&mut self, told: Told<VbdId>) -> anyhow::Result<()> {
         match told {
             Told::Finished(id, Some(why)) => self.blkback.rogue(id, &why)?,
-            Told::Finished(_, None) => {}
+            Told::Finished(_, None) | Told::Stalled(..) => {}
             Told::Removed(id, report) => {
                 let dir = format!("backend/vbd/{}/{}", id.front, id.handle);
                 reports::leave(self.blkback.store(), &dir, &report)?;

@@ -15,6 +15,7 @@ use super::log_console::log_to_console;
 use super::process::{StopFlag, Wanted, live};
 use super::reports::{self, FrontReport};
 use crate::config::{self, BlkConfig, NotifyPolicy, Split};
+use crate::units::format_size;
 use crate::workload::blk::{Change, Exerciser};
 use crate::workload::nbd::{Clerk, Desk, serve};
 
@@ -227,7 +228,8 @@ impl Guest {
 fn fits(config: &BlkConfig, bytes: u64) -> anyhow::Result<()> {
     let used = config.disk.size.unwrap_or(0);
     if used > bytes {
-        bail!("--size {used}: the disk has only {bytes} bytes; use a smaller --size");
+        let (used, bytes) = (format_size(used), format_size(bytes));
+        bail!("--size {used}: the disk has only {bytes}; use a smaller --size");
     }
     let each = bytes.min(config.disk.size.unwrap_or(bytes)) / u64::from(config.numjobs.max(1));
     if each < config.bs as u64 {

@@ -100,6 +100,7 @@ impl Daemon {
                     self.heed(event);
                 }
             }
+            Told::Stalled(..) => {}
             Told::Removed(front, side) => {
                 if let Some(report) = side.console {
                     self.reports.push(ConsoleReport { counters: side.counters, ..report });

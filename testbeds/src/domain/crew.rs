@@ -203,7 +203,7 @@ impl<K: Copy + Ord + Send + 'static> Crew<K> {
             match self.hear(LOOK) {
                 Ok(Some(Told::Finished(_, None))) => done += 1,
                 Ok(Some(Told::Finished(_, Some(why)))) => return Some(why),
-                Ok(Some(Told::Removed(..)) | None) => {}
+                Ok(Some(Told::Removed(..) | Told::Stalled(..)) | None) => {}
                 Err(why) => return Some(why.to_string()),
             }
             if looked.elapsed() >= LOOK {
@@ -224,7 +224,7 @@ impl<K: Copy + Ord + Send + 'static> Crew<K> {
         while !self.is_idle() {
             match self.hear(FAREWELL) {
                 Ok(Some(Told::Removed(_, report))) => add(&mut sum, *report),
-                Ok(Some(Told::Finished(..))) => {}
+                Ok(Some(Told::Finished(..) | Told::Stalled(..))) => {}
                 Ok(None) | Err(_) => break,
             }
         }

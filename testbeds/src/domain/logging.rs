@@ -29,11 +29,26 @@ static TRACE: Mutex<Option<FlushGuard>> = Mutex::new(None);
 #[derive(Debug)]
 pub struct Logging(());
 
+/// What `PVLAB_LOG` asks for.
+///
+/// # Errors
+/// What it says, and what it may say, in one line.
+pub fn log_filter() -> Result<EnvFilter, String> {
+    let Some(text) = std::env::var_os(LOG).filter(|text| !text.is_empty()) else {
+        return Ok(EnvFilter::new("warn"));
+    };
+    let text = text.to_string_lossy();
+    // A word that is no level would be taken for the name of a module, and silence all others.
+    let level = text.parse::<LevelFilter>().is_ok() || text.contains('=');
+    let filter = level.then(|| EnvFilter::try_new(&*text).ok()).flatten();
+    filter.ok_or_else(|| format!("{LOG} {text}: no such level; use error, warn, info or debug"))
+}
+
 /// Begins to log. `name` is what this process is: it names the trace file. Signals must be blocked already: the
 /// trace file has a thread of its own, which inherits that.
 #[must_use = "the trace file ends when this is dropped"]
 pub fn init_logging(name: &str) -> Logging {
-    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = log_filter().unwrap_or_else(|_| EnvFilter::new("warn"));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let stderr = lines::layer().with_writer(|| LogLines).with_ansi(colour).with_target(false);
     let stderr = stderr.with_filter(filter);
@@ -50,10 +65,11 @@ impl Drop for Logging {
     }
 }
 
-/// Ends the process at once, with its trace file whole.
+/// Ends the process at once, with its trace file whole. A lab that it is host of leaves nothing.
 pub(super) fn exit(status: i32) -> ! {
     end_trace();
     crate::lab::restore_terminal();
+    rings_host::leave_nothing();
     std::process::exit(status)
 }
 

@@ -38,6 +38,6 @@ mod worker;
 
 pub use blkfront::BlkOutcome;
 pub use console_guest::GuestReport;
-pub use logging::{Logging, init_logging};
+pub use logging::{Logging, init_logging, log_filter};
 pub use process::StopFlag;
 pub use reports::{FrontReport, Outcome};

@@ -64,6 +64,7 @@ impl Driver {
                 // Four batches of the usual size: what a ring of 256 slots holds is not waited for.
                 batch: (run.batch as usize * 4).min(256),
                 always_notify: run.notify == config::NotifyPolicy::Always,
+                timers: config.timers.into(),
             },
         )?;
         let bridge = Arc::new(Mutex::new(Bridge::new()));
@@ -95,7 +96,10 @@ impl Driver {
     #[traced]
     fn connected(&mut self, id: VifId, queues: Vec<Queue<HostDomain>>) -> anyhow::Result<()> {
         let path = format!("/local/domain/{}/{}", id.front, reports::WORKLOAD);
-        let workload = self.netback.store().read_if_present(&path)?;
+        let workload = match self.netback.store().read_if_present(&path) {
+            Err(why) if why.is_answer() => return Ok(self.netback.rogue(id, &why.to_string())?),
+            read => read?,
+        };
         // A guest that is none of ours asks for nothing: it gets its own frames back.
         let config = match workload.map(|text| asked(&text, &self.config)).transpose() {
             Ok(config) => config,
@@ -164,6 +168,7 @@ impl Driver {
         match told {
             Told::Finished(id, Some(why)) => self.netback.rogue(id, &why)?,
             Told::Finished(_, None) => {}
+            Told::Stalled(id, stalled) => self.netback.stalled(id, stalled)?,
             Told::Removed(id, report) => {
                 let dir = format!("backend/vif/{}/{}", id.front, id.handle);
                 reports::leave(self.netback.store(), &dir, &report)?;

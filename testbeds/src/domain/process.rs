@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -13,10 +13,15 @@ use nix::unistd::Pid;
 use rings::cost::CostNs;
 use rings::evtchn::{Spin, WaitPolicy};
 use rings::{DomId, Domain as _, GrantMode};
-use rings_host::{Connect, ConnectError, HostDomain, RunDir, Swept, host_is_gone, watch_host};
+use rings_host::{
+    Connect, ConnectError, HostDomain, RunDir, Segment, Swept, host_is_gone, watch_host,
+};
 
 use super::logging::exit;
 use crate::config::{self, RunConfig};
+
+/// A signal so soon after the first one is not a second wish.
+const ONCE_MORE: Duration = Duration::from_millis(500);
 
 /// Whether somebody wants this process to end.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +39,9 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets the flag when SIGINT, SIGTERM or SIGHUP comes. Must be called before other threads are made:
+    /// Sets the flag when SIGINT, SIGTERM or SIGHUP comes; another one later ends the process at once. A
+    /// terminal's SIGINT goes to all processes of a lab; those that another one has started leave it to
+    /// that one, which ends them in order. Must be called before other threads are made:
     /// they inherit the blocked signals, so that a thread of ours gets them.
     ///
     /// # Errors
@@ -46,13 +53,20 @@ impl StopFlag {
         set.add(Signal::SIGHUP);
         set.thread_block()?;
         let flag = self.clone();
+        let child = crate::lab::is_child();
+        let counts = move |signal: Signal| !(child && signal == Signal::SIGINT);
+        let wait = move || while !set.wait().is_ok_and(counts) {};
         std::thread::Builder::new().name("signals".into()).spawn(move || {
-            while set.wait().is_err() {}
+            wait();
+            let first = Instant::now();
             flag.set();
-            // The second one means it.
-            if set.wait().is_ok() {
-                exit(1);
+            // The second one means it. One that comes at once is the first once more: timeout(1) sends
+            // its signal to its child and then to the group that the child is in.
+            wait();
+            while first.elapsed() < ONCE_MORE {
+                wait();
             }
+            exit(1);
         })?;
         Ok(())
     }
@@ -155,14 +169,23 @@ fn unless_host_gone<T>(domain: &HostDomain, outcome: anyhow::Result<T>) -> anyho
     outcome
 }
 
-/// When the host dies, its lab is over: what it left is swept away, and this process ends with one
-/// line that says so. Of processes that share a terminal only the one that swept says it.
+/// When the host ends, its lab is over: what it left is swept away, and this process ends with one
+/// line that says so. Of processes that share a terminal only the one that swept says it. Whoever serves
+/// guests has done its part if the host ended in good order; whoever was in the middle of a run has not.
 fn end_with_host(domain: &HostDomain, name: &'static str) -> io::Result<()> {
     let dir: PathBuf = domain.dir().to_owned();
     let quiet = crate::lab::is_child();
+    let serves = matches!(name, "netback" | "blkback" | "consoled");
+    // Kept from now on: its name goes with the host.
+    let segment = Segment::open(&dir).ok();
     let name = format!("domain {} ({name}, process {})", domain.domid(), std::process::id());
     watch_host(domain, move || {
+        let ended = segment.is_some_and(|segment| segment.ended());
         let swept = sweep(&dir) == Swept::Lab;
+        if ended && serves && !quiet {
+            eprintln!("the host of {} has ended, and {name} with it", dir.display());
+            exit(0);
+        }
         if swept || !quiet {
             eprintln!("error: the host of {} is gone, so {name} ends", dir.display());
         }

@@ -89,6 +89,10 @@ impl Job for Wired {
         true
     }
 
+    fn stalled(&self) -> bool {
+        self.look(Queue::stalled).unwrap_or_default()
+    }
+
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
         self.look(|queue| queue.watch(waiter)).unwrap_or(Ok(()))
     }
@@ -101,7 +105,7 @@ impl Job for Wired {
         let counters = self.counters();
         match *self {
             Self::Reflect(reflect) => reflect.queue.close(),
-            Self::Bridge(port) => port.leave().into_iter().for_each(Queue::close),
+            Self::Bridge(port) => drop(port.leave().map(Queue::close)),
         }
         SideReport { counters, ..SideReport::default() }
     }

@@ -35,6 +35,8 @@ pub(super) enum Command<K> {
 pub(super) enum Told<K> {
     /// A job is done, or cannot go on, and why.
     Finished(K, Option<String>),
+    /// The other end of a job has stalled, or has not any more.
+    Stalled(K, bool),
     /// All jobs with this name are closed; what they measured together.
     Removed(K, Box<SideReport>),
 }
@@ -80,6 +82,7 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
     pub(super) fn tell(&self, command: Command<K>) {
         // A worker that has ended needs no telling.
         if self.commands.send(command).is_ok() {
+            // SYNC command waits: with the Acquire load in the worker's `run`.
             self.waiting.fetch_add(1, Ordering::Release);
             (self.kick)();
         }
@@ -120,6 +123,8 @@ struct Name<K> {
     told: bool,
     /// Its measuring has begun.
     begun: bool,
+    /// Its other end has stalled, and that was told.
+    stalled: bool,
     /// The worker's own counters then.
     base: Counters,
 }
@@ -154,6 +159,7 @@ impl<K: Copy + Eq> Loop<K> {
     fn run(mut self) {
         let mut sleeps = 0;
         loop {
+            // SYNC command waits: with the Release addition in `tell`.
             if self.waiting.load(Ordering::Acquire) > 0 && !self.obey() {
                 break;
             }
@@ -182,7 +188,7 @@ impl<K: Copy + Eq> Loop<K> {
                     job.disarm();
                     self.jobs.push(job);
                     let base = self.own_counters();
-                    self.names.push(Name { key, told: false, begun: false, base });
+                    self.names.push(Name { key, told: false, begun: false, stalled: false, base });
                 }
                 Command::Change(key, what) => self.change(key, what),
                 Command::Remove(key) => self.remove(key),
@@ -229,6 +235,7 @@ impl<K: Copy + Eq> Loop<K> {
     /// Now and then: shows that it lives, and publishes the counters.
     fn look_around(&mut self) {
         self.block.set_beat(self.worker.turns());
+        self.tell_stalled();
         let now = cycles();
         if now.wrapping_sub(self.published) < PUBLISH_US * cycles_per_us() {
             return;
@@ -250,6 +257,17 @@ impl<K: Copy + Eq> Loop<K> {
             if !name.told && job.finished() {
                 name.told = true;
                 let _ = self.tell.send(Told::Finished(name.key, job.failure()));
+            }
+        }
+    }
+
+    /// Tells whose other end has stalled, and whose has not any more.
+    fn tell_stalled(&mut self) {
+        for (job, name) in self.jobs.iter().zip(&mut self.names) {
+            let stalled = job.stalled();
+            if name.stalled != stalled {
+                name.stalled = stalled;
+                let _ = self.tell.send(Told::Stalled(name.key, stalled));
             }
         }
     }

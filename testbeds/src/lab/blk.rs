@@ -17,6 +17,7 @@ use crate::domain::{self, BlkOutcome, FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Cpu, FioJob, Grants, Results, Summary, host_info, per};
 use crate::units::float;
+use crate::workload::blk::BlkReport;
 
 type Report = FrontReport<BlkOutcome>;
 
@@ -36,22 +37,16 @@ pub fn blk(
     if let Some(JsonTo::File(path)) = json {
         can_write(path)?;
     }
-    if text {
-        super::print(&(report::blk_headline(config) + "\n"))?;
-    }
-    if let Some(path) = config.nbd.as_ref().filter(|_| !quiet) {
-        let uri = format!("nbd+unix:///?socket={}", path.display());
-        super::print(&format!("pvlab: NBD clients find the disk at '{uri}'; Ctrl-C ends it\n"))?;
-    }
-    let show = Show { quiet, text, points: None };
+    let show = Show { quiet, text, headline: text, points: None };
     let (results, failure) = run(config, &what, show, trace, stop)?;
+    let repeat = results.config.command_line() + &trace.map(TraceTo::arguments).unwrap_or_default();
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
         Some(JsonTo::File(path)) => {
             write_json(path, &results)?;
-            super::print(&report::run_text(&what, &results))?;
+            super::print(&report::run_text(&what, &results, &repeat))?;
         }
-        None => super::print(&report::run_text(&what, &results))?,
+        None => super::print(&report::run_text(&what, &results, &repeat))?,
     }
     match failure {
         Some(why) => bail!(why),
@@ -85,7 +80,8 @@ pub fn blkfront(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
     let machine = host_info();
     let report = domain::blkfront::run(config, stop)?;
     let results = results(config, &report, None, None, machine);
-    super::print(&report::run_text(&report::blk_what(config), &results))?;
+    let repeat = crate::config::shell_line("blkfront", &config.to_args());
+    super::print(&report::run_text(&report::blk_what(config), &results, &repeat))?;
     match failure(&report) {
         Some(why) => bail!(why),
         None => Ok(()),
@@ -114,6 +110,13 @@ fn run(
     let host = Host::start(trace::configure(host_config, trace))?;
     let begin = |to| Tracing::begin(to, &host, &config.command_line());
     let tracing = trace.map(begin).transpose()?;
+    if show.headline {
+        super::print(&(report::blk_headline(config) + "\n"))?;
+    }
+    if let Some(path) = config.nbd.as_ref().filter(|_| !show.quiet) {
+        let uri = format!("nbd+unix:///?socket={}", path.display());
+        super::print(&format!("pvlab: NBD clients find the disk at '{uri}'; Ctrl-C ends it\n"))?;
+    }
     let mut lab = Lab::start(config, host)?;
     let outcome = lab.watch(config, what, show.quiet, stop);
     if let Some(tracing) = tracing {
@@ -131,6 +134,7 @@ fn run(
     back.counters = back.counters.plus(lab.sampler.gone());
     let rss = Some(lab.sampler.peak_bytes());
     let mut results = results(config, &report, cpu, rss, machine);
+    results.config = results.config.traced(trace);
     results.intervals = std::mem::take(lab.sampler.intervals());
     Ok((results, failure(&report)))
 }
@@ -158,7 +162,8 @@ impl Lab {
         let pids = Pids { front: vec![front.pid()], back: vec![back.pid()] };
         let (segment, per_op) = (host.segment().clone(), Some(config.bs as u64));
         let (warmup, interval) = (config.run.warmup, config.run.interval);
-        let sampler = Sampler::new(segment, pids, What { per_op, warmup, interval });
+        let sampler =
+            Sampler::new(segment, pids, What { per_op, counts_ops: true, warmup, interval });
         let random = config.run.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let domains = Domains::new(host, back, vec![front], config.run.stall_timeout);
         Ok(Self { domains, back_args, kill_at: None, random, sampler })
@@ -188,6 +193,12 @@ impl Lab {
             self.show(config, &progress);
             self.replace_backend(config)?;
             if let Some(report) = self.domains.reap()?.pop() {
+                if let Some(rest) = self.sampler.rest()
+                    && lines
+                {
+                    let line = report::interval_line(&config.clone().into(), None, &rest.sum);
+                    progress.print(&line)?;
+                }
                 return Ok(report);
             }
             if !stop.is_set() || config.nbd.is_none() {
@@ -199,7 +210,7 @@ impl Lab {
     /// What the host has to tell about the domains, waiting a little for it.
     fn news(&mut self, config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
         match stop.is_set() {
-            true if config.nbd.is_none() => bail!("interrupted"),
+            true if config.nbd.is_none() => self.domains.interrupt(self.sampler.elapsed())?,
             // A server ends when it is told to, and says what it did.
             true => self.domains.fronts.iter_mut().for_each(Domain::ask_to_end),
             false => {}
@@ -310,9 +321,9 @@ fn results(
         ..Summary::default()
     };
     let effective = effective(config, &report.outcome);
-    let (ours, theirs) = (front.blk.clone().unwrap_or_default(), back.blk.clone());
+    let (ours, theirs) =
+        (front.blk.clone().unwrap_or_default(), BlkReport::of_backend(&back.counters));
     let failed = front.errors > 0 || report.failure.is_some();
-    let theirs = theirs.unwrap_or_default();
     let job =
         FioJob::new(options(&effective, report.outcome.bytes), &ours, &theirs, seconds, failed);
     Results {

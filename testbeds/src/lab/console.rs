@@ -69,7 +69,7 @@ fn draw(results: &ConsoleResults, pictures: &Pictures) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write --csv {}", path.display()))?;
     }
     if let Some(path) = &pictures.svg {
-        let title = results.config.console.command_line();
+        let title = report::console_title(results);
         fs::write(path, report::svg(&results.series, &title)?)
             .with_context(|| format!("cannot write --svg {}", path.display()))?;
     }
@@ -180,6 +180,7 @@ impl Lab {
         let pids = Pids { front: vec![guests[0].pid()], back: vec![daemon.pid()] };
         let what = What {
             per_op: Some(config.guest.len as u64),
+            counts_ops: true,
             warmup: config.run.warmup,
             interval: config.run.interval,
         };

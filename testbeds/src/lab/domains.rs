@@ -1,7 +1,7 @@
 //! The domains of a run: its frontends, its backend and the host they are in; what becomes of them
 //! while it goes on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use rings_host::{DomainInfo, Host, News};
@@ -12,6 +12,9 @@ use crate::domain::StopFlag;
 
 /// Between two looks at a run.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
+
+/// How long frontends may take to report what they have done when they are interrupted.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Looks at a process that has lost its host, for its end.
 const LAST_MOMENTS: u32 = 1000;
@@ -27,16 +30,16 @@ pub(super) struct Domains {
     pub(super) host: Host,
     /// Processes of backends that were killed on purpose.
     killed: Vec<i32>,
-    /// A process that is stopped for so long has stalled.
-    stall_timeout: Duration,
+    /// Since when the user wants it to end.
+    interrupted: Option<Instant>,
+    /// After so many seconds without progress a domain has stalled.
+    stall_timeout: f64,
 }
 
 impl Domains {
     /// These domains of `host`.
     pub(super) fn new(host: Host, back: Domain, fronts: Vec<Domain>, stall_timeout: f64) -> Self {
-        // What the host can see it says first, and with the domain's number.
-        let stall_timeout = Duration::from_secs_f64(stall_timeout) + LOOK * 25;
-        Self { fronts, back, host, killed: Vec::new(), stall_timeout }
+        Self { fronts, back, host, killed: Vec::new(), interrupted: None, stall_timeout }
     }
 
     /// Waits at most `pause` for what the host has to tell, and looks whether all are well.
@@ -47,17 +50,19 @@ impl Domains {
         let news = self.host.news(pause);
         match &news {
             Some(News::Stalled(who)) => bail!(
-                "domain {} ({}, process {}) has stalled: no progress for the --stall-timeout",
+                "domain {} ({}, process {}) has stalled: no progress for {} s (--stall-timeout)",
                 who.domid,
                 who.name,
-                who.pid
+                who.pid,
+                self.stall_timeout
             ),
             Some(News::Gone(who, None)) if !self.killed.contains(&who.pid) => {
                 return Err(self.obituary(who));
             }
             _ => {}
         }
-        let timeout = self.stall_timeout;
+        // What the host can see it says first, and with the domain's number.
+        let timeout = Duration::from_secs_f64(self.stall_timeout) + LOOK * 25;
         for domain in self.all() {
             if domain.stopped_for(timeout) {
                 let (name, pid) = (domain.name(), domain.pid());
@@ -85,6 +90,20 @@ impl Domains {
             }
         }
         anyhow!("domain {domid} ({name}, process {pid}) died: {how}")
+    }
+
+    /// The user wants no more of a run that has gone on for so long: its frontends are asked to end, and to report
+    /// what there is.
+    ///
+    /// # Errors
+    /// If there is nothing yet, or they do not end.
+    pub(super) fn interrupt(&mut self, elapsed: Duration) -> anyhow::Result<()> {
+        let since = *self.interrupted.get_or_insert_with(Instant::now);
+        if elapsed.is_zero() || since.elapsed() >= LAST_WORDS {
+            bail!("interrupted");
+        }
+        self.fronts.iter_mut().for_each(Domain::ask_to_end);
+        Ok(())
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Domain> {

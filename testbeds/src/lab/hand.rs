@@ -23,7 +23,10 @@ use crate::units::float;
 /// If there can be none.
 pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
     let device = match config.device {
-        DeviceKind::Vif => rings_host::Device::Vif { mtu: 1500 },
+        DeviceKind::Vif => {
+            let rate = config.rate.map(|rate| rate.to_string());
+            rings_host::Device::Vif { mtu: 1500, rate }
+        }
         // What it is made of is said by the blkback that serves it.
         DeviceKind::Vbd => {
             rings_host::Device::Vbd { params: String::new(), read_only: false, discard: true }
@@ -37,10 +40,11 @@ pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
         ..rings_host::HostConfig::default()
     })?;
     let dir = host.dir().display();
-    say(
-        config,
-        &format!("lab in {dir}: domain 0 and up to {} guests; Ctrl-C ends it", config.vifs),
-    );
+    let guests = match config.vifs {
+        1 => "one guest".to_owned(),
+        most => format!("up to {most} guests"),
+    };
+    say(config, &format!("lab in {dir}: domain 0 and {guests}; Ctrl-C ends it"));
     while !stop.is_set() {
         match host.news(Duration::from_millis(100)) {
             Some(News::Born(d)) => {
@@ -114,14 +118,15 @@ fn show(
         intervals: Vec::new(),
         end: Some(end),
         jobs: Vec::new(),
-        // The command that repeats the run makes a lab of its own.
+        // What was run, wherever that was.
         config: NetConfig { run: RunConfig { dir: None, ..config.run.clone() }, ..config.clone() }
             .into(),
         summary: crate::results::Summary { rss_bytes: None, ..summary },
         host,
     };
-    super::print(&report::run_text(&report::what(config), &results))?;
-    match summary::failure(&reports) {
+    let repeat = crate::config::shell_line("netfront", &config.to_args());
+    super::print(&report::run_text(&report::what(config), &results, &repeat))?;
+    match summary::failure(config, &reports) {
         Some(why) => bail!(why),
         None => Ok(()),
     }

@@ -15,6 +15,7 @@
 //! | `summary` | reports of both ends made into figures |
 //! | `trace` | the trace of a run |
 //! | `tour` | the main job |
+//! | `page` | a page about runs that are over |
 //! | `hand` | a host, a netback, a netfront in terminals of their own |
 //! | `holdings` | the ports and grants of a lab, as people read them |
 //! | `tools` | `pvlab ls` and `pvlab store` |
@@ -28,6 +29,7 @@ mod domains;
 mod hand;
 mod holdings;
 mod net;
+mod page;
 mod raw;
 mod reader;
 mod sample;
@@ -46,6 +48,7 @@ pub(crate) use children::is_child;
 pub use console::console;
 pub use hand::{console_guest, consoled, host, netback, netfront};
 pub use net::net;
+pub use page::report;
 pub(crate) use raw::restore as restore_terminal;
 pub use tools::{ls, store};
 pub use tour::tour;

@@ -12,10 +12,10 @@ use super::sample::{Pids, Sampler, What};
 use super::summary;
 use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
-use crate::config::{Amount, Mode, NetConfig, NetPath, NetbackConfig, TraceTo};
+use crate::config::{Amount, Mode, NetConfig, NetPath, NetbackConfig, RxTimers, TraceTo};
 use crate::domain::{FrontReport, StopFlag};
 use crate::report::{self, Progress};
-use crate::results::{Results, Start, host_info};
+use crate::results::{Config, Results, Start, host_info};
 
 /// Does one run and shows what came of it.
 ///
@@ -32,19 +32,17 @@ pub fn net(
     if let Some(JsonTo::File(path)) = json {
         can_write(path)?;
     }
-    if json != Some(&JsonTo::Stdout) {
-        super::print(&(report::headline(config) + "\n"))?;
-    }
     let text = json != Some(&JsonTo::Stdout);
-    let show = Show { quiet, text, points: None };
+    let show = Show { quiet, text, headline: text, points: None };
     let (results, failure) = run(config, &what, show, trace, stop)?;
+    let repeat = results.config.command_line() + &trace.map(TraceTo::arguments).unwrap_or_default();
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
         Some(JsonTo::File(path)) => {
             write_json(path, &results)?;
-            super::print(&report::run_text(&what, &results))?;
+            super::print(&report::run_text(&what, &results, &repeat))?;
         }
-        None => super::print(&report::run_text(&what, &results))?,
+        None => super::print(&report::run_text(&what, &results, &repeat))?,
     }
     match failure {
         Some(why) => bail!(why),
@@ -74,6 +72,8 @@ pub(super) struct Show {
     pub(super) quiet: bool,
     /// Stdout is for people.
     pub(super) text: bool,
+    /// They are told what runs, once it does.
+    pub(super) headline: bool,
     /// Intervals of so many seconds for a plot, not for the eye.
     pub(super) points: Option<f64>,
 }
@@ -90,13 +90,19 @@ pub(super) fn run(
     let host_config = HostConfig {
         dir: config.run.dir.clone(),
         guests: u16::try_from(config.vifs)?,
-        device: rings_host::Device::Vif { mtu: config.mtu },
+        device: rings_host::Device::Vif {
+            mtu: config.mtu,
+            rate: config.rate.map(|rate| rate.to_string()),
+        },
         stall_timeout: Duration::from_secs_f64(config.run.stall_timeout),
         ..HostConfig::default()
     };
     let host = Host::start(trace::configure(host_config, trace))?;
     let begin = |to| Tracing::begin(to, &host, &config.command_line());
     let tracing = trace.map(begin).transpose()?;
+    if show.headline {
+        super::print(&(report::headline(config) + "\n"))?;
+    }
     let mut lab = Lab::start(config, host, show.points.or(config.run.interval))?;
     let start = Start::now(config);
     let outcome = lab.watch(config, what, show, stop);
@@ -117,22 +123,23 @@ pub(super) fn run(
         intervals: std::mem::take(lab.sampler.intervals()),
         end: Some(end),
         jobs: Vec::new(),
-        config: effective.into(),
+        config: Config::from(effective).traced(trace),
         summary,
         host: machine,
     };
-    let failure = summary::failure(&reports);
+    let interrupted = stop.is_set().then(|| "interrupted".to_owned());
+    let failure = interrupted.or_else(|| summary::failure(config, &reports));
     Ok((results, failure))
 }
 
 /// The backend's part. Files are its own to open if it is an end of the stream.
 fn netback(config: &NetConfig) -> NetbackConfig {
-    let run = config.run.clone();
+    let (run, timers) = (config.run.clone(), config.timers);
     match config.path {
         NetPath::Backend => {
-            NetbackConfig { run, file: config.file.clone(), out: config.out.clone() }
+            NetbackConfig { run, file: config.file.clone(), out: config.out.clone(), timers }
         }
-        NetPath::Loopback | NetPath::Bridge => NetbackConfig { run, file: None, out: None },
+        NetPath::Loopback | NetPath::Bridge => NetbackConfig { run, file: None, out: None, timers },
     }
 }
 
@@ -169,6 +176,8 @@ impl Lab {
         let mut fronts = Vec::new();
         for vif in 0..config.vifs {
             let mut own = config.clone();
+            // Not a guest's to say.
+            (own.timers, own.rate) = (RxTimers::default(), None);
             // Guests share the CPUs given to the frontend's side, each beginning with its own.
             let cpus = own.run.front_cpus.len().max(1);
             own.run.front_cpus.rotate_left(usize::try_from(vif)? % cpus);
@@ -179,7 +188,8 @@ impl Lab {
         let pids = Pids { front: fronts.iter().map(Domain::pid).collect(), back: vec![back.pid()] };
         let transactions = matches!(config.mode, Mode::Rr | Mode::Crr);
         let per_op = transactions.then(|| (config.rr_req + config.rr_resp) as u64);
-        let what = What { per_op, warmup: config.run.warmup, interval };
+        let counts_ops = config.mode != Mode::Stream;
+        let what = What { per_op, counts_ops, warmup: config.run.warmup, interval };
         let sampler = Sampler::new(host.segment().clone(), pids, what);
         let domains = Domains::new(host, back, fronts, config.run.stall_timeout);
         Ok(Self { domains, sampler, servers: Vec::new() })
@@ -212,6 +222,11 @@ impl Lab {
             reports.extend(self.domains.reap::<FrontReport>()?);
             self.dismiss();
         }
+        if let Some(rest) = self.sampler.rest()
+            && lines
+        {
+            progress.print(&report::interval_line(&config.clone().into(), None, &rest.sum))?;
+        }
         drop(progress);
         Ok(reports)
     }
@@ -219,7 +234,7 @@ impl Lab {
     /// What the host has to tell about the domains, waiting a little for it.
     fn news(&mut self, config: &NetConfig, stop: &StopFlag) -> anyhow::Result<()> {
         if stop.is_set() {
-            bail!("interrupted");
+            self.domains.interrupt(self.sampler.elapsed())?;
         }
         if let Some(News::Born(who)) = self.domains.look(self.sampler.pause())?
             && config.path == NetPath::Bridge

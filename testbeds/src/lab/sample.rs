@@ -29,6 +29,8 @@ pub(super) struct Pids {
 pub(super) struct What {
     /// Bytes of one operation, where those are what is counted.
     pub(super) per_op: Option<u64>,
+    /// Whether there are operations to count; a stream of bytes has none.
+    pub(super) counts_ops: bool,
     /// Seconds at the start that no figure counts.
     pub(super) warmup: f64,
     /// Seconds of an interval, if there are to be any.
@@ -43,10 +45,13 @@ pub(super) struct Sampler {
     gone: Gone,
     /// Bytes of one operation, where those are what is counted.
     per_op: Option<u64>,
+    counts_ops: bool,
     interval: Option<Duration>,
     warmup: f64,
     began: Option<Began>,
     last: Option<Began>,
+    /// The last look at which more had been done than before, and what.
+    moved: Option<(Instant, (u64, u64))>,
     intervals: Vec<Interval>,
     peak_kib: u64,
     /// When memory was looked at last.
@@ -69,16 +74,18 @@ struct Began {
 impl Sampler {
     /// Samples a run.
     pub(super) fn new(segment: Segment, pids: Pids, what: What) -> Self {
-        let What { per_op, warmup, interval } = what;
+        let What { per_op, counts_ops, warmup, interval } = what;
         Self {
             segment,
             pids,
             gone: Gone::default(),
             per_op,
+            counts_ops,
             interval: interval.map(Duration::from_secs_f64),
             warmup,
             began: None,
             last: None,
+            moved: None,
             intervals: Vec::new(),
             peak_kib: 0,
             weighed: Instant::now(),
@@ -130,8 +137,12 @@ impl Sampler {
         let now = Began { at: Instant::now(), cpu, done };
         let Some(began) = self.began else {
             (self.began, self.last) = (Some(now), Some(now));
+            self.moved = Some((now.at, done));
             return None;
         };
+        if self.moved.is_none_or(|(_, before)| done.0 > before.0) {
+            self.moved = Some((now.at, done));
+        }
         // A side whose process has ended has no time any more: what was seen before counts.
         if now.cpu.0 >= began.cpu.0 && now.cpu.1 >= began.cpu.1 && done.0 > self.last?.done.0 {
             self.last = Some(now);
@@ -146,14 +157,34 @@ impl Sampler {
         if now.at.duration_since(began.at) < due {
             return None;
         }
+        Some(self.interval_until(began.at, now.at, done))
+    }
+
+    /// What has been done since the last interval, if there are any: the run is over.
+    pub(super) fn rest(&mut self) -> Option<Interval> {
+        self.interval?;
+        let now = self.done();
+        if self.moved.is_some_and(|(_, before)| now.0 > before.0) {
+            self.moved = Some((Instant::now(), now));
+        }
+        let (began, (at, done)) = (self.began?, self.moved?);
+        let so_far: u64 = self.intervals.iter().map(|i| i.sum.bytes).sum();
+        let left = done.0 > so_far && at > began.at;
+        left.then(|| self.interval_until(began.at, at, done))
+    }
+
+    /// Ends an interval at `at`, when `done` had been done.
+    fn interval_until(&mut self, began: Instant, at: Instant, done: (u64, u64)) -> Interval {
         let so_far: u64 = self.intervals.iter().map(|i| i.sum.bytes).sum();
         let so_far_ops: u64 = self.intervals.iter().filter_map(|i| i.sum.ops).sum();
-        let end = now.at.duration_since(began.at).as_secs_f64();
+        let end = at.duration_since(began).as_secs_f64();
         let start = self.intervals.last().map_or(0.0, |i| i.sum.end);
         let (bytes, ops) = (done.0.saturating_sub(so_far), done.1.saturating_sub(so_far_ops));
-        let one = Interval::new(start, end, bytes, Some(ops), end <= self.warmup);
+        let ops = self.counts_ops.then_some(ops);
+        // One that has any warm-up in it says nothing about what comes after.
+        let one = Interval::new(start, end, bytes, ops, start < self.warmup);
         self.intervals.push(one);
-        Some(one)
+        one
     }
 
     /// How long to wait until the next look. A short run is looked at often, so that it is seen at
@@ -186,6 +217,7 @@ impl Sampler {
     /// All intervals, up to the last in which anything was done: what follows is the end of the
     /// processes, not of the run.
     pub(super) fn intervals(&mut self) -> &mut Vec<Interval> {
+        self.rest();
         while self.intervals.last().is_some_and(|last| last.sum.bytes == 0) {
             self.intervals.pop();
         }

@@ -90,6 +90,7 @@ pub(super) fn summarise(
         storm_delays: Some(both.storm_delays),
         batch_mean: per(both.pushed, both.pushes),
         ring_full: Some(both.ring_full),
+        stalls: Some(both.stalls),
         cycles_per_op: per(both.busy_cycles, ops),
         spin_cycles_per_op: per(both.spin_cycles, ops),
         allocs_per_op: per(both.allocs, ops),
@@ -105,12 +106,14 @@ pub(super) fn summarise(
         seconds,
         ..Summary::default()
     };
-    let end = End::new(seconds, ends.client.bytes.max(measured.bytes), measured.bytes);
+    // Who asks and is answered counts both ways in one.
+    let sent = if transactions { measured.bytes } else { ends.client.sent + ends.server.sent };
+    let end = End::new(seconds, sent, measured.bytes);
     (summary, end)
 }
 
 /// What went wrong in words, if anything did.
-pub(super) fn failure(reports: &[FrontReport]) -> Option<String> {
+pub(super) fn failure(config: &NetConfig, reports: &[FrontReport]) -> Option<String> {
     for report in reports {
         let sides = [Some(&report.front), report.back.as_ref()];
         let errors: u64 = sides.iter().flatten().map(|side| side.errors).sum();
@@ -120,8 +123,20 @@ pub(super) fn failure(reports: &[FrontReport]) -> Option<String> {
         }
         if errors > 0 {
             let first = first.unwrap_or("no words for it");
-            return Some(format!("domain {}: {errors} errors, the first: {first}", report.domid));
+            let count = if errors == 1 {
+                "one error".into()
+            } else {
+                format!("{errors} errors, the first")
+            };
+            return Some(format!("domain {}: {count}: {first}", report.domid));
         }
     }
-    None
+    let warmup = config.run.warmup;
+    // Either end sees the warm-up over at a moment of its own.
+    let unmeasured = warmup > 0.0 && Ends::of(config, reports).measured(config).seconds == 0.0;
+    unmeasured.then(|| {
+        format!(
+            "nothing came after the warm-up of {warmup} s; use a larger -n, or a shorter --warmup"
+        )
+    })
 }

@@ -4,9 +4,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use rings::store::{Nodes, Perm, XsClient};
+use rings::store::{Nodes, Perm, StoreError, XsClient};
 use rings_host::proto::Held;
-use rings_host::{Block, BlockKind, Segment, UnixTransport, inspect, labs};
+use rings_host::{Block, BlockKind, Segment, UnixTransport, inspect, labs, runs};
 
 use super::holdings;
 use crate::cli::{LsArgs, StoreArgs, StoreVerb};
@@ -20,14 +20,23 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<()> {
     let dirs = args.dir.clone().map_or_else(labs, |dir| vec![dir]);
     let mut out = io::stdout().lock();
     if dirs.is_empty() {
-        writeln!(out, "no lab runs without a directory of its own; name one with --dir")?;
+        writeln!(out, "no lab runs; start one, as with pvlab net or pvlab host --dir DIR")?;
     }
     for dir in dirs {
-        let segment = Segment::open(&dir)?;
+        let segment = match Segment::open(&dir) {
+            Ok(segment) if runs(&dir) => segment,
+            // It has ended since it was found.
+            _ if args.dir.is_none() => continue,
+            Ok(segment) => {
+                let (dir, pid) = (dir.display(), segment.host_pid());
+                bail!("no lab runs in {dir} any more: its host, process {pid}, died");
+            }
+            Err(why) => return Err(why.into()),
+        };
         writeln!(out, "{} (host: process {})", dir.display(), segment.host_pid())?;
         writeln!(
             out,
-            "  dom  worker    pid       frames out   frames in   notify   wake-ups  ring full  errors"
+            "  dom  worker    pid       frames out   frames in   notify   wake-ups  ring full  errors  dropped  stalls"
         )?;
         for block in segment.blocks() {
             writeln!(out, "  {}", line(&block))?;
@@ -52,8 +61,15 @@ fn line(block: &Block) -> String {
     let dom = block.owner().map_or(0, |d| d.0);
     let (worker, pid) = (block.worker(), block.pid());
     format!(
-        "{dom:>3}  {kind:<5} {worker:<2}  {pid:<8} {:>11} {:>11} {:>8} {:>10} {:>10} {:>7}",
-        c.frames_out, c.frames_in, c.notifies, c.wakeups, c.ring_full, c.errors
+        "{dom:>3}  {kind:<5} {worker:<2}  {pid:<8} {:>11} {:>11} {:>8} {:>10} {:>10} {:>7} {:>8} {:>7}",
+        c.frames_out,
+        c.frames_in,
+        c.notifies,
+        c.wakeups,
+        c.ring_full,
+        c.errors,
+        c.dropped,
+        c.stalls,
     )
 }
 
@@ -69,17 +85,20 @@ pub fn store(args: &StoreArgs) -> anyhow::Result<()> {
     let mut store = connect(&dir)?;
     let mut out = io::stdout().lock();
     match &args.verb {
-        StoreVerb::Ls { path, perms } => list(&mut store, path, 0, *perms, &mut out)?,
+        StoreVerb::Ls { path, perms } => {
+            named(store.directory(path), path)?;
+            list(&mut store, path, 0, *perms, &mut out)?;
+        }
         StoreVerb::Read { path } => {
-            out.write_all(&store.read(path)?)?;
+            out.write_all(&named(store.read(path), path)?)?;
             writeln!(out)?;
         }
         StoreVerb::Write { path, value } => store.write(path, value)?,
-        StoreVerb::Rm { path } => store.rm(path)?,
+        StoreVerb::Rm { path } => named(store.rm(path), path)?,
         StoreVerb::Chmod { path, perms } => {
             let perms: Result<Vec<Perm>, _> = perms.iter().map(|text| text.parse()).collect();
-            store
-                .set_perms(path, &perms.context("a permission is a letter and a domid: n0, r1")?)?;
+            let perms = perms.context("a permission is a letter and a domid: n0, r1")?;
+            named(store.set_perms(path, &perms), path)?;
         }
         StoreVerb::Watch { path, num } => {
             store.watch(path, "pvlab")?;
@@ -94,12 +113,22 @@ pub fn store(args: &StoreArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The store's own word for a node that is not there says little to people.
+fn named<T>(outcome: Result<T, StoreError>, path: &str) -> anyhow::Result<T> {
+    match outcome {
+        Err(error) if error.is_not_found() => {
+            bail!("{path}: no such node; pvlab store ls shows all there are")
+        }
+        other => Ok(other?),
+    }
+}
+
 fn the_only_lab() -> anyhow::Result<PathBuf> {
     let mut all = labs();
     match (all.pop(), all.is_empty()) {
         (Some(dir), true) => Ok(dir),
         (Some(_), false) => bail!("{} labs run; name one with --dir", all.len() + 1),
-        (None, _) => bail!("no lab runs without a directory of its own; name one with --dir"),
+        (None, _) => bail!("no lab runs; start one, as with pvlab host --dir DIR"),
     }
 }
 

@@ -26,8 +26,11 @@ pub fn tour(quiet: bool, stop: &StopFlag) -> anyhow::Result<()> {
     let mut failures = Vec::new();
     for (config, points) in stops(quiet) {
         let what = report::what(&config);
-        let show = Show { quiet, text: true, points: Some(points) };
+        let show = Show { quiet, text: true, headline: false, points: Some(points) };
         let (results, failure) = net::run(&config, &what, show, None, stop)?;
+        if stop.is_set() {
+            bail!("interrupted");
+        }
         failures.extend(failure.map(|why| format!("{what}: {why}")));
         done.push((what, results));
     }
@@ -45,7 +48,7 @@ fn timeline(dir: &Path, stop: &StopFlag) -> anyhow::Result<String> {
     config.run.amount = Amount::Count(4 << 20);
     let file = dir.join("trace.json");
     let trace = TraceTo { file, mode: TraceMode::Stop, buffer: TraceTo::BUFFER };
-    let show = Show { quiet: true, text: false, points: None };
+    let show = Show { quiet: true, text: false, headline: false, points: None };
     let (_, failure) = net::run(&config, &report::what(&config), show, Some(&trace), stop)?;
     failure.map_or_else(|| Ok(trace.file.display().to_string()), |why| bail!("timeline: {why}"))
 }

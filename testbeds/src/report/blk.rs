@@ -1,5 +1,6 @@
 //! What a person sees of a run over a disk, where it differs from other runs.
 
+use super::levels::LEVELS;
 use super::numbers::{thousands, three_digits};
 use super::options::{Setting, amount, on_off, size};
 use super::text::{cpus, grants};
@@ -86,6 +87,9 @@ pub(super) fn remarks(job: &FioJob) -> Vec<String> {
     if ring.downgrades > 0 {
         text += &format!("; {} features given up", thousands(ring.downgrades));
     }
+    if ring.out_of_requests > 0 {
+        text += &format!("; the backend's limit was met {} times", thousands(ring.out_of_requests));
+    }
     if job.sync.total_ios > 0 {
         text += &format!("; {} flushes", thousands(job.sync.total_ios));
     }
@@ -93,10 +97,9 @@ pub(super) fn remarks(job: &FioJob) -> Vec<String> {
     for (who, levels) in
         [("put", &job.iodepth_level), ("taken by the backend", &job.iodepth_level_backend)]
     {
-        let order = ["1", "2", "4", "8", "16", "32", ">=64"];
-        let shown: Vec<String> = order
+        let shown: Vec<String> = LEVELS
             .iter()
-            .filter_map(|name| Some((name, levels.get(*name).filter(|p| **p >= 0.05)?)))
+            .filter_map(|(name, _)| Some((name, levels.get(*name).filter(|p| **p >= 0.05)?)))
             .map(|(name, percent)| format!("{name}: {percent:.1} %"))
             .collect();
         if !shown.is_empty() {

@@ -1,9 +1,10 @@
 //! The text of a console run.
 
 use super::numbers::{per_op, scaled, thousands, three_digits};
-use super::options::cost_sentence;
+use super::options::{Setting, cost_sentence};
 use super::stairs::first_second;
 use super::table::{HEAD, grid};
+use super::text::{crowded, folded};
 use crate::config::{Amount, ConsoleConfig, EventRate, SinkKind, format_cpus};
 use crate::results::{ConsoleFigures, ConsoleResults, Latency};
 use crate::workload::console::Spread;
@@ -33,32 +34,50 @@ pub fn console_what(config: &ConsoleConfig) -> String {
     format!("{}-byte lines{checked}", thousands(config.guest.len as u64))
 }
 
+/// What a picture of a run is called: what was written, what held it, how fast it was.
+#[must_use]
+pub fn console_title(results: &ConsoleResults) -> String {
+    let config = &results.config.console;
+    let (len, limit) = (thousands(config.guest.len as u64), config.daemon.limit);
+    let limit = match limit {
+        EventRate::Off => "no limit".to_owned(),
+        limit @ EventRate::Of(..) => format!("limit {limit}"),
+    };
+    format!("{len}-byte lines, {limit}: {}", rate(&results.console))
+}
+
 /// Everything about one run, below its headline, which is shown when it begins.
 #[must_use]
 pub fn console_text(results: &ConsoleResults) -> String {
     let config = &results.config.console;
     let row = [console_what(config)].into_iter().chain(cells(results));
     let mut text = grid(HEAD, [row].into_iter());
+    let mut lines = remarks(results);
+    lines.extend(first_second(&results.series));
+    lines.push(cost_sentence(&config.run));
+    lines.extend(crowded(&results.host));
+    for line in lines {
+        text += &format!("  {line}\n");
+    }
+    text += "  configuration:\n";
+    for line in folded(&settings(config)) {
+        text += &format!("    {line}\n");
+    }
+    text += &format!("  repeat:  {}\n", config.command_line());
+    text
+}
+
+/// The figures the table has no column for.
+pub(super) fn remarks(results: &ConsoleResults) -> Vec<String> {
     let mut lines = vec![volume(results)];
     lines.extend(limited(&results.console));
     lines.push(held(&results.console));
     lines.extend(read(&results.console));
     lines.push(rings(results));
-    lines.extend(first_second(&results.series));
-    lines.push(cost_sentence(&config.run));
-    if results.host.oversubscribed {
-        lines
-            .push("other programs wanted the CPUs when this began: the figures are suspect".into());
-    }
-    for line in lines {
-        text += &format!("  {line}\n");
-    }
-    text += &format!("  configuration:\n    {}\n", settings(config));
-    text += &format!("  repeat:  {}\n", config.command_line());
-    text
+    lines
 }
 
-fn cells(results: &ConsoleResults) -> [String; 5] {
+pub(super) fn cells(results: &ConsoleResults) -> [String; 5] {
     let summary = &results.summary;
     let latency = |us: Latency| format!("{} / {} us", three_digits(us.p50), three_digits(us.p99));
     let cpu = summary.cpu.map(|cpu| format!("{:.1} / {:.1}", cpu.front, cpu.back));
@@ -170,7 +189,7 @@ fn rings(results: &ConsoleResults) -> String {
 }
 
 /// Every option as `name=value`.
-fn settings(config: &ConsoleConfig) -> String {
+pub(super) fn settings(config: &ConsoleConfig) -> Vec<Setting> {
     use crate::config::word;
     let run = &config.run;
     let (limit, amount) = match run.amount {
@@ -202,19 +221,5 @@ fn settings(config: &ConsoleConfig) -> String {
         all.push(("overflow", word(&config.daemon.overflow)));
         all.push(("buffer", config.buffer.to_string()));
     }
-    let words: Vec<_> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let mut lines = vec![String::new()];
-    for word in words {
-        match lines.last_mut() {
-            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
-                line.push_str(if line.is_empty() { "" } else { " " });
-                line.push_str(&word);
-            }
-            _ => lines.push(word),
-        }
-    }
-    lines.join("\n    ")
+    all
 }
-
-/// Columns of running text.
-const WIDTH: usize = 100;

@@ -2,35 +2,52 @@
 
 use askama::Template;
 
-use crate::results::Host;
+use crate::config::RunConfig;
+use crate::results::{AnyResults, ConsoleResults, Host, Results};
 
 use super::Row;
+use super::levels::{self, in_flight};
 use super::options::{Setting, cost_sentence, settings};
 use super::plot::rate_over_time;
+use super::stairs::lines_over_time;
 use super::table::{HEAD, cells};
 use super::text::{first_line, remarks};
+use super::{console, text};
 
 #[derive(Template)]
 #[template(path = "report.html")]
 struct Page<'a> {
     title: &'a str,
-    headline: String,
+    /// Who ran where, if that is the same for all rows.
+    headline: Option<String>,
     cost: String,
     head: [&'static str; 6],
-    rows: Vec<Section<'a>>,
+    rows: Vec<Section>,
     host: &'a Host,
     version: &'static str,
 }
 
 /// One row of the table and what stands below it.
-struct Section<'a> {
-    what: &'a str,
+struct Section {
+    what: String,
+    headline: String,
     cells: [String; 5],
     command: String,
     remarks: Vec<String>,
     settings: Vec<Setting>,
-    plot: Option<String>,
-    warmed_up: bool,
+    pictures: Vec<Picture>,
+}
+
+/// A picture, and what is to be said below it.
+struct Picture {
+    svg: String,
+    caption: &'static str,
+}
+
+/// What all rows of a page have in common is told once, of the first of them.
+struct First<'a> {
+    run: &'a RunConfig,
+    host: &'a Host,
 }
 
 /// A page about `rows`, which are one or more.
@@ -38,37 +55,98 @@ struct Section<'a> {
 /// # Errors
 /// No rows, or a plot that cannot be drawn.
 pub fn html(title: &str, rows: &[Row<'_>]) -> anyhow::Result<String> {
-    let first = rows.first().ok_or_else(|| anyhow::anyhow!("a report needs at least one run"))?;
-    let config = &first.results.config;
+    let first = rows.first().map(|row| of_run(row.results));
+    let sections = rows.iter().map(|row| section(row.what.to_owned(), row.results));
+    page(title, first, sections.collect::<anyhow::Result<_>>()?)
+}
+
+/// The same about runs of any kind, which are named by what they did.
+///
+/// # Errors
+/// As [`html`].
+pub fn html_of_any(title: &str, runs: &[AnyResults]) -> anyhow::Result<String> {
+    let first = runs.first().map(|run| match run {
+        AnyResults::Run(results) => of_run(results),
+        AnyResults::Console(results) => of_console(results),
+    });
+    let sections = runs.iter().map(|run| match run {
+        AnyResults::Run(results) => section(text::what_of(&results.config), results),
+        AnyResults::Console(results) => console_section(results),
+    });
+    page(title, first, sections.collect::<anyhow::Result<_>>()?)
+}
+
+fn of_run(results: &Results) -> First<'_> {
+    First { run: results.config.run(), host: &results.host }
+}
+
+fn of_console(results: &ConsoleResults) -> First<'_> {
+    First { run: &results.config.console.run, host: &results.host }
+}
+
+fn page(title: &str, first: Option<First<'_>>, rows: Vec<Section>) -> anyhow::Result<String> {
+    let first = first.ok_or_else(|| anyhow::anyhow!("a report needs at least one run"))?;
+    let alike = rows.windows(2).all(|pair| pair[0].headline == pair[1].headline);
     let page = Page {
         title,
-        headline: first_line(config).trim_start_matches("pvlab: ").to_owned(),
-        cost: cost_sentence(config.run()),
+        headline: rows.first().filter(|_| alike).map(|row| row.headline.clone()),
+        cost: cost_sentence(first.run),
         head: HEAD,
-        rows: rows.iter().map(section).collect::<anyhow::Result<_>>()?,
-        host: &first.results.host,
+        rows,
+        host: first.host,
         version: env!("CARGO_PKG_VERSION"),
     };
     Ok(page.render()?)
 }
 
-fn section<'a>(row: &Row<'a>) -> anyhow::Result<Section<'a>> {
-    let results = row.results;
+/// A first line as it stands below a title.
+fn bare(first_line: String) -> String {
+    first_line.trim_start_matches("pvlab: ").to_owned()
+}
+
+fn section(what: String, results: &Results) -> anyhow::Result<Section> {
+    let warmed_up = results.intervals.iter().any(|interval| interval.sum.omitted);
+    let caption = if warmed_up { "grey: warm-up, not counted" } else { "" };
+    let rate = rate_over_time(&results.config, &results.intervals)?;
+    let mut pictures: Vec<_> = rate.map(|svg| Picture { svg, caption }).into_iter().collect();
+    for job in &results.jobs {
+        let caption = levels::CAPTION;
+        pictures.extend(in_flight(job)?.map(|svg| Picture { svg, caption }));
+    }
     Ok(Section {
-        what: row.what,
+        what,
+        headline: bare(first_line(&results.config)),
         cells: cells(results),
         command: results.config.command_line(),
         remarks: remarks(results),
         settings: settings(&results.config),
-        plot: rate_over_time(&results.config, &results.intervals)?,
-        warmed_up: results.intervals.iter().any(|interval| interval.sum.omitted),
+        pictures,
+    })
+}
+
+fn console_section(results: &ConsoleResults) -> anyhow::Result<Section> {
+    let config = &results.config.console;
+    let lines = lines_over_time(&results.series)?;
+    Ok(Section {
+        what: console::console_what(config),
+        headline: bare(console::console_headline(config)),
+        cells: console::cells(results),
+        command: config.command_line(),
+        remarks: console::remarks(results),
+        settings: console::settings(config),
+        pictures: lines.map(|svg| Picture { svg, caption: "" }).into_iter().collect(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::invented;
     use super::*;
+    use crate::results::{ConsoleFigures, ConsoleStart, FioJob, Summary};
+    use crate::workload::blk::BlkReport;
+    use crate::workload::console::Series;
 
     /// With `PVLAB_KEEP=DIR` the page stays there, to be looked at.
     #[test]
@@ -88,6 +166,36 @@ mod tests {
         if let Ok(dir) = std::env::var("PVLAB_KEEP") {
             std::fs::write(format!("{dir}/report.html"), page).expect("a file");
         }
+    }
+
+    #[test]
+    fn runs_of_every_kind_stand_on_one_page() {
+        use crate::config::{BlkConfig, ConsoleConfig};
+        let (_, mut disk) = invented().remove(2);
+        disk.config = BlkConfig::default().into();
+        let (front, back) = (
+            BlkReport { depth: [0, 0, 1, 2, 3, 4, 0], ..BlkReport::default() },
+            BlkReport::default(),
+        );
+        disk.jobs = vec![FioJob::new(BTreeMap::new(), &front, &back, 1.0, false)];
+        let mut series = Series::new();
+        (0..900).for_each(|line| series.add(line * 1000));
+        let console = ConsoleResults {
+            start: ConsoleStart::now(),
+            intervals: Vec::new(),
+            config: ConsoleConfig::default().into(),
+            summary: Summary::default(),
+            console: ConsoleFigures::default(),
+            series,
+            host: disk.host.clone(),
+        };
+        let runs = [AnyResults::Run(Box::new(disk)), AnyResults::Console(Box::new(console))];
+        let page = html_of_any("pvlab", &runs).expect("a page");
+        assert_eq!(page.matches("<svg").count(), 3, "rate, requests in flight, lines");
+        for part in ["put by blkfront", "16-31", "lines so far", "(blkback)", "(consoled)"] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(html_of_any("pvlab", &[]).is_err());
     }
 
     #[test]

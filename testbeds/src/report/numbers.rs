@@ -83,6 +83,12 @@ pub(super) fn scale(value: f64) -> (f64, &'static str) {
     steps.into_iter().find(|(step, _)| value >= step * 0.9995).unwrap_or((1.0, ""))
 }
 
+/// How many there are, in words that fit one too: `1 byte`, `1,000 bytes`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", thousands(count))
+}
+
 /// A figure per op: whole, with commas, where it is large; else with enough decimals to show it is not zero.
 pub(super) fn per_op(value: f64) -> String {
     match round_u64(value) {
@@ -112,6 +118,8 @@ mod tests {
     #[test]
     fn commas_and_small_figures() {
         assert_eq!(thousands(0), "0");
+        assert_eq!((counted(1, "byte"), counted(0, "op")), ("1 byte".into(), "0 ops".into()));
+        assert_eq!(counted(1000, "byte"), "1,000 bytes");
         assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(thousands(123_456), "123,456");
         assert_eq!(per_op(1830.4), "1,830");

@@ -15,7 +15,7 @@ pub(super) fn settings(config: &Config) -> Vec<Setting> {
             all.extend(device(&record.net));
             all
         }
-        Config::Blk(config) => super::blk::settings(config),
+        Config::Blk(record) => super::blk::settings(&record.blk),
     };
     all.extend(mechanisms(config.run()));
     all
@@ -57,10 +57,13 @@ fn device(config: &NetConfig) -> Vec<Setting> {
         ("ip", config.ip.to_string()),
         ("queues", config.queues.to_string()),
         ("vifs", config.vifs.to_string()),
+        ("rate", config.rate.map_or("off".to_owned(), |rate| rate.to_string())),
         ("drop", config.drop.to_string()),
         ("copies", config.copies.to_string()),
         ("path", word(&config.path)),
         ("wire", word(&config.wire)),
+        ("rx-drain-timeout", format!("{}s", config.timers.rx_drain_timeout)),
+        ("rx-stall-timeout", format!("{}s", config.timers.rx_stall_timeout)),
     ]
 }
 
@@ -74,7 +77,7 @@ fn mechanisms(run: &RunConfig) -> Vec<Setting> {
         ("grant", word(&run.grant)),
         ("verify", on_off(run.verify)),
         ("cost", if charged.is_empty() { "0".to_owned() } else { charged }),
-        ("think", format!("{}ns", run.think_ns)),
+        ("think", crate::units::format_ns(run.think_ns)),
         ("index-base", format!("{:#x}", run.index_base)),
         ("seed", run.seed.to_string()),
         ("A", format!("{},{}", format_cpus(&run.front_cpus), format_cpus(&run.back_cpus))),

@@ -1,23 +1,17 @@
-//! Rate over time as an inline SVG. Drawn in marker colours, which the page's style sheet replaces by those of its
-//! light or dark theme.
+//! Rate over time as an inline SVG.
 
 use plotters::prelude::*;
 
 use crate::results::{Config, Interval};
 use crate::units::float;
 
-use super::numbers::{Measure, scale, three_digits};
+use super::numbers::{Measure, scale};
+use super::palette::{Palette, inline, tick};
 
-/// Marker of text. Whoever changes a marker changes the style sheet of the page too.
-const TEXT: RGBColor = RGBColor(1, 1, 1);
-/// Marker of axes and grid.
-const GRID: RGBColor = RGBColor(2, 2, 2);
-/// Marker of the curve.
-const CURVE: RGBColor = RGBColor(3, 3, 3);
-/// Marker of the curve while the run warms up.
-const WARMUP: RGBColor = RGBColor(4, 4, 4);
 /// Pixels, before the page scales the picture.
 const SIZE: (u32, u32) = (900, 220);
+/// It is for the page alone.
+const COLOURS: Palette = Palette::PAGE;
 /// Points of a curve at most: more cannot be seen and would only make the page large.
 const POINTS: usize = 300;
 
@@ -45,8 +39,8 @@ pub(super) fn rate_over_time(
     let highest = warmup.iter().chain(&measured).map(|point| point.1).fold(0.0, f64::max);
     let axes = Axes { seconds: last.sum.end, highest, unit: measure.suffix() };
     let mut svg = String::new();
-    draw(&mut svg, &axes, &[(&warmup, WARMUP), (&measured, CURVE)])?;
-    Ok(Some(inline(&svg)))
+    draw(&mut svg, &axes, &[(&warmup, COLOURS.beside), (&measured, COLOURS.curve)])?;
+    Ok(Some(inline(&svg, SIZE, "rate over time")))
 }
 
 /// What the two axes reach to.
@@ -75,10 +69,10 @@ fn draw(svg: &mut String, axes: &Axes, curves: &[(&[Point], RGBColor)]) -> anyho
         .y_labels(5)
         .x_label_formatter(&|x| tick(*x))
         .y_label_formatter(&|y| tick(*y))
-        .label_style(("sans-serif", 16, &TEXT))
-        .axis_desc_style(("sans-serif", 16, &TEXT))
-        .axis_style(GRID)
-        .bold_line_style(GRID)
+        .label_style(("sans-serif", 16, &COLOURS.text))
+        .axis_desc_style(("sans-serif", 16, &COLOURS.text))
+        .axis_style(COLOURS.grid)
+        .bold_line_style(COLOURS.grid)
         .light_line_style(TRANSPARENT)
         .draw()?;
     for (points, colour) in curves {
@@ -90,16 +84,6 @@ fn draw(svg: &mut String, axes: &Axes, curves: &[(&[Point], RGBColor)]) -> anyho
     Ok(())
 }
 
-/// The number at a tick, without zeros that say nothing.
-fn tick(value: f64) -> String {
-    let digits = three_digits(value);
-    if digits.contains('.') {
-        digits.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        digits
-    }
-}
-
 /// At most [`POINTS`] points, each the mean of its neighbours.
 fn thinned(points: Vec<Point>) -> Vec<Point> {
     let group = points.len().div_ceil(POINTS).max(1);
@@ -109,11 +93,4 @@ fn thinned(points: Vec<Point>) -> Vec<Point> {
         (sum.0 / count, sum.1 / count)
     };
     points.chunks(group).map(mean).collect()
-}
-
-/// Scales with the page instead of having a fixed size.
-fn inline(svg: &str) -> String {
-    let (width, height) = SIZE;
-    let fixed = format!(r#"width="{width}" height="{height}" "#);
-    svg.replacen(&fixed, r#"role="img" aria-label="rate over time" "#, 1)
 }

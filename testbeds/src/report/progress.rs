@@ -23,7 +23,7 @@ impl Progress {
             if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(length(amount)), target);
         // The template is a constant; the plain bar that stands in for a wrong one is good enough.
-        let style = ProgressStyle::with_template("  {prefix} [{bar:30}] {percent:>3} %  {msg}");
+        let style = ProgressStyle::with_template("  {prefix} [{wide_bar}] {percent:>3} %  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
         bar.set_prefix(what.to_owned());
         Self { bar, amount }

@@ -2,17 +2,22 @@
 
 use std::fmt::Write as _;
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::numbers::{scale, thousands, three_digits};
+use super::numbers::{scale, thousands};
+use super::palette::{Palette, inline, tick};
 use crate::units::float;
 use crate::workload::console::Series;
 
 /// Pixels.
-const SIZE: (u32, u32) = (900, 420);
-/// Blue that can be seen on white, and on paper.
-const CURVE: RGBColor = RGBColor(0x0b, 0x6b, 0xcb);
-const GRID: RGBColor = RGBColor(0xdf, 0xe2, 0xe6);
+const SIZE: (u32, u32) = (900, 560);
+/// Of them, the lines so far; the bursts are below.
+const UPPER: u32 = 330;
+/// Bars at most: more cannot be told apart.
+const BARS: usize = 400;
+/// Seconds of a bar at least: a tenth of xenconsoled's period.
+const BAR: f64 = 0.02;
 
 /// `seconds,messages`: how many lines had been written by then.
 #[must_use]
@@ -25,39 +30,124 @@ pub fn csv(series: &Series) -> String {
     text
 }
 
-/// The same as a picture called `title`.
+/// The same as a picture called `title`, for paper.
 ///
 /// # Errors
 /// If it cannot be drawn.
 pub fn svg(series: &Series, title: &str) -> anyhow::Result<String> {
-    let points: Vec<(f64, u64)> = series.so_far().collect();
-    let (seconds, lines) = points.last().copied().unwrap_or_default();
-    let (divisor, prefix) = scale(float(lines));
-    let top = (float(lines) / divisor * 1.05).max(1e-9);
+    draw(series, Some(title), Palette::PAPER)
+}
+
+/// The same for a page; none if there are no lines.
+pub(super) fn lines_over_time(series: &Series) -> anyhow::Result<Option<String>> {
+    if series.messages.is_empty() {
+        return Ok(None);
+    }
+    let svg = draw(series, None, Palette::PAGE)?;
+    Ok(Some(inline(&svg, SIZE, "lines over time")))
+}
+
+fn draw(series: &Series, title: Option<&str>, colours: Palette) -> anyhow::Result<String> {
     let mut text = String::new();
-    let canvas = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-    canvas.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&canvas)
-        .caption(title, ("sans-serif", 18))
+    let mut canvas = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+    if let Some(paper) = colours.paper {
+        canvas.fill(&paper)?;
+    }
+    if let Some(title) = title {
+        canvas = canvas.titled(title, ("sans-serif", 18).into_font().color(&colours.text))?;
+    }
+    let (upper, lower) = canvas.split_vertically(UPPER);
+    draw_stairs(&upper, series, colours)?;
+    draw_bursts(&lower, series, colours)?;
+    canvas.present()?;
+    drop((upper, lower, canvas));
+    Ok(text)
+}
+
+type Panel<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// All lines so far: a burst is a step, a wait is a plateau.
+fn draw_stairs(panel: &Panel<'_>, series: &Series, colours: Palette) -> anyhow::Result<()> {
+    let points: Vec<(f64, u64)> = series.so_far().collect();
+    let (_, lines) = points.last().copied().unwrap_or_default();
+    let (divisor, prefix) = scale(float(lines));
+    let what = format!("lines so far{}", thousands_of(prefix));
+    let mut chart = axes(panel, series, float(lines) / divisor, &what, colours)?;
+    let line = LineSeries::new(steps(&points, divisor), colours.curve.stroke_width(2));
+    chart.draw_series(line)?;
+    Ok(())
+}
+
+/// The lines of each short while: how high a burst is and how often one comes.
+fn draw_bursts(panel: &Panel<'_>, series: &Series, colours: Palette) -> anyhow::Result<()> {
+    let (seconds, counts) = bursts(series);
+    let most = float(counts.iter().copied().max().unwrap_or(0));
+    let (divisor, prefix) = scale(most);
+    let ms = tick(seconds * 1e3);
+    let what = format!("lines in {ms} ms{}", thousands_of(prefix));
+    let mut chart = axes(panel, series, most / divisor, &what, colours)?;
+    let bars = (0_u64..).zip(counts).filter(|(_, count)| *count > 0).map(|(at, count)| {
+        let (from, to) = (float(at) * seconds, float(at + 1) * seconds);
+        Rectangle::new([(from, 0.0), (to, float(count) / divisor)], colours.curve.filled())
+    });
+    chart.draw_series(bars)?;
+    Ok(())
+}
+
+type Chart<'a, 'b> = ChartContext<
+    'a,
+    SVGBackend<'b>,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
+>;
+
+/// Time from left to right, and from nothing to `highest`.
+fn axes<'a, 'b>(
+    panel: &'a Panel<'b>,
+    series: &Series,
+    highest: f64,
+    what: &str,
+    colours: Palette,
+) -> anyhow::Result<Chart<'a, 'b>> {
+    let seconds = float(series.messages.len() as u64) * series.seconds_per_point;
+    let mut chart = ChartBuilder::on(panel)
         .margin(10)
         .x_label_area_size(42)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..seconds.max(1e-9), 0.0..top)?;
+        .build_cartesian_2d(0.0..seconds.max(1e-9), 0.0..(highest * 1.05).max(1e-9))?;
     chart
         .configure_mesh()
         .x_desc("seconds")
-        .y_desc(format!("{prefix}lines written"))
-        .x_label_formatter(&|x| three_digits(*x))
-        .y_label_formatter(&|y| three_digits(*y))
-        .bold_line_style(GRID)
+        .y_desc(what)
+        .y_labels(6)
+        .x_label_formatter(&|x| tick(*x))
+        .y_label_formatter(&|y| tick(*y))
+        .label_style(("sans-serif", 14, &colours.text))
+        .axis_desc_style(("sans-serif", 14, &colours.text))
+        .axis_style(colours.grid)
+        .bold_line_style(colours.grid)
         .light_line_style(TRANSPARENT)
-        .label_style(("sans-serif", 14))
         .draw()?;
-    chart.draw_series(LineSeries::new(steps(&points, divisor), CURVE.stroke_width(2)))?;
-    canvas.present()?;
-    drop(chart);
-    drop(canvas);
-    Ok(text)
+    Ok(chart)
+}
+
+fn thousands_of(prefix: &str) -> &'static str {
+    match prefix {
+        "k" => ", thousands",
+        "M" => ", millions",
+        "G" => ", billions",
+        _ => "",
+    }
+}
+
+/// Seconds of each bar, and the lines in it.
+fn bursts(series: &Series) -> (f64, Vec<u64>) {
+    let points = series.messages.len();
+    // As many points as fill the shortest bar, or more where there would be too many bars.
+    let wanted = (BAR / series.seconds_per_point).round().max(1.0);
+    let group = (1..points).find(|n| *n as f64 >= wanted && points.div_ceil(*n) <= BARS);
+    let group = group.unwrap_or(points.max(1));
+    let counts = series.messages.chunks(group).map(|points| points.iter().sum()).collect();
+    (float(group as u64) * series.seconds_per_point, counts)
 }
 
 /// Only where something changes, so that a long run makes no large picture.
@@ -102,7 +192,7 @@ mod tests {
     use super::*;
 
     /// Bursts of 400 lines in 20 ms, every 200 ms.
-    fn bursts() -> Series {
+    fn bursts_of_a_limit() -> Series {
         let mut series = Series::new();
         for period in 0..25 {
             (0..400).for_each(|line| series.add(period * 200_000 + line * 50));
@@ -112,7 +202,7 @@ mod tests {
 
     #[test]
     fn numbers_can_be_plotted_by_anybody() {
-        let text = csv(&bursts());
+        let text = csv(&bursts_of_a_limit());
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("seconds,messages"));
         assert_eq!(lines.next(), Some("0.000000,0"));
@@ -122,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_picture_has_a_step_for_each_burst() {
-        let series = bursts();
+        let series = bursts_of_a_limit();
         let text = svg(&series, "6-byte lines").expect("a picture");
         assert!(text.starts_with("<svg") && text.contains("6-byte lines"), "{text}");
         assert!(text.len() < 50_000, "{} bytes", text.len());
@@ -133,8 +223,16 @@ mod tests {
     }
 
     #[test]
+    fn every_burst_is_a_bar_and_every_line_is_in_one() {
+        let (seconds, counts) = bursts(&bursts_of_a_limit());
+        assert_eq!(seconds, 0.02);
+        assert_eq!(counts.iter().sum::<u64>(), 10_000);
+        assert_eq!(counts.iter().filter(|count| **count > 0).count(), 25);
+    }
+
+    #[test]
     fn the_first_second_shows_five_bursts() {
-        let text = first_second(&bursts()).expect("a second");
+        let text = first_second(&bursts_of_a_limit()).expect("a second");
         assert_eq!(text.matches('\u{2588}').count(), 5, "{text}");
         assert_eq!(text.matches('\u{b7}').count(), 45, "{text}");
         assert_eq!(first_second(&Series::new()), None);

@@ -1,11 +1,11 @@
 //! The text of a run and of the tour, around the table.
 
 use crate::config::{Amount, GrantMode, Mode, NetConfig, RunConfig, format_cpus};
-use crate::results::{Config, Results, Summary};
+use crate::results::{Config, Host, Results, Summary};
 use crate::units::{float, format_size};
 
-use super::numbers::{per_op, thousands, three_digits};
-use super::options::{cost_sentence, settings};
+use super::numbers::{counted, per_op, thousands, three_digits};
+use super::options::{Setting, cost_sentence, settings};
 use super::{Row, table};
 
 /// Columns of running text.
@@ -47,7 +47,15 @@ pub(super) fn grants(run: &RunConfig) -> &'static str {
 pub(super) fn first_line(config: &Config) -> String {
     match config {
         Config::Net(record) => headline(&record.net),
-        Config::Blk(config) => super::blk::headline(config),
+        Config::Blk(record) => super::blk::headline(&record.blk),
+    }
+}
+
+/// What a run of any kind does.
+pub(super) fn what_of(config: &Config) -> String {
+    match config {
+        Config::Net(record) => what(&record.net),
+        Config::Blk(record) => super::blk::what(&record.blk),
     }
 }
 
@@ -68,29 +76,30 @@ pub fn what(config: &NetConfig) -> String {
     }
 }
 
-/// `128 MiB`, `1000 bytes`.
+/// `128 MiB`, `1,000 bytes`.
 fn binary(bytes: u64) -> String {
     let size = format_size(bytes);
     match size.char_indices().next_back() {
         Some((at, scale)) if scale.is_ascii_alphabetic() => format!("{} {scale}iB", &size[..at]),
-        _ => format!("{size} bytes"),
+        _ => counted(bytes, "byte"),
     }
 }
 
-/// Everything about one run, below its headline, which is shown when it begins.
+/// Everything about one run, below its headline, which is shown when it begins. `repeat` is the command that
+/// does the same again.
 #[must_use]
-pub fn run_text(what: &str, results: &Results) -> String {
+pub fn run_text(what: &str, results: &Results, repeat: &str) -> String {
     let config = &results.config;
     let mut text = table(&[Row { what, results }]);
-    let said = [cost_sentence(config.run())].into_iter().chain(crowded(results));
+    let said = [cost_sentence(config.run())].into_iter().chain(crowded(&results.host));
     for line in remarks(results).into_iter().chain(said) {
         text += &format!("  {line}\n");
     }
     text += "  configuration:\n";
-    for line in folded(config) {
+    for line in folded(&settings(config)) {
         text += &format!("    {line}\n");
     }
-    text += &format!("  repeat:  {}\n", results.config.command_line());
+    text += &format!("  repeat:  {repeat}\n");
     text
 }
 
@@ -102,7 +111,7 @@ pub fn tour_text(rows: &[Row<'_>], wrote: &[String], trace: &str) -> String {
     let mut text = format!("{}\n{}", first_line(config), table(rows));
     let command = first.results.config.command_line();
     text += &format!("  {}\n", cost_sentence(config.run()));
-    text += &crowded(first.results).map(|line| format!("  {line}\n")).unwrap_or_default();
+    text += &crowded(&first.results.host).map(|line| format!("  {line}\n")).unwrap_or_default();
     text += &format!("  repeat the first row:  {command}\n");
     let pktgen = "pvlab net --mode pktgen -l 64 --batch 1";
     text += &format!("  try:                   {command} --csum off      {pktgen}\n");
@@ -123,19 +132,20 @@ pub(super) fn remarks(results: &Results) -> Vec<String> {
 }
 
 /// The warning that belongs to figures made on a busy machine.
-fn crowded(results: &Results) -> Option<String> {
+pub(super) fn crowded(host: &Host) -> Option<String> {
     let warning = "other programs wanted the CPUs when this began: the figures are suspect";
-    results.host.oversubscribed.then(|| warning.to_owned())
+    host.oversubscribed.then(|| warning.to_owned())
 }
 
 fn volume(summary: &Summary) -> String {
     let count = |value: Option<u64>, what: &str| value.map(|n| format!("{} {what}", thousands(n)));
+    let many = |value: Option<u64>, what: &str| value.map(|n| counted(n, what));
     let parts = [
-        count(summary.ops, "ops"),
-        count(summary.bytes, "bytes"),
+        many(summary.ops, "op"),
+        many(summary.bytes, "byte"),
         count(summary.bytes_verified, "bytes checked"),
         count(summary.lost, "lost"),
-        count(summary.errors, "errors"),
+        many(summary.errors, "error"),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     format!("{:.2} s: {}", summary.seconds, parts.join(", "))
@@ -144,12 +154,12 @@ fn volume(summary: &Summary) -> String {
 fn ring(summary: &Summary) -> String {
     let parts = [
         summary.batch_mean.map(|mean| format!("{} slots per push", three_digits(mean))),
-        summary.ring_full.map(|n| format!("full {} times", thousands(n))),
-        summary.notifies_suppressed.map(|n| format!("{} notifications spared", thousands(n))),
-        summary.wakeups.map(|n| format!("{} wake-ups", thousands(n))),
-        some(summary.lost_wakeups).map(|n| format!("{} events lost", thousands(n))),
-        some(summary.storm_delays).map(|n| format!("{} delays against storms", thousands(n))),
-        summary.stalls.map(|n| format!("{} stalls", thousands(n))),
+        summary.ring_full.map(|n| format!("full {}", counted(n, "time"))),
+        summary.notifies_suppressed.map(|n| format!("{} spared", counted(n, "notification"))),
+        summary.wakeups.map(|n| counted(n, "wake-up")),
+        some(summary.lost_wakeups).map(|n| format!("{} lost", counted(n, "event"))),
+        some(summary.storm_delays).map(|n| format!("{} against storms", counted(n, "delay"))),
+        some(summary.stalls).map(|n| counted(n, "stall")),
     ];
     labelled("rings: ", parts)
 }
@@ -185,9 +195,9 @@ fn labelled<const N: usize>(label: &str, parts: [Option<String>; N]) -> String {
 }
 
 /// Every option as `name=value`, in lines that fit.
-fn folded(config: &Config) -> Vec<String> {
+pub(super) fn folded(settings: &[Setting]) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for (name, value) in settings(config) {
+    for (name, value) in settings {
         let word = format!("{name}={value}");
         match lines.last_mut() {
             Some(line) if line.len() + 1 + word.len() <= WIDTH => {
@@ -208,7 +218,7 @@ mod tests {
     #[test]
     fn a_run_says_how_it_was_made_and_how_to_repeat_it() {
         for (what, results) in invented() {
-            let text = run_text(what, &results);
+            let text = run_text(what, &results, &results.config.command_line());
             println!("{text}");
             assert!(text.contains("repeat:  pvlab net"), "{text}");
             assert!(text.contains("no hypervisor cost charged"), "{text}");

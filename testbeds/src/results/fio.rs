@@ -96,6 +96,8 @@ pub struct FioRing {
     pub indirect: u64,
     /// Segments of all requests.
     pub segments: u64,
+    /// Requests that backends took: all of them, however many lives that was.
+    pub taken: u64,
     /// Requests put again because their backend had died.
     pub requeued: u64,
     /// Backends that took the place of another.
@@ -175,6 +177,7 @@ impl FioJob {
             requests_per_io: if ios > 0 { float(front.requests) / float(ios) } else { 0.0 },
             indirect: front.indirect,
             segments: front.segments,
+            taken: back.requests,
             requeued: front.requeued,
             reconnects: front.reconnects,
             downgrades: front.downgrades,

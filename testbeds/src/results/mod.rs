@@ -3,6 +3,7 @@
 //! `config`, `summary` and `host`, which every kind of run has. A key that does not apply is absent, not zero. How
 //! figures are shown to people is `report`'s business.
 
+mod any;
 mod console;
 mod fio;
 mod host;
@@ -12,7 +13,8 @@ mod summary;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{BlkConfig, NetConfig, RunConfig};
+use crate::config::{BlkConfig, NetConfig, RunConfig, TraceTo};
+pub use any::AnyResults;
 pub use console::{ConsoleFigures, ConsoleRecord, ConsoleResults, ConsoleStart, Neighbours};
 pub use fio::{FioDirection, FioJob, FioRing, FioSync, FioTimes};
 pub use host::{Host, host_info};
@@ -50,7 +52,29 @@ pub enum Config {
     /// A network run.
     Net(NetRecord),
     /// A run over a disk.
-    Blk(BlkConfig),
+    Blk(BlkRecord),
+}
+
+/// The trace of a run, as its options have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRecord {
+    /// `--trace`.
+    pub trace: String,
+    /// `--trace-mode`.
+    pub trace_mode: String,
+    /// `--trace-buffer`, bytes.
+    pub trace_buffer: u64,
+}
+
+/// The options of a run over a disk as the results record them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlkRecord {
+    /// Of its trace, if there is one.
+    #[serde(flatten)]
+    pub trace: Option<TraceRecord>,
+    /// All others.
+    #[serde(flatten)]
+    pub blk: BlkConfig,
 }
 
 /// The options of a network run as the results record them: with the words of the command line where the data has
@@ -59,30 +83,54 @@ pub enum Config {
 pub struct NetRecord {
     /// What `--csum` says: `on`, `off`, `tx` or `rx`.
     pub csum: String,
-    /// All options.
+    /// Of its trace, if there is one.
+    #[serde(flatten)]
+    pub trace: Option<TraceRecord>,
+    /// All others.
     #[serde(flatten)]
     pub net: NetConfig,
 }
 
 impl From<NetConfig> for Config {
     fn from(net: NetConfig) -> Self {
-        Self::Net(NetRecord { csum: net.csum_word().to_owned(), net })
+        Self::Net(NetRecord { csum: net.csum_word().to_owned(), trace: None, net })
     }
 }
 
 impl From<BlkConfig> for Config {
     fn from(blk: BlkConfig) -> Self {
-        Self::Blk(blk)
+        Self::Blk(BlkRecord { trace: None, blk })
+    }
+}
+
+impl From<&TraceTo> for TraceRecord {
+    fn from(to: &TraceTo) -> Self {
+        Self {
+            trace: to.file.display().to_string(),
+            trace_mode: to.mode.to_string(),
+            trace_buffer: to.buffer,
+        }
     }
 }
 
 impl Config {
+    /// The same, for a run with this trace.
+    #[must_use]
+    pub fn traced(mut self, to: Option<&TraceTo>) -> Self {
+        let place = match &mut self {
+            Self::Net(record) => &mut record.trace,
+            Self::Blk(record) => &mut record.trace,
+        };
+        *place = to.map(TraceRecord::from);
+        self
+    }
+
     /// The command that repeats the run.
     #[must_use]
     pub fn command_line(&self) -> String {
         match self {
             Self::Net(record) => record.net.command_line(),
-            Self::Blk(config) => config.command_line(),
+            Self::Blk(record) => record.blk.command_line(),
         }
     }
 
@@ -91,7 +139,7 @@ impl Config {
     pub fn run(&self) -> &RunConfig {
         match self {
             Self::Net(record) => &record.net.run,
-            Self::Blk(config) => &config.run,
+            Self::Blk(record) => &record.blk.run,
         }
     }
 }
@@ -111,7 +159,7 @@ impl Results {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::config::Mode;
+    use crate::config::{Mode, TraceMode};
 
     /// A finished stream run, with invented figures.
     pub(crate) fn invented(mode: Mode) -> Results {
@@ -181,7 +229,14 @@ pub(crate) mod tests {
     #[test]
     fn what_is_written_can_be_read() {
         for mode in [Mode::Stream, Mode::Rr, Mode::Pktgen] {
-            let results = invented(mode);
+            let mut results = invented(mode);
+            if mode == Mode::Rr {
+                let (mode, buffer) = (TraceMode::Overwrite, 1 << 20);
+                let to = TraceTo { file: "out.json".into(), mode, buffer };
+                results.config = results.config.traced(Some(&to));
+                let json = serde_json::to_value(&results).expect("plain data");
+                assert_eq!(json["config"]["trace_mode"], "overwrite");
+            }
             let json = results.to_json().expect("plain data");
             assert_eq!(serde_json::from_str::<Results>(&json).expect("own output"), results);
         }

@@ -4,16 +4,18 @@
 mod iterations;
 mod serve;
 
+use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
 use tracer_view::{
-    Arrows, Exported, File, Filter, Format, Paint, Top, Trouble, explain, export, tree,
+    Arrows, Exported, File, Filter, Format, Paint, Top, Trouble, duration, explain, export,
+    thousands, three_digits, tree,
 };
 
 use crate::cli::{TraceCommand, TraceVerb};
-use crate::units::format_size;
+use crate::units::float;
 
 /// Events an export has at most, unless something else is asked for: what Perfetto shows without effort.
 pub const MOST: u64 = 1_000_000;
@@ -29,12 +31,20 @@ pub fn run(command: &TraceCommand) -> anyhow::Result<()> {
         TraceVerb::Tree { file, what } => show_tree(file, &what.filter()),
         TraceVerb::Top { file, diff, rows, raw, what } => {
             let rows = rows.map_or(ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
-            let top = |file: &Path| -> anyhow::Result<Top> {
-                Ok(Top::new(&File::open(file)?.view()?, &what.filter(), *raw)?)
+            let filter = what.filter();
+            let top = |file: &File| -> anyhow::Result<Top> {
+                Ok(Top::new(&file.view()?, &filter, *raw)?)
             };
             let text = match (file, diff.as_deref()) {
-                (_, Some([a, b])) => top(b)?.diff(&top(a)?, rows, paint()),
-                (Some(file), _) => top(file)?.text(rows, paint()),
+                // What one of them has and the other has not is what is looked for.
+                (_, Some([a, b])) => {
+                    top(&File::open(b)?)?.diff(&top(&File::open(a)?)?, rows, paint())
+                }
+                (Some(file), _) => {
+                    let file = File::open(file)?;
+                    file.view()?.knows(&filter)?;
+                    top(&file)?.text(rows, paint())
+                }
                 _ => unreachable!("the parser wants one of them"),
             };
             print(&text)
@@ -45,7 +55,10 @@ pub fn run(command: &TraceCommand) -> anyhow::Result<()> {
             let timeline = Format::of(out).is_none_or(Format::is_timeline);
             let most = max_events.map_or(timeline.then_some(MOST), |most| most.0);
             let filter = Filter { most, ..what.filter() };
-            let made = export(&File::open(file)?.view()?, &filter, out)?;
+            let file = File::open(file)?;
+            let view = file.view()?;
+            view.knows(&filter)?;
+            let made = export(&view, &filter, out)?;
             print(&told(out, &made, most))
         }
         TraceVerb::Open { file, port } => serve::open(file, *port),
@@ -68,8 +81,10 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 fn show_tree(file: &Path, filter: &Filter) -> anyhow::Result<()> {
     let file = File::open(file)?;
+    let view = file.view()?;
+    view.knows(filter)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let shown = tree(&file.view()?, filter, paint(), &mut out);
+    let shown = tree(&view, filter, paint(), &mut out);
     let flushed = out.flush();
     match shown.and_then(|()| flushed.map_err(Trouble::Writing)) {
         Err(Trouble::Writing(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -101,30 +116,53 @@ fn what(out: &Path, arrows: Arrows) -> String {
         Some(Format::Csv) => ", a line for each call".into(),
         _ => format!(
             ", arrows of {} requests, {} responses and {} doorbells",
-            arrows.requests, arrows.responses, arrows.wakes
+            thousands(arrows.requests),
+            thousands(arrows.responses),
+            thousands(arrows.wakes)
         ),
+    }
+}
+
+/// A file's size for people, in units of 1000 as `ls -h --si` has them.
+fn human_size(octets: u64) -> String {
+    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    let octets = float(octets);
+    match units.into_iter().find(|(unit, _)| octets >= *unit) {
+        Some((unit, name)) => format!("{} {name}", three_digits(octets / unit)),
+        None => format!("{octets} bytes"),
     }
 }
 
 /// What an export holds, and what it does not.
 fn told(out: &Path, made: &Exported, most: Option<u64>) -> String {
     let Exported { octets, arrows, thinned, .. } = *made;
-    let mut text = format!("  {}: {}{}\n", out.display(), format_size(octets), what(out, arrows));
+    // Of a compressed file its own size, of a folder that of what is in it.
+    let size =
+        fs::metadata(out).ok().filter(fs::Metadata::is_file).map_or(octets, |file| file.len());
+    let mut text = format!("  {}: {}{}\n", out.display(), human_size(size), what(out, arrows));
+    let most = thousands(most.unwrap_or(0));
+    let apart = if thinned.over.is_some() { ", arrows apart" } else { "" };
+    let mut left_out = vec![format!(
+        "{} calls (the longest of them {})",
+        thousands(thinned.slices),
+        duration(thinned.shorter_ns)
+    )];
+    if thinned.lanes + thinned.values > 0 {
+        left_out.push(format!("{} lanes of requests", thousands(thinned.lanes)));
+        left_out.push(format!("{} values of counters", thousands(thinned.values)));
+    }
     if thinned.slices + thinned.lanes + thinned.values > 0 {
         text += &format!(
-            "  note: thinned to about {} events: {} calls (the longest of them {} ns), {} lanes of requests and {} \
-             values of counters are left out; pvlab trace export --max-events all leaves nothing out\n",
-            most.unwrap_or(0),
-            thinned.slices,
-            thinned.shorter_ns,
-            thinned.lanes,
-            thinned.values
+            "  note: thinned to {most} events{apart}: {} are left out; pvlab trace export --max-events all \
+             leaves nothing out\n",
+            left_out.join(", ")
         );
     }
     if let Some(fixed) = thinned.over {
         text += &format!(
-            "  note: arrows alone are {fixed} events, and none is left out; pvlab trace export --window FROM,TO or \
-             --slowest 10 makes a smaller file\n"
+            "  note: arrows and what they hang on are {} events, and none is left out; pvlab trace export --window \
+             FROM,TO or --slowest 10 makes a smaller file\n",
+            thousands(fixed)
         );
     }
     if arrows.backwards > 0 {

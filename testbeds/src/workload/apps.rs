@@ -80,8 +80,10 @@ pub fn build<N: Nic + 'static>(
     if flows.is_empty() {
         return Ok(None);
     }
-    let busy_queues = u64::from(config.parallel.min(place.queue.1));
-    let meter = || Meter::new(&config.run, busy_queues).with_copies(config.copies);
+    // Flows go round the queues, so the first queues are those that have any.
+    let busy_queues = config.parallel.min(place.queue.1);
+    let share = (u64::from(place.queue.0), u64::from(busy_queues));
+    let meter = || Meter::new(&config.run, share.0, share.1).with_copies(config.copies);
     if config.path == NetPath::Loopback {
         return both_ends(nic, config, place, &flows, [meter(), meter()]).map(Some);
     }
@@ -117,7 +119,8 @@ fn both_ends<N: Nic + 'static>(
 
 fn bare_frames<N: Nic + 'static>(nic: N, config: &NetConfig, place: &Place) -> Box<dyn Job> {
     let run = &config.run;
-    let meter = Meter::new(run, place.queue.1.into()).with_copies(config.copies);
+    let meter =
+        Meter::new(run, place.queue.0.into(), place.queue.1.into()).with_copies(config.copies);
     let seed = run.seed.wrapping_add(place.queue.0.into());
     let payload = || run.verify.then(|| Payload::new(seed));
     let batch = run.batch as usize;

@@ -47,6 +47,7 @@ impl App for Both {
         };
         let mut any = self.server.poll(&mut Net { iface, sockets, now: *now, meter: server });
         any |= self.client.poll(&mut Net { iface, sockets, now: *now, meter: client });
+        meter.report.sent += std::mem::take(&mut self.other.report.sent);
         // An error is one whoever finds it.
         let found = std::mem::take(&mut self.other.report.errors);
         if found > 0 {

@@ -31,7 +31,8 @@ pub(super) struct Client {
     sizes: (usize, usize),
     remote: (IpAddress, u16),
     think_ns: u64,
-    done: u64,
+    /// Connections begun.
+    begun: u64,
 }
 
 struct Flow {
@@ -83,7 +84,7 @@ impl Client {
             turn: 0,
         };
         let flows = sockets.into_iter().zip(ports).map(flow).collect();
-        Self { flows, sizes, remote, think_ns, done: 0 }
+        Self { flows, sizes, remote, think_ns, begun: 0 }
     }
 
     fn connect(
@@ -135,17 +136,17 @@ impl App for Client {
                     net.meter.tick(net.now);
                     net.meter.report.ops += 1;
                     net.meter.report.bytes += (self.sizes.0 + self.sizes.1) as u64;
-                    self.done += 1;
                     flow.phase = Phase::Leaving;
                     any = true;
                 }
                 Phase::Idle => {
                     net.meter.tick(net.now);
-                    if net.meter.is_over(net.now, self.done) {
+                    if net.meter.is_over(net.now, self.begun) {
                         flow.phase = Phase::Finished;
                     } else {
                         think(self.think_ns);
                         Self::connect(flow, self.sizes, self.remote, net);
+                        self.begun += 1;
                     }
                     any = true;
                 }

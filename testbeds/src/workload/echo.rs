@@ -95,6 +95,7 @@ impl<N: Nic> Task for Echo<N> {
             while sent < batch && self.maker.send(&mut self.nic) {
                 sent += 1;
             }
+            self.meter.report.sent += self.maker.bytes_of(sent);
             self.blocked = sent < batch;
             self.sent_all = batch == 0;
         }

@@ -54,6 +54,12 @@ impl Maker {
         self.number
     }
 
+    /// Bytes of so many frames.
+    #[inline(always)]
+    pub(super) fn bytes_of(&self, frames: usize) -> u64 {
+        (self.len * frames) as u64
+    }
+
     /// Sends the next frame; `false` if there is no room for it now.
     #[inline(always)]
     pub(super) fn send(&mut self, nic: &mut impl Nic) -> bool {

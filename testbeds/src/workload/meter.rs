@@ -1,7 +1,8 @@
 //! When measuring begins and ends, and what was measured.
 //!
 //! A meter starts with the first byte, throws away what came before the warm-up is over, and stops
-//! with the last. The clock is read where the workload reads it anyway: once per turn.
+//! with the last. A counted amount is counted from the end of the warm-up too. The clock is read where
+//! the workload reads it anyway: once per turn.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ const COPY_ROOM: usize = 64 << 10;
 pub struct SideReport {
     /// Payload bytes taken.
     pub bytes: u64,
+    /// Payload bytes sent, where that is this end's part.
+    #[serde(default)]
+    pub sent: u64,
     /// Of them, bytes compared with what was to come.
     pub verified: u64,
     /// Operations finished.
@@ -55,6 +59,7 @@ impl SideReport {
     #[must_use]
     pub fn plus(mut self, other: Self) -> Self {
         self.bytes += other.bytes;
+        self.sent += other.sent;
         self.verified += other.verified;
         self.ops += other.ops;
         self.lost += other.lost;
@@ -85,6 +90,8 @@ impl SideReport {
 pub struct Meter {
     warmup: Duration,
     amount: Amount,
+    /// What had been done at the end of the warm-up, in the unit of the amount, once that was noted.
+    zero: Option<u64>,
     first: Option<Instant>,
     begun: Option<Instant>,
     last: Option<Instant>,
@@ -99,16 +106,21 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A meter for one of `flows` flows that share the amount.
+    /// A meter for share `number` of `shares` that together do the amount: the first ones do one more where it
+    /// does not divide.
     #[must_use]
-    pub fn new(run: &RunConfig, share: u64) -> Self {
+    pub fn new(run: &RunConfig, number: u64, shares: u64) -> Self {
         let amount = match run.amount {
-            Amount::Count(all) => Amount::Count(all.div_ceil(share.max(1))),
+            Amount::Count(all) => {
+                Amount::Count(all / shares.max(1) + u64::from(number < all % shares.max(1)))
+            }
             seconds => seconds,
         };
+        let warmup = Duration::from_secs_f64(run.warmup.max(0.0));
         Self {
-            warmup: Duration::from_secs_f64(run.warmup.max(0.0)),
+            warmup,
             amount,
+            zero: warmup.is_zero().then_some(0),
             first: None,
             begun: None,
             last: None,
@@ -118,6 +130,16 @@ impl Meter {
             room: Vec::new(),
             copied: 0,
         }
+    }
+
+    /// The same, for an end that sends until the other end has had enough. After a warm-up, which each end sees
+    /// over at another moment, its own count would be another one too.
+    #[must_use]
+    pub fn following(mut self) -> Self {
+        if !self.warmup.is_zero() {
+            self.amount = Amount::Count(u64::MAX);
+        }
+        self
     }
 
     /// The same, with so many extra copies of each byte that is taken.
@@ -206,9 +228,10 @@ impl Meter {
     /// the unit of the amount.
     #[inline]
     #[must_use]
-    pub fn is_over(&self, now: Instant, done: u64) -> bool {
+    pub fn is_over(&mut self, now: Instant, done: u64) -> bool {
         match self.amount {
-            Amount::Count(all) => done >= all,
+            Amount::Count(_) if self.warms_up() => false,
+            Amount::Count(all) => done.saturating_sub(*self.zero.get_or_insert(done)) >= all,
             Amount::Seconds(seconds) => {
                 self.begun.is_some_and(|at| now >= at + Duration::from_secs_f64(seconds))
             }
@@ -220,9 +243,18 @@ impl Meter {
     #[must_use]
     pub fn left(&self, done: u64) -> u64 {
         match self.amount {
-            Amount::Count(all) => all.saturating_sub(done),
+            Amount::Count(_) if self.warms_up() => u64::MAX,
+            Amount::Count(all) => {
+                all.saturating_sub(done.saturating_sub(self.zero.unwrap_or(done)))
+            }
             Amount::Seconds(_) => u64::MAX,
         }
+    }
+
+    /// Whether nothing counts yet.
+    #[inline]
+    fn warms_up(&self) -> bool {
+        self.begun.is_none() && !self.warmup.is_zero()
     }
 
     /// Something went wrong; the first is kept in words.
@@ -239,5 +271,50 @@ impl Meter {
         }
         self.report.counters = counters.since(&self.base.unwrap_or_default());
         self.report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(amount: u64, warmup: f64) -> RunConfig {
+        RunConfig { amount: Amount::Count(amount), warmup, ..RunConfig::default() }
+    }
+
+    #[test]
+    fn shares_add_up_to_the_amount() {
+        for amount in [1, 2, 7, 8, 100, 101, u64::MAX] {
+            for shares in 1..=8 {
+                let lefts = (0..shares).map(|n| Meter::new(&run(amount, 0.0), n, shares).left(0));
+                let lefts: Vec<_> = lefts.collect();
+                assert_eq!(lefts.iter().map(|left| u128::from(*left)).sum::<u128>(), amount.into());
+                assert!(lefts[0] - lefts[lefts.len() - 1] <= 1, "{lefts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_begins_with_the_first_byte_or_after_the_warm_up() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(2);
+        let mut plain = Meter::new(&run(10, 0.0), 0, 1);
+        plain.tick(start);
+        assert!(!plain.is_over(start, 9) && plain.left(9) == 1);
+        assert!(plain.is_over(start, 10) && plain.left(12) == 0);
+
+        let mut warm = Meter::new(&run(10, 1.0), 0, 1);
+        warm.tick(start);
+        assert!(!warm.is_over(start, 1000) && warm.left(1000) == u64::MAX);
+        warm.tick(later);
+        assert!(!warm.is_over(later, 2000), "what came before does not count");
+        assert_eq!(warm.left(2004), 6);
+        assert!(!warm.is_over(later, 2009) && warm.is_over(later, 2010));
+
+        let mut following = Meter::new(&run(10, 1.0), 0, 1).following();
+        following.tick(start);
+        following.tick(later);
+        assert!(!following.is_over(later, 0) && following.left(1 << 40) > 1 << 40);
+        assert_eq!(Meter::new(&run(10, 0.0), 0, 1).following().left(4), 6);
     }
 }

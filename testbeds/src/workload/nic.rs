@@ -31,6 +31,8 @@ pub trait Nic: Device + Send {
     fn patience(&self, now: Instant) -> Duration;
     /// Why it cannot go on, if it cannot.
     fn failure(&self) -> Option<String>;
+    /// Whether the other end has had no buffers for too long.
+    fn stalled(&self) -> bool;
     /// Whether everything sent has been taken by the other end.
     fn drained(&self) -> bool;
     /// Its counters.
@@ -97,6 +99,10 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for frontend::Nic<D> {
         }
     }
 
+    fn stalled(&self) -> bool {
+        false
+    }
+
     fn drained(&self) -> bool {
         self.queue.outstanding() == 0
     }
@@ -113,8 +119,8 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for frontend::Nic<D> {
             errors: s.tx_errors + s.rx_errors,
             pushes: s.pushes,
             pushed: s.pushed,
-            notifies: events.rung,
-            suppressed: s.pushes.saturating_sub(events.rung),
+            notifies: events.sent(),
+            suppressed: s.suppressed,
             ring_full: s.ring_full,
             copied_bytes: s.copied,
             syscalls: events.rung,
@@ -193,6 +199,10 @@ impl<D: Domain<Doorbell = EventDoorbell>> Nic for backend::Nic<D> {
         self.queue.broken().map(|lie| lie.to_string())
     }
 
+    fn stalled(&self) -> bool {
+        self.queue.stalled()
+    }
+
     fn drained(&self) -> bool {
         true
     }
@@ -236,11 +246,13 @@ pub(crate) fn back_counters<D: Domain>(queue: &backend::Queue<D>) -> Counters {
         gso_in: s.tx_gso,
         errors: s.tx_errors + s.rx_errors,
         dropped: s.rx_dropped,
+        stalls: queue.stalls(),
+        rate_limited: queue.rate_limited(),
         lost: s.tx_lost,
         pushes: s.pushes,
         pushed: s.pushed,
-        notifies: events.rung,
-        suppressed: s.pushes.saturating_sub(events.rung),
+        notifies: events.sent(),
+        suppressed: s.suppressed,
         ring_full: s.ring_full,
         copies: grants.copies,
         copied_bytes: grants.bytes,

@@ -44,6 +44,7 @@ impl<N: Nic> Sender<N> {
     /// Sends what `maker` makes, published `batch` frames at a time. With `decides` it is this end
     /// that ends the run.
     pub(super) fn new(nic: N, meter: Meter, maker: Maker, batch: usize, decides: bool) -> Self {
+        let meter = if decides { meter } else { meter.following() };
         Self { nic, meter, maker, batch, blocked: false, decides, over: false }
     }
 }
@@ -58,10 +59,9 @@ impl<N: Nic> Task for Sender<N> {
         }
         let left = self.meter.left(self.maker.made());
         let batch = usize::try_from(left).unwrap_or(usize::MAX).min(self.batch);
-        let (mut sent, first) = (0, self.maker.made());
-        while sent < batch && self.maker.send(&mut self.nic) {
-            sent += 1;
-        }
+        let first = self.maker.made();
+        let sent = self.send(batch);
+        self.meter.report.sent += self.maker.bytes_of(sent);
         self.blocked = sent < batch;
         if sent > 0 {
             tracer::mark!(ITERATION, "batch", first = first & 0xffff_ffff);
@@ -106,6 +106,17 @@ impl<N: Nic> Task for Sender<N> {
 }
 
 impl<N: Nic> Sender<N> {
+    /// Sends up to so many frames.
+    // Not inlined into what has a span: that would cost each frame some instructions, even switched off.
+    #[inline(never)]
+    fn send(&mut self, batch: usize) -> usize {
+        let mut sent = 0;
+        while sent < batch && self.maker.send(&mut self.nic) {
+            sent += 1;
+        }
+        sent
+    }
+
     #[cold]
     fn look_at_clock(&mut self) {
         let now = Instant::now();
@@ -128,6 +139,10 @@ impl<N: Nic> Job for Sender<N> {
 
     fn begun(&self) -> bool {
         self.meter.begun()
+    }
+
+    fn stalled(&self) -> bool {
+        self.nic.stalled()
     }
 
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {

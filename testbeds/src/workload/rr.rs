@@ -14,7 +14,8 @@ pub(super) struct Client {
     flows: Vec<Flow>,
     sizes: (usize, usize),
     think_ns: u64,
-    done: u64,
+    /// Requests sent, or begun.
+    begun: u64,
 }
 
 struct Flow {
@@ -83,7 +84,7 @@ fn wrong_bytes(bytes: &[u8]) -> usize {
 impl Client {
     /// Requests of `sizes.0` bytes, responses of `sizes.1`.
     pub(super) fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize), think_ns: u64) -> Self {
-        Self { flows: flows(sockets), sizes, think_ns, done: 0 }
+        Self { flows: flows(sockets), sizes, think_ns, begun: 0 }
     }
 }
 
@@ -108,20 +109,20 @@ impl App for Client {
                 report.bytes += (self.sizes.0 + self.sizes.1) as u64;
                 let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
                 report.latencies.get_or_insert_default().record(ns);
-                self.done += 1;
             }
             if flow.asked.is_none() && !flow.closed && socket.may_send() {
                 net.meter.tick(net.now);
-                if net.meter.is_over(net.now, self.done) {
+                if net.meter.is_over(net.now, self.begun) {
                     socket.close();
                     flow.closed = true;
                     any = true;
                     continue;
                 }
-                tracer::mark!(ITERATION, "round trip", number = self.done & 0xffff_ffff);
+                tracer::mark!(ITERATION, "round trip", number = self.begun & 0xffff_ffff);
                 think(self.think_ns);
                 (flow.to_send, flow.to_come) = self.sizes;
                 flow.asked = Some(Instant::now());
+                self.begun += 1;
             }
             any |= send_some(socket, &mut flow.to_send);
         }

@@ -37,6 +37,8 @@ impl Source {
         if let Some(path) = &config.file {
             let file = File::open(path).with_context(|| format!("--file {}", path.display()))?;
             let len = file.metadata()?.len();
+            // It had something in it when the command line was read.
+            anyhow::ensure!(len > 0, "--file {}: empty; it has shrunk meanwhile", path.display());
             return Ok(Self::File { file, len, buf: Vec::new() });
         }
         if config.run.verify {
@@ -55,7 +57,7 @@ impl Source {
             Self::File { file, len, .. } => {
                 let at = offset % *len;
                 let most = usize::try_from(*len - at).unwrap_or(usize::MAX).min(buf.len());
-                file.read_exact_at(&mut buf[..most], at)?;
+                file.read_exact_at(&mut buf[..most], at).map_err(|error| shrunk(error, at))?;
                 Ok(most)
             }
             Self::Any => Ok(buf.len()),
@@ -82,7 +84,8 @@ impl Source {
                     let most = usize::try_from(*len - at).unwrap_or(usize::MAX);
                     let part = &got[done..got.len().min(done.saturating_add(most))];
                     buf.resize(part.len(), 0);
-                    file.read_exact_at(buf, at).map_err(|e| e.to_string())?;
+                    let read = file.read_exact_at(buf, at).map_err(|error| shrunk(error, at));
+                    read.map_err(|error| error.to_string())?;
                     if buf != part {
                         return Err(format!("byte {} or later differs from the file", at));
                     }
@@ -92,6 +95,16 @@ impl Source {
             }
             Self::Any => Ok(()),
         }
+    }
+}
+
+/// The system's words for an end that comes too early, which are about a buffer, in words about the file.
+fn shrunk(error: io::Error, at: u64) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::other(format!(
+            "the file ends within what was read from byte {at}; it has shrunk meanwhile"
+        )),
+        _ => error,
     }
 }
 
@@ -111,5 +124,28 @@ impl Out {
     /// Appends bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_shrinks_is_an_error_and_no_panic() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data");
+        std::fs::write(&path, [7; 100]).expect("a file");
+        let config = NetConfig { file: Some(path.clone()), ..NetConfig::default() };
+        let mut source = Source::of(&config, 0).expect("there");
+        let mut buf = [0; 64];
+        assert_eq!(source.fill(150, &mut buf).expect("over and over"), 50);
+        assert_eq!(source.check(150, &[7; 64]), Ok(()));
+        File::options().write(true).open(&path).and_then(|f| f.set_len(0)).expect("shrunk");
+        let error = source.fill(0, &mut buf).expect_err("nothing there");
+        assert!(error.to_string().contains("shrunk"), "{error}");
+        assert!(source.check(0, &[7; 64]).expect_err("nothing there").contains("shrunk"));
+        let Err(error) = Source::of(&config, 0) else { panic!("empty") };
+        assert!(error.to_string().contains("shrunk"), "{error}");
     }
 }

@@ -263,6 +263,10 @@ impl<N: Nic, A: App> Job for Stack<N, A> {
         self.meter.begun()
     }
 
+    fn stalled(&self) -> bool {
+        self.nic.stalled()
+    }
+
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
         self.nic.watch(waiter)
     }

@@ -51,6 +51,9 @@ impl App for Sender {
                 continue;
             }
             net.meter.tick(net.now);
+            if net.meter.is_over(net.now, self.total) {
+                break;
+            }
             while socket.can_send() {
                 let left = net.meter.left(self.total);
                 if left == 0 {
@@ -70,6 +73,7 @@ impl App for Sender {
                     Ok(Ok(len)) => {
                         flow.offset += len as u64;
                         self.total += len as u64;
+                        net.meter.report.sent += len as u64;
                         any = true;
                     }
                     Ok(Err(error)) => {

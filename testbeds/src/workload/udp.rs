@@ -8,7 +8,7 @@ use super::stack::{App, Net};
 use super::think;
 use crate::payload::Payload;
 
-/// Bytes of the number at the head of each datagram.
+/// Bytes of the number at the head of each datagram: the shortest there is.
 const HEAD: usize = 8;
 
 /// Sends.
@@ -37,6 +37,8 @@ struct Outgoing {
 pub(super) struct Receiver {
     flows: Vec<(SocketHandle, u64, Payload)>,
     len: usize,
+    /// Bytes that came or were lost.
+    seen: u64,
     verify: bool,
     /// Whether this end decides when it is over.
     decides: bool,
@@ -80,20 +82,25 @@ impl App for Sender {
             net.meter.tick(net.now);
         }
         let mut any = false;
-        let counted_out = net.meter.left(self.total) < self.len as u64;
-        let ending = counted_out || (self.decides && net.meter.is_over(net.now, self.total));
+        // Whoever does not decide may have nothing left to send all the same.
+        let timed_out = self.decides && net.meter.is_over(net.now, self.total);
+        let ending = timed_out || net.meter.left(self.total) == 0;
         for Outgoing { handle, remote, number, payload } in &mut self.flows {
             if ending {
                 break;
             }
             let socket = net.sockets.get_mut::<udp::Socket<'_>>(*handle);
-            while net.meter.left(self.total) >= self.len as u64 && socket.can_send() {
+            while socket.can_send() {
+                let (full, len) = (self.len as u64, length(self.len, net.meter.left(self.total)));
+                if len == 0 {
+                    break;
+                }
                 think(self.think_ns);
-                let (len, verify, n) = (self.len, self.verify, *number);
+                let (verify, n) = (self.verify, *number);
                 let sent = socket.send_with(len, *remote, |room| {
                     room[..HEAD].copy_from_slice(&n.to_be_bytes());
                     if verify {
-                        payload.fill(n.wrapping_mul(len as u64), &mut room[HEAD..]);
+                        payload.fill(n.wrapping_mul(full), &mut room[HEAD..len]);
                     }
                     len
                 });
@@ -102,6 +109,7 @@ impl App for Sender {
                 }
                 *number += 1;
                 self.total += len as u64;
+                net.meter.report.sent += len as u64;
                 any = true;
             }
         }
@@ -120,6 +128,16 @@ impl App for Sender {
     }
 }
 
+/// Bytes of the next datagram of `len` where `left` bytes are to be sent. The last one is shorter; if what is left
+/// for it could not hold its number, the one before it leaves it some more.
+fn length(len: usize, left: u64) -> usize {
+    match usize::try_from(left).unwrap_or(usize::MAX) {
+        left if left <= len => left,
+        left if left < len + HEAD => left - HEAD,
+        _ => len,
+    }
+}
+
 impl Receiver {
     /// Receives datagrams of `len` bytes on these sockets. With `decides` it is this end that ends
     /// the run.
@@ -130,7 +148,7 @@ impl Receiver {
         decides: bool,
     ) -> Self {
         let flows = flows.into_iter().map(|(handle, payload)| (handle, 0, payload)).collect();
-        Self { flows, len, verify, decides, over: false }
+        Self { flows, len, seen: 0, verify, decides, over: false }
     }
 }
 
@@ -151,27 +169,52 @@ impl App for Receiver {
                 let report = &mut net.meter.report;
                 report.bytes += bytes.len() as u64;
                 report.ops += 1;
-                report.lost += number.saturating_sub(*next);
+                let lost = number.saturating_sub(*next);
+                // The number is what the other end says: it may say anything.
+                report.lost = report.lost.saturating_add(lost);
+                let gone = lost.saturating_mul(self.len as u64);
+                self.seen = self.seen.saturating_add(gone).saturating_add(bytes.len() as u64);
                 *next = number.wrapping_add(1);
                 if !self.verify {
                     continue;
                 }
-                match payload.check(number.wrapping_mul(bytes.len() as u64), rest) {
+                match payload.check(number.wrapping_mul(self.len as u64), rest) {
                     // The number too: another one would want another payload.
                     Ok(()) => report.verified += bytes.len() as u64,
                     Err(wrong) => net.meter.error(|| format!("datagram {number}: {wrong}")),
                 }
             }
         }
-        let report = &net.meter.report;
-        let seen = report.bytes + report.lost * (report.bytes / report.ops.max(1));
-        // The sender sends no part of a datagram.
-        let all = net.meter.left(seen) < self.len as u64;
-        self.over = self.decides && (all || net.meter.is_over(net.now, seen));
+        self.over = self.decides && net.meter.is_over(net.now, self.seen);
         any
     }
 
     fn done(&self) -> bool {
         self.over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_add_up_and_hold_their_numbers() {
+        for len in [16, 17, 1472] {
+            for all in (16..200).chain([1_471, 1_472, 1_473, 1_479, 1_480, 100_001]) {
+                let (mut left, mut lengths) = (all, Vec::new());
+                while left > 0 {
+                    lengths.push(length(len, left));
+                    left -= lengths[lengths.len() - 1] as u64;
+                }
+                assert!(
+                    lengths.iter().all(|l| (HEAD..=len).contains(l)),
+                    "{all} by {len}: {lengths:?}"
+                );
+                let least = usize::try_from(all).expect("small").div_ceil(len);
+                assert_eq!(lengths.len(), least, "{all} by {len}: no more than needed");
+            }
+        }
+        assert_eq!(length(1472, u64::MAX), 1472);
     }
 }

@@ -212,7 +212,6 @@ impl Back {
 
     /// Lets go of everything.
     pub(crate) fn leave(self) {
-        self.domain.close(self.port.port());
-        drop(self.map);
+        drop((self.port, self.map));
     }
 }

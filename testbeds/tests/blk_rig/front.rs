@@ -177,7 +177,7 @@ impl Front {
         }
         memory.free(self.ring_page);
         memory.free(self.pages);
-        self.domain.close(self.port.port());
+        drop(self.port);
         assert_eq!(holdings(&self.domain), self.before, "grants and frames are as before");
     }
 }

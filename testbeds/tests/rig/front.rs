@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backend::{Config, Netback, Queue, Rogue, VifEvent, VifId};
+use backend::{Config, Netback, Queue, Rogue, Timers, VifEvent, VifId};
 use rings::evtchn::Channel;
 use rings::io::netif::{
     ExtraInfo, RX_SLOT, RxRequest, RxResponse, TX_SLOT, TxFlags, TxRequest, TxResponse,
@@ -49,11 +49,12 @@ pub(crate) struct Offer {
     pub(crate) sg: bool,
     pub(crate) gso: bool,
     pub(crate) csum: bool,
+    pub(crate) rx_notify: bool,
 }
 
 impl Default for Offer {
     fn default() -> Self {
-        Self { base: 0, sg: true, gso: true, csum: true }
+        Self { base: 0, sg: true, gso: true, csum: true, rx_notify: true }
     }
 }
 
@@ -112,7 +113,7 @@ impl Front {
         self.key("event-channel-tx", self.tx_port.port());
         self.key("event-channel-rx", self.rx_port.port());
         self.key("request-rx-copy", 1);
-        self.key("feature-rx-notify", 1);
+        self.key("feature-rx-notify", u8::from(offer.rx_notify));
         self.key("feature-sg", u8::from(offer.sg));
         self.key("feature-gso-tcpv4", u8::from(offer.gso));
         self.key("feature-no-csum-offload", u8::from(!offer.csum));
@@ -143,6 +144,11 @@ impl Front {
     pub(crate) fn put_data(&mut self, requests: &[TxRequest]) {
         let slots: Vec<Slot> = requests.iter().copied().map(Slot::Data).collect();
         self.put(&slots);
+    }
+
+    /// Writes into a slot of the tx ring, whoever it belongs to.
+    pub(crate) fn tx_write(&self, slot: u32, request: TxRequest) {
+        self.tx.write(slot, request);
     }
 
     /// Claims that the tx ring's producer is there.
@@ -195,8 +201,7 @@ impl Front {
         }
         let [tx, rx] = self.rings;
         [tx, rx, self.pages].into_iter().for_each(|frames| memory.free(frames));
-        self.domain.close(self.tx_port.port());
-        self.domain.close(self.rx_port.port());
+        drop((self.tx_port, self.rx_port));
         assert_eq!(holdings(&self.domain), self.before, "grants and frames are as before");
     }
 }
@@ -213,8 +218,13 @@ pub(crate) struct Attack {
 }
 
 /// How netback is configured here.
-pub(crate) const CONFIG: Config =
-    Config { max_queues: 4, grant: GrantMode::Copy, batch: 64, always_notify: false };
+pub(crate) const CONFIG: Config = Config {
+    max_queues: 4,
+    grant: GrantMode::Copy,
+    batch: 64,
+    always_notify: false,
+    timers: Timers::LINUX,
+};
 
 impl Attack {
     pub(crate) fn new() -> Self {
@@ -225,12 +235,25 @@ impl Attack {
         Self::with(offer, CONFIG)
     }
 
+    /// With this rate for the rogue, as the toolstack writes it.
+    pub(crate) fn limited(rate: &str) -> Self {
+        Self::made(&Offer::default(), CONFIG, Some(rate))
+    }
+
     pub(crate) fn with(offer: &Offer, config: Config) -> Self {
+        Self::made(offer, config, None)
+    }
+
+    fn made(offer: &Offer, config: Config, rate: Option<&str>) -> Self {
         let lab = Lab::new();
         let mut netback = Netback::new(&lab.dom0, config).unwrap();
         let mut front = Front::new(&lab.guests[0], offer);
         let mut neighbour = Front::new(&lab.guests[1], &Offer::default());
         wait_for(&mut netback, 1, XenbusState::InitWait);
+        if let Some(rate) = rate {
+            let id = VifId { front: DomId(1), handle: 0 };
+            netback.store().write(&format!("{}/rate", dir(id)), rate).unwrap();
+        }
         front.publish(offer);
         let queue = connected(&mut netback);
         wait_for(&mut netback, 2, XenbusState::InitWait);
@@ -246,6 +269,24 @@ impl Attack {
             all.push(frame);
         }
         all
+    }
+
+    /// So many grants of the rogue's first page.
+    pub(crate) fn grants_of_one_page(&self, count: usize) -> Vec<Gref> {
+        let memory = self.lab.guests[0].memory();
+        let grant = || memory.grant_access(DomId::DOM0, &self.front.pages, 0, false).unwrap();
+        (0..count).map(|_| grant()).collect()
+    }
+
+    /// Sends a frame through each of these grants.
+    pub(crate) fn use_each(&mut self, grefs: &[Gref]) {
+        let frame = self.front.data(0, 60, false);
+        for some in grefs.chunks(200) {
+            let with = |gref: &Gref| TxRequest { gref: gref.0, ..frame };
+            self.front.put_data(&some.iter().map(with).collect::<Vec<_>>());
+            assert_eq!(self.frames().len(), some.len());
+            self.front.answers();
+        }
     }
 
     /// The outcome: the vif breaks for this reason, told in the store; the neighbour does not care,
@@ -277,6 +318,11 @@ impl Attack {
         let last = self.front.data(0, 60, false);
         self.front.put_data(&[last]);
         assert_eq!(self.frames().len(), 1, "the next frame passes");
+        self.leaves();
+    }
+
+    /// The rogue goes, with all that is its own, and the neighbour does not care.
+    pub(crate) fn leaves(self) {
         let Self { lab, netback: _netback, front, queue, neighbour, other } = self;
         queue.close();
         finish(lab, front, neighbour, other);

@@ -9,9 +9,10 @@
 //! `target/sleds`, or `target/mcount`.
 //!
 //! cargo is given this very program to call in the place of rustc: it has each crate compiled twice, once
-//! to see which functions it comes to, and again with those instrumented.
+//! as far as it takes to see which functions it comes to, and again with those instrumented.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -54,15 +55,15 @@ fn compile(folder: &Path, args: &[OsString]) -> io::Result<ExitCode> {
 /// tried again.
 fn list(folder: &Path, rustc: &OsString, call: &Call) -> io::Result<Option<PathBuf>> {
     let how = if folder.ends_with(MCOUNT) { Instrument::Mcount } else { Instrument::Sleds };
-    let object = folder.join(format!("{}.o", call.name()));
+    let ir = folder.join(format!("{}.ll", call.name()));
     let mut first = Command::new(rustc);
-    first.args(call.to_object(&object)).stdout(Stdio::null()).stderr(Stdio::null());
+    first.args(call.to_ir(&ir)).stdout(Stdio::null()).stderr(Stdio::null());
     if !first.status()?.success() {
         return Ok(None);
     }
-    let list = object.with_extension("csv");
-    std::fs::write(&list, plan::list(&object, how)?)?;
-    std::fs::remove_file(&object)?;
+    let list = ir.with_extension("csv");
+    std::fs::write(&list, plan::list(BufReader::new(File::open(&ir)?), how)?)?;
+    std::fs::remove_file(&ir)?;
     Ok(Some(list))
 }
 
@@ -94,12 +95,25 @@ fn toolchain(why: &str) -> String {
     )
 }
 
+/// The target that this machine is, by the name that makes cargo tell apart what goes into a program and what
+/// only helps to build it.
+fn this_machine() -> io::Result<String> {
+    let output = Command::new("rustc").arg("-vV").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| io::Error::other("rustc -vV names no host"))
+}
+
 /// Runs `cargo build`. Returns the program it made.
 fn cargo(folder: &Path, args: &[String]) -> io::Result<PathBuf> {
-    let profile = |key: &str| format!("CARGO_PROFILE_{}_{key}", plan::profile(args));
+    let mut args = args.to_vec();
+    if !args.iter().any(|arg| arg == "--target" || arg.starts_with("--target=")) {
+        args.extend(["--target".to_owned(), this_machine()?]);
+    }
+    let profile = |key: &str| format!("CARGO_PROFILE_{}_{key}", plan::profile(&args));
     let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--features", "sleds", "--message-format=json-render-diagnostics"])
-        .args(args)
+        .args(&args)
         .arg("--target-dir")
         .arg(folder)
         .env(FOLDER, folder)

@@ -92,7 +92,9 @@ pub fn start(process: Process, switch: BorrowedFd<'_>, host: Arc<dyn Host>) -> i
     crate::sleds::entries().iter().for_each(|entry| journal.append(entry));
     let mut state = state();
     (state.host, state.journal) = (Some(host), Some(journal));
+    // SYNC host is another: with the Acquire load in `hosts`.
     HOSTS.fetch_add(1, Ordering::Release);
+    // SYNC process records: with the Acquire load in `is_started`.
     RECORDING.store(pid, Ordering::Release);
     drop(state);
     // Whoever sees that it is on sees all of that.
@@ -101,11 +103,13 @@ pub fn start(process: Process, switch: BorrowedFd<'_>, host: Arc<dyn Host>) -> i
 
 /// See [`HOSTS`].
 pub(super) fn hosts() -> u32 {
+    // SYNC host is another: with the Release addition in `start`.
     HOSTS.load(Ordering::Acquire)
 }
 
 /// Whether [`start`] was called, by this process and not by its parent.
 pub(super) fn is_started() -> bool {
+    // SYNC process records: with the Release store in `start`.
     ENABLED && RECORDING.load(Ordering::Acquire) != 0
 }
 
@@ -199,7 +203,8 @@ impl JournalWriter {
         }
         self.copy_in(ENTRIES_AT + self.used, &octets);
         self.used += octets.len();
-        // Whoever reads it, after whatever end of this process, reads whole entries.
+        // SYNC entries are whole: with the keeper's `read`, which reads the cursor first, after whatever
+        // end of this process.
         self.word(journal::at::CURSOR).store(self.used as u64, Ordering::Release);
     }
 

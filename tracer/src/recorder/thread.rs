@@ -118,6 +118,23 @@ pub(super) fn record_quietly(what: u32, arg: u32) -> u64 {
     })
 }
 
+/// The same, at the time of this thread's last record: nothing lies between the two.
+#[inline(never)]
+pub(super) fn record_quietly_since_last(what: u32, arg: u32) -> u64 {
+    with_local(|local| match local.cursor() {
+        Some(cursor) if cursor >= local.limit.get() => NOT_RECORDED,
+        Some(cursor) if cursor > 0 && local.seen.get() == switch::word() => {
+            let base = local.base.load(Ordering::Relaxed);
+            let slot = slot(cursor - 1, local.mask.get());
+            // SAFETY: there is a cursor, so `base` is a live buffer of this thread, see `Local::attach`;
+            // the slot is inside, see `Local::put`.
+            let last = unsafe { word(base, slot) }.load(Ordering::Relaxed);
+            local.record(When::At(last), what, arg)
+        }
+        _ => local.record(When::Now, what, arg),
+    })
+}
+
 /// Records that this thread spins, unless that is what it recorded last, while recording has been on
 /// since, or there is no room.
 #[inline(never)]
@@ -144,6 +161,7 @@ pub(super) fn take_back(mine: u64) -> bool {
         let lost = unsafe { word(base, at::LOST) };
         let last = cursor.load(Ordering::Relaxed) == mine && lost.load(Ordering::Relaxed) == 0;
         if last {
+            // SYNC records are whole: with the keeper's `read`.
             cursor.store(mine - 1, Ordering::Release);
         }
         last
@@ -179,6 +197,14 @@ pub(super) fn forked() {
     });
 }
 
+/// Where in a buffer of so many records, less one, a record stands.
+#[inline(always)]
+fn slot(number: u64, mask: u64) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "a mapping fits the address space")]
+    let place = (number & mask) as usize;
+    buffer::RECORDS_AT + place * RECORD
+}
+
 impl Local {
     /// The buffer's cursor, if there is a buffer.
     #[inline(always)]
@@ -195,6 +221,7 @@ impl Local {
             return self.without_buffer(when, what, arg);
         }
         self.base.store(null_mut(), Ordering::Relaxed);
+        // SYNC signal handlers: with the fence below. One that comes in between finds no buffer.
         compiler_fence(Ordering::SeqCst);
         let on = switch::word();
         let mut base = base;
@@ -205,6 +232,7 @@ impl Local {
             }
         }
         let cursor = self.put(base, when, what, arg);
+        // SYNC signal handlers: with the fence above.
         compiler_fence(Ordering::SeqCst);
         self.base.store(base, Ordering::Relaxed);
         cursor
@@ -245,15 +273,14 @@ impl Local {
             When::AfterLoads => stamp::now_after_loads(),
             When::At(ticks) => ticks,
         };
-        #[expect(clippy::cast_possible_truncation, reason = "a mapping fits the address space")]
-        let slot = buffer::RECORDS_AT + (n & self.mask.get()) as usize * RECORD;
+        let slot = slot(n, self.mask.get());
         // SAFETY: as above; the mask is the capacity of the mapping less one, so the slot's two words
         // are inside, whatever the cursor is.
         unsafe { word(base, slot) }.store(ticks, Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { word(base, slot + 8) }
             .store(u64::from(what) | u64::from(arg) << 32, Ordering::Relaxed);
-        // Whoever reads the buffer, after whatever end of this thread, reads whole records.
+        // SYNC records are whole: with the keeper's `read`, after whatever end of this thread.
         cursor.store(n + 1, Ordering::Release);
         n + 1
     }
@@ -351,6 +378,7 @@ impl Drop for Owner {
                 let base = self.mapping.as_mut_ptr();
                 // SAFETY: the mapping is alive until the end of this function.
                 unsafe { word(base, at::ENDED) }.store(stamp::now(), Ordering::Relaxed);
+                // SYNC records are whole: and this is the last of them, with the keeper's `read`.
                 // SAFETY: as above.
                 unsafe { half(base, at::STATE) }.store(1, Ordering::Release);
             }

@@ -156,12 +156,14 @@ impl Sled {
         tail[4] = opcode;
         tail[5..].copy_from_slice(&distance.to_le_bytes());
         let sled: *mut u8 = std::ptr::with_exposed_provenance_mut(self.at);
+        // SYNC sled is whole: with the Release store below.
         // SAFETY: the octets behind the first two of a sled, made writable by the caller; until the
         // first two are changed, nobody executes them.
         unsafe { std::ptr::copy_nonoverlapping(tail.as_ptr(), sled.wrapping_add(2), tail.len()) };
         // SAFETY: a sled is aligned to two octets, and its first two are only ever changed whole.
         let first = unsafe { AtomicU16::from_ptr(sled.cast()) };
-        // Whoever executes the new first two executes the new rest: x86 keeps stores in order.
+        // SYNC sled is whole: with the copy above, for whoever executes the new first two: x86 keeps
+        // stores in order.
         first.store(PATCHED, Ordering::Release);
     }
 }

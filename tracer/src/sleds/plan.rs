@@ -3,16 +3,16 @@
 //! rustc has no stable option for it. But it hands options on to LLVM (`-C llvm-args`), and LLVM can be
 //! given a list of functions with attributes to attach to them (`-forceattrs-csv-path`): the attribute
 //! `function-instrument=xray-always` has sleds put into a function, `instrument-function-entry-inlined=mcount`
-//! a call. Each crate has a list of its own, of the functions that it comes to without one: LLVM looks for
-//! all of a list in every part of a crate, and writes a line about each that is not there. (One list for a
-//! whole program of many crates is some hundred million lines.) That option is meant for those who work on
-//! LLVM: a later toolchain may not have it, which `tests/toolchain.rs` tells.
+//! a call. Each crate has a list of its own, of the functions that rustc hands to LLVM, before any of them is
+//! inlined: LLVM looks for all of a list in every part of a crate, and writes a line about each that is not
+//! there. (One list for a whole program of many crates is some hundred million lines.) That option is meant
+//! for those who work on LLVM: a later toolchain may not have it, which `tests/toolchain.rs` tells.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, BufRead};
 use std::path::Path;
 
-use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection};
 
 /// What is put into functions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +51,8 @@ pub struct Call {
 
 impl Call {
     /// The call with these arguments, if it compiles a crate whose functions are to be instrumented: one
-    /// that ends up in a program.
+    /// that ends up in a program. What is needed to build others (procedural macros, build scripts) is
+    /// compiled for no particular target.
     #[must_use]
     pub fn of(args: &[OsString]) -> Option<Self> {
         let args = args.to_vec();
@@ -59,7 +60,8 @@ impl Call {
         let kind = value(&args, "--crate-type").unwrap_or_else(|| "bin".into());
         let links = value(&args, "--emit").is_some_and(|all| all.split(',').any(|e| e == "link"));
         let program = matches!(kind.as_str(), "lib" | "rlib" | "bin");
-        let good = links && program && !name.starts_with("build_script_") && name != CRATE_LEFT_OUT;
+        let target = value(&args, "--target").is_some();
+        let good = links && program && target && name != CRATE_LEFT_OUT;
         good.then_some(Self { args, name })
     }
 
@@ -70,9 +72,10 @@ impl Call {
         format!("{}{}", self.name, extra.unwrap_or_default())
     }
 
-    /// Arguments that compile the same to an object file alone, all in one.
+    /// Arguments that translate the same for LLVM and go no further: most of the time goes into what LLVM does
+    /// then.
     #[must_use]
-    pub fn to_object(&self, object: &Path) -> Vec<OsString> {
+    pub fn to_ir(&self, ir: &Path) -> Vec<OsString> {
         let mut args = self.args.iter();
         let mut all = Vec::new();
         while let Some(arg) = args.next() {
@@ -82,11 +85,12 @@ impl Call {
                 _ => all.push(arg.clone()),
             }
         }
-        let mut emit = OsString::from("--emit=obj=");
-        emit.push(object);
+        let mut emit = OsString::from("--emit=llvm-ir=");
+        emit.push(ir);
         // What rustc needs in between goes there too.
-        let folder = object.parent().unwrap_or(Path::new("."));
-        all.extend([emit, "--out-dir".into(), folder.into(), "-Cdebuginfo=0".into()]);
+        let folder = ir.parent().unwrap_or(Path::new("."));
+        all.extend([emit, "--out-dir".into(), folder.into()]);
+        all.extend(["-Cdebuginfo=0", "-Cno-prepopulate-passes"].map(OsString::from));
         all
     }
 
@@ -109,22 +113,32 @@ fn value(args: &[OsString], name: &str) -> Option<String> {
     })
 }
 
-/// The list for LLVM: all functions in the object file at `path` that were compiled from Rust, ours apart.
+/// The list for LLVM: all functions that a file of its language defines and that were compiled from Rust, ours
+/// apart.
 ///
 /// # Errors
-/// If that is no object file.
-pub fn list(path: &Path, how: Instrument) -> io::Result<String> {
-    let octets = std::fs::read(path)?;
-    let file = parse(&octets)?;
+/// As reading does.
+pub fn list(ir: impl BufRead, how: Instrument) -> io::Result<String> {
     let mut list = String::new();
-    for symbol in file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.is_definition()) {
-        let Some(name) = symbol.name().ok().filter(|name| is_rust(name)) else { continue };
+    for line in ir.split(b'\n') {
+        let line = line?;
+        if !line.starts_with(b"define ") {
+            continue;
+        }
+        let line = String::from_utf8_lossy(&line);
+        let Some(name) = defined(&line).filter(|name| is_rust(name)) else { continue };
         let shown = format!("{:#}", rustc_demangle::demangle(name));
         if !LEFT_OUT.iter().any(|left_out| shown.starts_with(left_out)) {
             list += &format!("{name},{}\n", how.attribute());
         }
     }
     Ok(list)
+}
+
+/// The function of a line `define ... @NAME(...) ... {`.
+fn defined(line: &str) -> Option<&str> {
+    let (_, tail) = line.split_once('@')?;
+    Some(tail.split_once('(')?.0.trim_matches('"'))
 }
 
 fn parse(octets: &[u8]) -> io::Result<object::File<'_>> {
@@ -176,16 +190,17 @@ mod tests {
 
     #[test]
     fn a_crate_is_compiled_twice_and_what_is_no_part_of_a_program_once() {
-        let text = "--crate-name smoltcp --edition=2021 src/lib.rs --crate-type lib \
+        let text = "--crate-name smoltcp --edition=2021 src/lib.rs --crate-type lib --target t \
                     --emit=dep-info,metadata,link -C metadata=1 -C extra-filename=-2 --out-dir /deps";
         let call = Call::of(&args(text)).expect("a library");
         assert_eq!(call.name(), "smoltcp-2");
-        let object = call.to_object(Path::new("/s/x.o")).join(OsStr::new(" "));
+        let ir = call.to_ir(Path::new("/s/x.ll")).join(OsStr::new(" "));
         assert_eq!(
-            object.to_str(),
+            ir.to_str(),
             Some(
-                "--crate-name smoltcp --edition=2021 src/lib.rs --crate-type lib -C metadata=1 \
-                 -C extra-filename=-2 --emit=obj=/s/x.o --out-dir /s -Cdebuginfo=0"
+                "--crate-name smoltcp --edition=2021 src/lib.rs --crate-type lib --target t -C metadata=1 \
+                 -C extra-filename=-2 --emit=llvm-ir=/s/x.ll --out-dir /s -Cdebuginfo=0 \
+                 -Cno-prepopulate-passes"
             )
         );
         let again = call.with_list(&PathBuf::from("/s/x.csv"));
@@ -195,11 +210,25 @@ mod tests {
             "--crate-name ___ --print=file-names --crate-type bin",
             "--crate-name build_script_build --crate-type bin --emit=dep-info,link",
             "--crate-name serde_derive --crate-type proc-macro --emit=dep-info,link",
-            "--crate-name smoltcp --crate-type lib --emit=dep-info,metadata",
-            "--crate-name tracer --crate-type lib --emit=dep-info,metadata,link",
+            "--crate-name syn --crate-type lib --emit=dep-info,metadata,link",
+            "--crate-name smoltcp --crate-type lib --emit=dep-info,metadata --target t",
+            "--crate-name tracer --crate-type lib --emit=dep-info,metadata,link --target t",
         ] {
             assert!(Call::of(&args(other)).is_none(), "{other}");
         }
+    }
+
+    #[test]
+    fn the_list_has_what_is_defined_and_compiled_from_rust_and_not_what_records() {
+        let ir = b"source_filename = \"x\"\n\
+            define hidden noundef i64 @_RNvCs1_1x4leaf(i64 noundef %n) unnamed_addr #0 {\n\
+            define internal void @\"_RNvCs1_1x3mid\"() {\n\
+            define void @_RNvNtCs1_6tracer5clock3now() {\n\
+            define i32 @main(i32 %0, ptr %1) {\n\
+            declare void @_RNvCs1_1x5other()\n";
+        let made = list(ir.as_slice(), Instrument::Sleds).expect("memory");
+        let attribute = Instrument::Sleds.attribute();
+        assert_eq!(made, format!("_RNvCs1_1x4leaf,{attribute}\n_RNvCs1_1x3mid,{attribute}\n"));
     }
 
     #[test]

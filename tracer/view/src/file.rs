@@ -30,6 +30,8 @@ impl File {
         }
         match Mapped::open(&path) {
             Ok(bytes) => Ok(Self { path, bytes }),
+            // Where neither is there, what was asked for is what is missing.
+            Err(why) if !path.exists() => Err(Error::Read { file: named.into(), why }),
             Err(why) => Err(Error::Read { file: path, why }),
         }
     }

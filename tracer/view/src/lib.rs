@@ -23,7 +23,7 @@ pub use explain::{Busy, Cause, Explained, Part, Phase, Verdict, Way, explain};
 pub use export::{Arrows, Exported, Format, Trouble, export, write};
 pub use file::{EXPORTS, File, lossless};
 pub use pattern::Pattern;
-pub use report::numbers::{thousands, three_digits};
+pub use report::numbers::{duration, thousands, three_digits};
 pub use report::{Iteration, Iterations, Paint, Row, Top, iterations, tree};
 pub use selection::{Filter, Thinned};
 pub use view::View;

@@ -80,16 +80,3 @@ impl<'a> Head<'a> {
         true
     }
 }
-
-trait IsPop {
-    /// Whether slots of the other end were seen, cheaply.
-    fn is_pop(&self) -> bool;
-}
-
-impl IsPop for Record {
-    #[inline]
-    fn is_pop(&self) -> bool {
-        use tracer::format::Event;
-        matches!(self.event(), Event::Pop(_))
-    }
-}

@@ -7,7 +7,10 @@ use tracer::format::journal::{HOST, Half};
 use tracer::format::record::{MOST_IDS, MOST_RINGS};
 use tracer::format::{self, Clock, Ended, Entry, Event, Note, Records, Scale, Trace, category};
 
+use crate::error::Error;
 use crate::name::{Name, NameId, NameTable, Names};
+use crate::pattern::Pattern;
+use crate::selection::Filter;
 
 /// Three months before or after the start. Nanoseconds.
 const FURTHEST: i64 = 1 << 53;
@@ -200,6 +203,21 @@ impl<'a> View<'a> {
             }
         };
         self.threads.iter().map(label).collect()
+    }
+
+    /// What of a filter's names nothing in this trace is called.
+    ///
+    /// # Errors
+    /// If there is such a name.
+    pub fn knows(&self, filter: &Filter) -> Result<(), Error> {
+        let named = |pattern: &&Pattern| self.names.iter().any(|name| pattern.matches(&name.text));
+        match filter.only.iter().chain(&filter.without).find(|pattern| !named(pattern)) {
+            None => Ok(()),
+            Some(pattern) => Err(Error::Absent(format!(
+                "nothing is called {}; pvlab trace top lists what there is, and * stands for anything",
+                pattern.as_str()
+            ))),
+        }
     }
 
     /// Whether a process has the front half of a ring.

@@ -51,6 +51,17 @@ enum Opened {
     Faulty(Box<Source>, Arc<faulty::Shared>),
 }
 
+/// The longest disk in memory: what is written to it is as much memory, and the rest costs a little too.
+const LONGEST: u64 = 1 << 40;
+
+/// The memory of a disk that has so many bytes.
+fn memory(bytes: u64) -> Result<Memory, OpenError> {
+    if bytes > LONGEST {
+        return Err(OpenError("too long for a disk in memory; use 1T or less".into()));
+    }
+    Ok(Memory::new(bytes / SECTOR_SIZE as u64))
+}
+
 /// A disk in memory: of this length, everything allowed.
 fn in_memory(bytes: u64) -> Geometry {
     Geometry {
@@ -79,9 +90,7 @@ impl Source {
                 let geometry = Geometry { discard: None, secure: false, ..shape(*bytes) };
                 (Opened::Plain(Content::Nothing), geometry)
             }
-            Spec::Ram(bytes) => {
-                (Opened::Ram(Memory::new(bytes / SECTOR_SIZE as u64)), shape(*bytes))
-            }
+            Spec::Ram(bytes) => (Opened::Ram(memory(*bytes)?), shape(*bytes)),
             Spec::File(path) => {
                 let file = File::open(path, read_only)?;
                 let found = file.geometry();
@@ -91,7 +100,7 @@ impl Source {
                 (Opened::File(Arc::new(file)), geometry)
             }
             Spec::Model(bytes, model) => {
-                let memory = Memory::new(bytes / SECTOR_SIZE as u64);
+                let memory = memory(*bytes)?;
                 let free = Arc::new(Mutex::new(Instant::now()));
                 (Opened::Model(memory, *model, free), shape(*bytes))
             }

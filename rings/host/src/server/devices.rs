@@ -74,6 +74,8 @@ impl Devices {
         frontend_nodes(xs, &device, &self.each);
         backend_nodes(xs, &device, &self.each);
         libxl_copy(xs, &device, &self.each);
+        // A former guest of this number may have left it, if no backend has closed it since.
+        self.devices.retain(|known| *known != device);
         self.devices.push(device);
     }
 
@@ -243,5 +245,22 @@ impl Toolstack<'_> {
 fn logged(path: &str, outcome: Result<(), XsdError>) {
     if let Err(error) = outcome {
         tracing::error!(path, error = error.name(), "the toolstack cannot write the store");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_comes_again_and_again_has_one_device() {
+        let mut xs = Xenstored::new();
+        let mut devices = Devices::new(&mut xs, Device::Vif { mtu: 1500, rate: None });
+        for _ in 0..3 {
+            devices.introduce(&mut xs, DomId(1));
+            assert_eq!(devices.devices.len(), 1);
+            // No backend lives that would close it.
+            devices.gone(&mut xs, DomId(1));
+        }
     }
 }

@@ -13,6 +13,8 @@ use crate::mapping::map;
 /// One domain.
 pub(super) struct Dom {
     pub(super) info: DomainInfo,
+    /// Which registration it is of all that there were, from 1.
+    pub(super) life: u32,
     pub(super) memory: OwnedFd,
     pub(super) layout: Layout,
     /// Who holds which hold word in this domain's memory.
@@ -37,7 +39,9 @@ impl Dom {
             }
             *hold = None;
             if let Some(table) = &table {
-                let seq = table.load_hold(line, Ordering::Acquire);
+                // SYNC copies are over: in place of the Hold::end that the dead will not come to, with
+                // the Acquire loads in GrantTable. Nobody else writes the word.
+                let seq = table.load_hold(line, Ordering::Relaxed);
                 table.store_hold(line, seq.wrapping_add(seq & 1), Ordering::Release);
             }
         }
@@ -52,7 +56,7 @@ impl Dom {
 fn unpin_all(table: &GrantPage, dead: DomId) {
     let in_use = GrantFlags::READING.union(GrantFlags::WRITING);
     for gref in (0..table.entries()).map(Gref) {
-        let word = table.load(gref, Ordering::Acquire);
+        let word = table.load(gref, Ordering::Relaxed);
         let mut entry = GrantEntry::from_u64(word);
         if entry.domid == dead && entry.flags.in_use() {
             entry.flags = entry.flags.difference(in_use);

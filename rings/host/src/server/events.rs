@@ -1,9 +1,9 @@
-//! The host's loop: sockets, deaths, time.
+//! The host's loop: sockets, deaths, time. What goes over the store's sockets is in `stores`.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -14,14 +14,14 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::sockopt::{PeerCredentials, SndBuf};
-use nix::sys::socket::{SockFlag, getsockopt, setsockopt};
+use nix::sys::socket::{SockType, getsockopt, setsockopt};
 use rings::DomId;
 use rings::io::xs_wire::{XsdSockmsg, XsdType};
 use rings::store::frame;
 use tracer::keeper::Keeper;
 
 use super::registry::Registry;
-use super::sockets::{accept, listen_seqpacket, raise_descriptor_limit};
+use super::sockets::{Doors, listen, raise_descriptor_limit};
 use super::traces;
 use super::{HostConfig, News};
 use crate::stats::Segment;
@@ -31,7 +31,7 @@ use crate::sys::{self, Received};
 /// Between two looks for stalled domains.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Connections that have not said HELLO; further ones are closed at once.
+/// Connections that have not said HELLO; for a further one the oldest is closed.
 const MAX_STRANGERS: usize = 64;
 /// Room for answers that a process has not read, as the kernel counts it (it takes no less than
 /// some answers).
@@ -45,10 +45,10 @@ pub(super) struct Started {
 }
 
 /// What a readable descriptor is.
-enum Source {
+pub(super) enum Source {
     Stop,
     HostListener(OwnedFd),
-    StoreListener(UnixListener),
+    StoreListener(OwnedFd),
     /// A process, and once it has said HELLO the domain that it is.
     Process(Process),
     /// Becomes readable when the process with this token ends.
@@ -71,7 +71,7 @@ enum Source {
 /// A process that asks for things. While it is a domain, its connection and its life stand together:
 /// whichever ends first takes the other along, so that nothing is left to end a later domain of the
 /// same number.
-struct Process {
+pub(super) struct Process {
     socket: OwnedFd,
     pid: i32,
     domid: Option<DomId>,
@@ -89,9 +89,8 @@ pub(super) fn start(
     raise_descriptor_limit();
     let (tell, news) = channel();
     let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-    let host = listen_seqpacket(&dir.join("host.sock"))?;
-    let store = UnixListener::bind(dir.join("xenstored.sock"))?;
-    store.set_nonblocking(true)?;
+    let host = listen(&dir.join("host.sock"), SockType::SeqPacket)?;
+    let store = listen(&dir.join("xenstored.sock"), SockType::Stream)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let seen = Arc::clone(&stop);
     let thread = std::thread::Builder::new().name("host".into()).spawn(move || {
@@ -104,14 +103,15 @@ pub(super) fn start(
     Ok(Started { thread, stop, news })
 }
 
-struct Events {
-    epoll: Epoll,
-    sources: HashMap<u64, Source>,
-    stores: HashMap<ConnId, u64>,
+pub(super) struct Events {
+    pub(super) epoll: Epoll,
+    pub(super) sources: HashMap<u64, Source>,
+    pub(super) stores: HashMap<ConnId, u64>,
     next: u64,
-    registry: Registry,
+    pub(super) registry: Registry,
     /// The toolstack's own connection, on which its watches fire.
-    toolstack: ConnId,
+    pub(super) toolstack: ConnId,
+    doors: Doors,
 }
 
 impl Events {
@@ -122,10 +122,10 @@ impl Events {
         frame::append(&mut watch, header, &[b"/local/domain/0/backend\0toolstack\0"]);
         registry.xs.input(toolstack, &watch);
         let (sources, stores) = (HashMap::new(), HashMap::new());
-        Self { epoll, sources, stores, next: 0, registry, toolstack }
+        Self { epoll, sources, stores, next: 0, registry, toolstack, doors: Doors::default() }
     }
 
-    fn listen(&mut self, stop: &EventFd, host: OwnedFd, store: UnixListener) -> io::Result<()> {
+    fn listen(&mut self, stop: &EventFd, host: OwnedFd, store: OwnedFd) -> io::Result<()> {
         let token = self.token();
         self.epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
         self.sources.insert(token, Source::Stop);
@@ -138,7 +138,7 @@ impl Events {
         Ok(())
     }
 
-    fn token(&mut self) -> u64 {
+    pub(super) fn token(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -148,12 +148,13 @@ impl Events {
         let mut due = Instant::now() + TICK;
         let mut ready = [EpollEvent::empty(); 64];
         loop {
-            let left = due.saturating_duration_since(Instant::now());
-            let timeout = EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO);
-            let count = match self.epoll.wait(&mut ready, timeout) {
+            let others = [self.registry.xs.due(), self.doors.due()];
+            let wake = others.into_iter().flatten().fold(due, Instant::min);
+            let count = match self.epoll.wait(&mut ready, timeout_until(wake)) {
                 Err(Errno::EINTR) => 0,
                 other => other?,
             };
+            let free = self.registry.xs.tick(Instant::now());
             for event in &ready[..count] {
                 if !self.serve(event.data()) {
                     return Ok(());
@@ -164,7 +165,8 @@ impl Events {
                 self.registry.tick(Instant::now());
             }
             self.toolstack_events();
-            self.flush_stores();
+            self.flush_stores(free);
+            self.turn_doors();
         }
     }
 
@@ -191,7 +193,9 @@ impl Events {
             }
             Source::Trace { socket, pid } => traces::serve(self.registry.keeper(), pid, &socket)
                 .then_some(Source::Trace { socket, pid }),
-            Source::Store { socket, conn, waits_for } => self.serve_store(socket, conn, waits_for),
+            Source::Store { socket, conn, waits_for } => {
+                self.serve_store(token, socket, conn, waits_for)
+            }
         };
         if let Some(source) = keep {
             self.sources.insert(token, source);
@@ -199,13 +203,20 @@ impl Events {
         true
     }
 
-    fn accept_process(&mut self, listener: &OwnedFd) {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let Some(socket) = accept(listener, flags) else { return };
-        let stranger = |s: &Source| matches!(s, Source::Process(p) if p.domid.is_none());
-        if self.sources.values().filter(|s| stranger(s)).count() >= MAX_STRANGERS {
-            return;
+    /// Lets processes in again, or no more for a while.
+    fn turn_doors(&mut self) {
+        let Some(open) = self.doors.turn(Instant::now()) else { return };
+        let wanted = if open { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+        for (&token, source) in &self.sources {
+            if let Source::HostListener(fd) | Source::StoreListener(fd) = source {
+                let _ = self.epoll.modify(fd, &mut EpollEvent::new(wanted, token));
+            }
         }
+    }
+
+    fn accept_process(&mut self, listener: &OwnedFd) {
+        let Some(socket) = self.doors.accept(listener, Instant::now()) else { return };
+        self.make_room();
         // Answers that nobody reads hold descriptors: a handful must do.
         let _ = setsockopt(&socket, SndBuf, &UNREAD_BYTES);
         // Only our own user can reach a socket in a directory of mode 0700.
@@ -217,20 +228,22 @@ impl Events {
         }
     }
 
-    fn accept_store(&mut self, listener: &UnixListener) {
-        if let Ok((socket, _)) = listener.accept() {
-            self.add_store(DomId::DOM0, socket);
+    /// Closes the connection that has been silent the longest, if there are too many: whoever came
+    /// to be a domain says so at once, and is not kept out by those who did not.
+    fn make_room(&mut self) {
+        let stranger = |s: &Source| matches!(s, Source::Process(p) if p.domid.is_none());
+        let strangers = self.sources.iter().filter(|(_, source)| stranger(source));
+        let tokens: Vec<u64> = strangers.map(|(&token, _)| token).collect();
+        if tokens.len() >= MAX_STRANGERS
+            && let Some(first) = tokens.iter().min()
+        {
+            self.sources.remove(first);
         }
     }
 
-    fn add_store(&mut self, domid: DomId, socket: UnixStream) {
-        let token = self.token();
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
-        if socket.set_nonblocking(true).is_ok() && self.epoll.add(&socket, event).is_ok() {
-            let conn = self.registry.xs.connect(domid);
-            self.stores.insert(conn, token);
-            self.sources
-                .insert(token, Source::Store { socket, conn, waits_for: EpollFlags::EPOLLIN });
+    fn accept_store(&mut self, listener: &OwnedFd) {
+        if let Some(socket) = self.doors.accept(listener, Instant::now()) {
+            self.add_store(DomId::DOM0, socket.into());
         }
     }
 
@@ -246,7 +259,7 @@ impl Events {
             Ok(Received::Message(message, _)) => message,
             Err(Errno::EAGAIN | Errno::EINTR) => return Some(Source::Process(process)),
             // The connection is the domain: whoever closes it, or speaks something else, is gone.
-            Ok(Received::Closed | Received::Malformed) | Err(_) => {
+            Ok(Received::Closed | Received::Malformed | Received::Truncated(_)) | Err(_) => {
                 return self.end_process(process);
             }
         };
@@ -286,94 +299,11 @@ impl Events {
         self.sources.insert(token, Source::Life { _pidfd: pidfd, process });
         Some(token)
     }
-
-    fn serve_store(
-        &mut self,
-        socket: UnixStream,
-        conn: ConnId,
-        waits_for: EpollFlags,
-    ) -> Option<Source> {
-        let mut buf = [0; 4096];
-        if self.registry.xs.wants_input(conn) {
-            match (&socket).read(&mut buf) {
-                Ok(0) => return self.drop_store(conn),
-                Ok(len) => self.registry.xs.input(conn, &buf[..len]),
-                Err(e) if retry(&e) => {}
-                Err(_) => return self.drop_store(conn),
-            }
-        }
-        Some(Source::Store { socket, conn, waits_for })
-    }
-
-    fn drop_store(&mut self, conn: ConnId) -> Option<Source> {
-        self.stores.remove(&conn);
-        self.registry.xs.disconnect(conn);
-        None
-    }
-
-    /// The watches of the toolstack fired: all it wants to know is that something changed.
-    fn toolstack_events(&mut self) {
-        let pending = self.registry.xs.output(self.toolstack).len();
-        if pending > 0 {
-            self.registry.xs.wrote(self.toolstack, pending);
-            let Registry { devices, xs, .. } = &mut self.registry;
-            devices.backend_changed(xs);
-            // What it did fires its own watch; that is not news to it.
-            let own = self.registry.xs.output(self.toolstack).len();
-            self.registry.xs.wrote(self.toolstack, own);
-        }
-    }
-
-    /// Sends what the store has to say, as far as the sockets take it.
-    fn flush_stores(&mut self) {
-        let ready: Vec<ConnId> = self.registry.xs.ready().collect();
-        for conn in ready {
-            let Some(&token) = self.stores.get(&conn) else { continue };
-            let Some(Source::Store { socket, conn, waits_for }) = self.sources.remove(&token)
-            else {
-                continue;
-            };
-            if let Some(source) = self.flush(token, socket, conn, waits_for) {
-                self.sources.insert(token, source);
-            }
-        }
-    }
-
-    fn flush(
-        &mut self,
-        token: u64,
-        socket: UnixStream,
-        conn: ConnId,
-        waits_for: EpollFlags,
-    ) -> Option<Source> {
-        loop {
-            let output = self.registry.xs.output(conn);
-            if output.is_empty() {
-                break;
-            }
-            match (&socket).write(output) {
-                Ok(len) if len > 0 => self.registry.xs.wrote(conn, len),
-                Err(e) if retry(&e) => break,
-                Ok(_) | Err(_) => return self.drop_store(conn),
-            }
-        }
-        let waits = !self.registry.xs.output(conn).is_empty();
-        if !waits && self.registry.xs.is_dead(conn) {
-            return self.drop_store(conn);
-        }
-        // A client whose requests are held back until it reads its answers is not listened to:
-        // what it has sent meanwhile would wake this loop again and again.
-        let listen = self.registry.xs.wants_input(conn);
-        let mut now = EpollFlags::empty();
-        now.set(EpollFlags::EPOLLIN, listen);
-        now.set(EpollFlags::EPOLLOUT, waits);
-        if now != waits_for {
-            let _ = self.epoll.modify(&socket, &mut EpollEvent::new(now, token));
-        }
-        Some(Source::Store { socket, conn, waits_for: now })
-    }
 }
 
-fn retry(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+/// How long to wait, in whole milliseconds: rather a little too long than, at the end, not at all.
+fn timeout_until(wake: Instant) -> EpollTimeout {
+    let left = wake.saturating_duration_since(Instant::now());
+    let millis = left.as_nanos().div_ceil(1_000_000);
+    EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
 }

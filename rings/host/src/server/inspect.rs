@@ -15,7 +15,7 @@ use crate::mapping::sealed_memfd;
 /// Grants in `table` of domain `of`, that permit anything.
 pub(super) fn grants(of: DomId, table: &GrantPage, out: &mut String) {
     for gref in (0..table.entries()).map(Gref) {
-        let entry = GrantEntry::from_u64(table.load(gref, Ordering::Acquire));
+        let entry = GrantEntry::from_u64(table.load(gref, Ordering::Relaxed));
         if entry.flags.kind() != GrantType::PermitAccess {
             continue;
         }

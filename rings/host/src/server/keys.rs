@@ -4,8 +4,8 @@
 use rings::store::XenbusState;
 use rings::store::keys::{
     BACKEND, BACKEND_ID, DEVICE_TYPE, DISCARD_ENABLE, FRONTEND, FRONTEND_ID, HANDLE,
-    HOTPLUG_STATUS, MAC, MODE, MTU, ONLINE, PARAMS, PHYSICAL_DEVICE_PATH, PROTOCOL, STATE, TRUSTED,
-    VIRTUAL_DEVICE,
+    HOTPLUG_STATUS, MAC, MODE, MTU, ONLINE, PARAMS, PHYSICAL_DEVICE_PATH, PROTOCOL, RATE, STATE,
+    TRUSTED, VIRTUAL_DEVICE,
 };
 
 use super::Device;
@@ -62,7 +62,7 @@ pub(super) fn of_front(device: &Configured, each: &Device) -> Pairs {
 /// What the toolstack writes for the frontend to read only.
 pub(super) fn of_front_read_only(each: &Device) -> Pairs {
     match each {
-        Device::Vif { mtu } => vec![(MTU, mtu.to_string())],
+        Device::Vif { mtu, .. } => vec![(MTU, mtu.to_string())],
         Device::Vbd { .. } => Vec::new(),
     }
 }
@@ -73,18 +73,24 @@ pub(super) fn of_back(device: &Configured, each: &Device) -> Pairs {
     let front_id = (FRONTEND_ID, device.front.to_string());
     let (online, state) = ((ONLINE, "1".into()), (STATE, initialising()));
     match each {
-        Device::Vif { .. } => vec![
-            front,
-            front_id,
-            online,
-            state,
-            ("script", "vif-pvlab".into()),
-            (MAC, mac(device)),
-            ("bridge", "pvlab0".into()),
-            (HANDLE, device.handle.to_string()),
-            ("type", "vif".into()),
-            (HOTPLUG_STATUS, String::new()),
-        ],
+        Device::Vif { rate, .. } => {
+            let mut all = vec![
+                front,
+                front_id,
+                online,
+                state,
+                ("script", "vif-pvlab".into()),
+                (MAC, mac(device)),
+            ];
+            all.extend(rate.clone().map(|rate| (RATE, rate)));
+            all.extend([
+                ("bridge", "pvlab0".into()),
+                (HANDLE, device.handle.to_string()),
+                ("type", "vif".into()),
+                (HOTPLUG_STATUS, String::new()),
+            ]);
+            all
+        }
         Device::Vbd { params, read_only, discard } => vec![
             front,
             (PARAMS, params.clone()),
@@ -107,7 +113,7 @@ pub(super) fn of_back(device: &Configured, each: &Device) -> Pairs {
 /// What the toolstack writes for the backend without keeping a copy.
 pub(super) fn of_back_alone(each: &Device) -> Pairs {
     match each {
-        Device::Vif { mtu } if *mtu != 1500 => vec![(MTU, mtu.to_string())],
+        Device::Vif { mtu, .. } if *mtu != 1500 => vec![(MTU, mtu.to_string())],
         _ => Vec::new(),
     }
 }

@@ -5,6 +5,7 @@
 //! | `events` | the loop: sockets, deaths, time |
 //! | `registry` | who is a domain, and what each may ask (`proto`) |
 //! | `sockets` | listening and accepting |
+//! | `stores` | the store's connections |
 //! | `ports` | event channels |
 //! | `devices` | the toolstack's configuration, in the store and in its own copy |
 //! | `consoles` | the same for the guests' consoles, which are there before the guests run |
@@ -24,6 +25,7 @@ mod ports;
 mod registry;
 mod sockets;
 mod stall;
+mod stores;
 mod traces;
 
 use std::io;
@@ -49,6 +51,8 @@ pub enum Device {
     Vif {
         /// Largest IP packet. Bytes.
         mtu: usize,
+        /// How fast the guest may send, as the key `rate` has it ("bytes,usec"), if that is limited.
+        rate: Option<String>,
     },
     /// A disk.
     Vbd {
@@ -89,7 +93,7 @@ impl Default for HostConfig {
         Self {
             dir: None,
             guests: 1,
-            device: Device::Vif { mtu: 1500 },
+            device: Device::Vif { mtu: 1500, rate: None },
             pool_frames: 4096,
             stall_timeout: Duration::from_secs(5),
             console: ConsoleConfig::default(),
@@ -204,6 +208,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        self.segment.end();
         let _ = self.stop.write(1);
         if let Some(thread) = self.thread.take() {
             // A panic there has been printed; there is nothing to add here.

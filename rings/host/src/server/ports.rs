@@ -2,7 +2,8 @@
 //!
 //! Semantics of event_channel.h: bind succeeds only on an unbound port reserved for the caller, and
 //! leaves the caller's end pending; closing makes the other end unbound again, for the same domain.
-//! Port numbers only grow (XSA-338), so a number is never somebody else's.
+//! Port numbers only grow while their domain lives (XSA-338), so that none of its numbers is ever another
+//! port's. A successor of the same number begins anew.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -138,7 +139,8 @@ impl Ports {
         Ok(())
     }
 
-    /// Closes all ports of a domain that is gone, and those that others kept for it.
+    /// Closes all ports of a domain that is gone. Those that others had bound to them, or kept for it, are
+    /// theirs to close.
     pub(super) fn close_all(&mut self, owner: DomId) {
         let mine: Vec<Port> = self.of(owner).collect();
         for port in mine {
@@ -230,5 +232,20 @@ mod tests {
         }
         ports.close_all(FRONT);
         assert_eq!(ports.of(FRONT).count(), 0);
+    }
+
+    #[test]
+    fn what_others_had_bound_to_the_dead_is_theirs_and_a_successor_begins_anew() {
+        let mut ports = Ports::default();
+        let (first, _) = ports.alloc_unbound(FRONT, BACK).unwrap();
+        let (bound, _) = ports.bind_interdomain(BACK, FRONT, first).unwrap();
+        let words = ports.ports[&(BACK, bound)].shared.words.clone();
+        ports.close_all(FRONT);
+        assert!(words.is_closed(End::B), "the back is told");
+        assert_eq!(ports.of(BACK).collect::<Vec<_>>(), [bound]);
+        let (again, _) = ports.alloc_unbound(FRONT, BACK).unwrap();
+        assert_eq!(again, first);
+        ports.close(BACK, bound).unwrap();
+        assert!(ports.bind_interdomain(BACK, FRONT, again).is_ok(), "nothing of the dead one's");
     }
 }

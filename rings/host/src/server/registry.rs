@@ -59,6 +59,8 @@ impl From<Message> for Answer {
 pub(super) struct Registry {
     config: HostConfig,
     domains: BTreeMap<DomId, Dom>,
+    /// Registrations so far.
+    lives: u32,
     ports: Ports,
     pub(super) devices: Devices,
     consoles: Consoles,
@@ -85,6 +87,7 @@ impl Registry {
         Self {
             config,
             domains: BTreeMap::new(),
+            lives: 0,
             ports: Ports::default(),
             devices,
             consoles,
@@ -189,8 +192,10 @@ impl Registry {
         let info = DomainInfo { domid, name: m.name(), pid };
         tracing::info!(%domid, name = info.name, pid, "domain registered");
         let holds = [None; HOLD_LINES];
+        self.lives = self.lives.checked_add(1).ok_or(Errno::ENOSPC)?;
         let dom = Dom {
             info: info.clone(),
+            life: self.lives,
             memory,
             layout,
             holds,
@@ -248,15 +253,18 @@ impl Registry {
         dom.holds[line] = Some(domid);
         let line = u32::try_from(line).map_err(|_| Errno::ENOSPC)?;
         let l = &dom.layout;
-        let args = [line, l.frames, l.grant_first, l.grant_frames, l.hold];
+        let args = [line, l.frames, l.grant_first, l.grant_frames, l.hold, dom.life];
         Ok(Answer { fds: vec![dom.memory.as_raw_fd()], ..m.answer(&args).into() })
     }
 
     #[traced]
     fn release(&mut self, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         let remote = domid_of(m.arg[0])?;
-        // A frontend that is gone has taken its hold words along.
-        if let Some(dom) = self.domains.get_mut(&remote) {
+        if !(1..=self.lives).contains(&m.arg[2]) {
+            return Err(Errno::EINVAL);
+        }
+        // A frontend that is gone has taken its hold words along, whoever has its number now.
+        if let Some(dom) = self.domains.get_mut(&remote).filter(|dom| dom.life == m.arg[2]) {
             let hold = dom.holds.get_mut(m.arg[1] as usize).ok_or(Errno::EINVAL)?;
             if *hold != Some(domid) {
                 return Err(Errno::EINVAL);
@@ -348,7 +356,7 @@ impl Registry {
     pub(super) fn tick(&mut self, now: Instant) {
         for dom in self.domains.values() {
             let (info, timeout) = (&dom.info, self.config.stall_timeout);
-            if self.stall.look(info.domid, info.pid, &self.segment, timeout, now) {
+            if self.stall.look(info, (&self.segment, &dom.blocks), timeout, now) {
                 tracing::info!(domid = %info.domid, name = info.name, "domain stalled");
                 let _ = self.news.send(News::Stalled(info.clone()));
             }

@@ -26,7 +26,7 @@ pub(super) fn serve(keeper: &Keeper, pid: u32, socket: &OwnedFd) -> bool {
             let _ = take(keeper, pid, &message, fds);
             true
         }
-        Err(Errno::EAGAIN | Errno::EINTR) => true,
+        Ok(Received::Truncated(_)) | Err(Errno::EAGAIN | Errno::EINTR) => true,
         Ok(Received::Closed | Received::Malformed) | Err(_) => {
             keeper.closed(pid);
             false

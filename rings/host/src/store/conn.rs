@@ -29,6 +29,8 @@ pub(super) struct Conn {
     pub(super) watches: Vec<Watch>,
     pub(super) transactions: BTreeMap<u32, Transaction>,
     pub(super) last_tx_id: u32,
+    /// Transactions in a row that failed because of what others changed.
+    pub(super) conflicts: u32,
     /// To be closed once its output is sent; nothing more is served.
     pub(super) dead: bool,
 }
@@ -42,6 +44,7 @@ impl Conn {
             watches: Vec::new(),
             transactions: BTreeMap::new(),
             last_tx_id: 0,
+            conflicts: 0,
             dead: false,
         }
     }

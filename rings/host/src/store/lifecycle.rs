@@ -61,6 +61,7 @@ impl Xenstored {
         self.specials.forget(domid);
         self.doom_transactions();
         self.core.ledger.forget(domid);
+        self.rates.forget(domid);
         self.fire_changes();
         self.fire_special(RELEASE_DOMAIN);
     }
@@ -120,10 +121,28 @@ impl Xenstored {
         let transaction = conn.transactions.remove(&tx_id).ok_or(XsdError::ENOENT)?;
         self.core.ledger.give_transaction(conn.domid, transaction.bytes());
         if commit {
-            let changes = transaction.commit(conn.domid, &mut self.core)?;
-            self.committed.extend(changes);
+            self.commit(id, transaction)?;
         }
         Ok(b"OK\0".to_vec())
+    }
+
+    /// Commits, and sees to it that one which failed will not do so for ever.
+    fn commit(&mut self, id: ConnId, transaction: Transaction) -> Result<(), XsdError> {
+        let conn = self.conns.get_mut(&id).ok_or(XsdError::EINVAL)?;
+        let (domid, wrote) = (conn.domid, transaction.has_written());
+        let spoilers = transaction.spoilers(domid, &self.core.tree);
+        let outcome = transaction.commit(domid, &mut self.core);
+        conn.conflicts = if outcome.is_ok() { 0 } else { conn.conflicts.saturating_add(1) };
+        if let Some(now) = self.now {
+            for spoiler in spoilers {
+                self.rates.make_room(spoiler, conn.conflicts, now);
+            }
+        }
+        self.committed.extend(outcome?);
+        if wrote {
+            self.charge(domid);
+        }
+        Ok(())
     }
 
     fn fire_special(&mut self, name: &str) {

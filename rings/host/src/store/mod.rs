@@ -4,7 +4,8 @@
 //! threads and no clock. Whoever owns the sockets does, for each connection: read while
 //! [`Xenstored::wants_input`] and hand over what came ([`Xenstored::input`]); write what
 //! [`Xenstored::output`] holds and say how much went ([`Xenstored::wrote`]); close it once it
-//! [`Xenstored::is_dead`] and nothing is left to write ([`Xenstored::disconnect`]).
+//! [`Xenstored::is_dead`] and nothing is left to write ([`Xenstored::disconnect`]). It also tells
+//! it the time ([`Xenstored::tick`]), now and then and when it asked for it ([`Xenstored::due`]).
 //!
 //! | module | what |
 //! |---|---|
@@ -14,15 +15,15 @@
 //! | `transaction` | snapshot, conflict, commit |
 //! | `watch` | who is told of what |
 //! | `quota` | what a domain may use and uses |
+//! | `rate` | how often a domain may write |
 //! | `conn` | bytes in and out of one connection |
 //! | `lifecycle` | domains and connections come and go |
 //! | `direct` | the toolstack's way in, without a connection |
 //! | `record` | what was written, told to whoever asked |
 //!
 //! Follows docs/misc/xenstore.txt and the behaviour of C xenstored, quotas at their current
-//! numbers. Left out: the write rate limit of XSA-206 (a domain that writes without end costs the
-//! host CPU time, but never a commit of others without a real conflict), the soft memory quota (a
-//! log line in Xen), and the requests by which a toolstack outside this process manages domains.
+//! numbers. Left out: the soft memory quota (a log line in Xen), and the requests by which a toolstack
+//! outside this process manages domains.
 //! Children are listed sorted, not in the order of their making. A value alone is measured against
 //! the quota for it, as in oxenstored; C xenstored adds permissions and names of children.
 
@@ -33,6 +34,7 @@ mod ops;
 mod path;
 mod perms;
 mod quota;
+mod rate;
 mod record;
 mod request;
 mod transaction;
@@ -42,6 +44,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use rings::DomId;
 use rings::io::xs_wire::{XsdError, XsdSockmsg, XsdType};
@@ -49,6 +52,7 @@ use rings::io::xs_wire::{XsdError, XsdSockmsg, XsdType};
 use conn::Conn;
 use ops::Core;
 use quota::Ledger;
+use rate::Rates;
 use tracer::traced;
 use watch::{Change, Specials};
 
@@ -74,6 +78,9 @@ pub struct Xenstored {
     /// Changes of a transaction just committed, whose watches have not fired yet.
     committed: Vec<Change>,
     next_conn: u64,
+    rates: Rates,
+    /// What time it is; before it is told so for the first time, nobody writes too often.
+    now: Option<Instant>,
     /// Who is told of everything that is written.
     recorder: Option<Sender<Record>>,
 }
@@ -102,6 +109,8 @@ impl Xenstored {
             introduced: BTreeSet::new(),
             committed: Vec::new(),
             next_conn: 0,
+            rates: Rates::new(),
+            now: None,
             recorder: None,
         };
         // Domain 0 is refused nothing in an empty tree.
@@ -110,8 +119,8 @@ impl Xenstored {
         store
     }
 
-    /// Whether the connection is to be read: not while it leaves its replies unread, and not when
-    /// it is dead.
+    /// Whether the connection is to be read: not while it leaves its replies unread, not while its
+    /// domain has written too often, and not when it is dead.
     #[must_use]
     pub fn wants_input(&self, id: ConnId) -> bool {
         self.conns.get(&id).is_some_and(|conn| self.may_serve(conn))
@@ -156,6 +165,24 @@ impl Xenstored {
         self.conns.iter().filter(move |(_, conn)| ready(conn)).map(|(&id, _)| id)
     }
 
+    /// It is `now`. Serves what had to wait because its domain had written too often and has waited
+    /// long enough; returns the connections that may be read again because of that. A store that is
+    /// never told the time holds nobody.
+    pub fn tick(&mut self, now: Instant) -> Vec<ConnId> {
+        self.now = Some(now);
+        let free = self.rates.tick(now);
+        let conns = self.conns.iter().filter(|(_, conn)| free.contains(&conn.domid));
+        let ids: Vec<_> = conns.map(|(&id, _)| id).collect();
+        ids.iter().for_each(|&id| self.serve_all(id));
+        ids
+    }
+
+    /// When [`Xenstored::tick`] will have something to do.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.rates.due()
+    }
+
     /// What a domain uses of its quotas; all zero for domain 0, which has none.
     #[must_use]
     pub fn usage(&self, domid: DomId) -> Usage {
@@ -164,7 +191,14 @@ impl Xenstored {
 
     fn may_serve(&self, conn: &Conn) -> bool {
         let ledger = &self.core.ledger;
-        conn.may_serve(&ledger.quota, ledger.usage(conn.domid).memory)
+        let held = self.rates.holds(conn.domid);
+        !held && conn.may_serve(&ledger.quota, ledger.usage(conn.domid).memory)
+    }
+
+    fn charge(&mut self, domid: DomId) {
+        if let Some(now) = self.now {
+            self.rates.charge(domid, now);
+        }
     }
 
     fn serve_all(&mut self, id: ConnId) {

@@ -15,7 +15,7 @@ use super::path::NodePath;
 use super::perms::{Perms, is_privileged};
 use super::quota::{Cost, Delta, Ledger};
 use super::transaction::{Log, Transaction};
-use super::tree::{Node, Tree};
+use super::tree::{Node, Stamp, Tree};
 use super::watch::Changes;
 
 /// All of the store but its connections.
@@ -92,7 +92,7 @@ impl View<'_> {
         NodePath::parse(raw, self.caller, self.ledger.quota.path)
     }
 
-    /// The node, for reading its value, children, permissions or generation.
+    /// The node, for reading its value, children, permissions or last change.
     pub(super) fn read(&mut self, path: &NodePath) -> Result<&Node, XsdError> {
         self.touch(path)?;
         self.find(path, Access::READ)
@@ -145,8 +145,8 @@ impl View<'_> {
             self.mark_written(below);
         }
         self.mark_written(&parent);
-        let generation = self.tick();
-        self.tree.remove(path, generation);
+        let stamp = self.tick();
+        self.tree.remove(path, stamp);
         Ok(())
     }
 
@@ -190,14 +190,14 @@ impl View<'_> {
         made.iter().try_for_each(|path| self.touch(path))?;
 
         let missing: Vec<_> = path.names().skip(names).collect();
-        let (chain, cost) = chain(&missing, value, &perms, *self.generation + 1);
+        let stamp = self.tick();
+        let (chain, cost) = chain(&missing, value, &perms, stamp);
         self.ledger.allows(self.caller, perms.owner(), self.delta, cost)?;
 
         self.delta.charge(perms.owner(), cost);
         self.changes.record(path, false, self.tree);
         made.iter().for_each(|path| self.mark_written(path));
-        let generation = self.tick();
-        self.tree.insert(&top, chain, generation);
+        self.tree.insert(&top, chain, stamp);
         Ok(())
     }
 
@@ -214,16 +214,16 @@ impl View<'_> {
         self.delta.charge(owner, cost);
         self.changes.record(path, false, self.tree);
         self.mark_written(path);
-        let generation = self.tick();
+        let stamp = self.tick();
         if let Some(node) = self.tree.get_mut(path) {
-            (node.value, node.perms, node.generation) = (value, perms, generation);
+            (node.value, node.perms, node.changed) = (value, perms, stamp);
         }
         Ok(())
     }
 
-    fn tick(&mut self) -> u64 {
+    fn tick(&mut self) -> Stamp {
         *self.generation += 1;
-        *self.generation
+        Stamp { generation: *self.generation, by: self.caller }
     }
 
     /// A transaction that looked at a node conflicts with whoever changes it meanwhile. Of a missing
@@ -253,13 +253,13 @@ impl View<'_> {
 
 /// A node of the last of `names` with `value`, inside empty ones of the names before it, and what
 /// they cost together.
-fn chain(names: &[&str], value: &[u8], perms: &Perms, generation: u64) -> (Node, Cost) {
-    let mut node = Node::new(value.to_vec(), perms.clone(), generation);
+fn chain(names: &[&str], value: &[u8], perms: &Perms, stamp: Stamp) -> (Node, Cost) {
+    let mut node = Node::new(value.to_vec(), perms.clone(), stamp);
     let mut cost = Cost::default();
     for (index, name) in names.iter().enumerate().rev() {
         cost.add(Cost::of(name, &node.value, perms));
         if index > 0 {
-            let mut above = Node::new(Vec::new(), perms.clone(), generation);
+            let mut above = Node::new(Vec::new(), perms.clone(), stamp);
             above.children.insert((*name).into(), Arc::new(node));
             node = above;
         }

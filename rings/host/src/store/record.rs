@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use rings::DomId;
 use rings::io::xs_wire::{XBT_NULL, XsdType};
 
+use super::request::changes_nodes;
 use super::{ConnId, Xenstored};
 
 /// One request that changes the store and was granted.
@@ -38,15 +39,8 @@ impl Xenstored {
 
     /// A request on a connection was granted.
     pub(super) fn record(&self, id: ConnId, request: XsdType, tx_id: u32, payload: &[u8]) {
-        let changes = matches!(
-            request,
-            XsdType::WRITE
-                | XsdType::MKDIR
-                | XsdType::RM
-                | XsdType::SET_PERMS
-                | XsdType::TRANSACTION_START
-                | XsdType::TRANSACTION_END
-        );
+        let changes = changes_nodes(request)
+            || matches!(request, XsdType::TRANSACTION_START | XsdType::TRANSACTION_END);
         let Some(recorder) = self.recorder.as_ref().filter(|_| changes) else { return };
         let text = String::from_utf8_lossy(payload);
         let args = text.split_terminator('\0').map(str::to_owned).collect();

@@ -102,10 +102,15 @@ impl Xenstored {
             return special_perms(&mut self.specials, conn.domid, request, payload);
         }
         let work = |view: &mut View<'_>| on_view(view, request, payload);
-        match conn.transactions.get_mut(&tx_id) {
-            Some(transaction) => self.core.within(conn.domid, transaction, work),
-            None => self.core.live(conn.domid, work),
+        let domid = conn.domid;
+        if let Some(transaction) = conn.transactions.get_mut(&tx_id) {
+            return self.core.within(domid, transaction, work);
         }
+        let reply = self.core.live(domid, work)?;
+        if changes_nodes(request) {
+            self.charge(domid);
+        }
+        Ok(reply)
     }
 
     fn watch(&mut self, id: ConnId, payload: &[u8]) -> Reply {
@@ -140,6 +145,11 @@ impl Xenstored {
         self.forget_all_of(id);
         Ok(OK.to_vec())
     }
+}
+
+pub(super) fn changes_nodes(request: XsdType) -> bool {
+    use XsdType::{MKDIR, RM, SET_PERMS, WRITE};
+    matches!(request, WRITE | MKDIR | RM | SET_PERMS)
 }
 
 fn on_view(view: &mut View<'_>, request: XsdType, payload: &[u8]) -> Reply {
@@ -216,7 +226,7 @@ fn list(node: &Node) -> Vec<u8> {
 /// The node's generation, then as many of those names from byte `offset` on as fit; at the end of
 /// the list an empty one.
 fn list_part(node: &Node, offset: usize) -> Reply {
-    let mut reply = format!("{}\0", node.generation).into_bytes();
+    let mut reply = format!("{}\0", node.changed.generation).into_bytes();
     let names = list(node);
     let mut rest = names.get(offset..).unwrap_or_default();
     while let Some(end) = rest.iter().position(|&byte| byte == 0) {

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 
 use rings::DomId;
 use rings::io::xs_wire::XsdError;
+use rings::store::Access;
 
 use super::ops::Core;
 use super::path::NodePath;
 use super::perms::is_privileged;
 use super::quota::{Delta, Ledger};
-use super::tree::{Node, Tree};
+use super::tree::{Node, Stamp, Tree};
 use super::watch::{Change, Changes};
 
 /// An open transaction.
@@ -89,22 +90,32 @@ impl Transaction {
         !self.log.written.is_empty()
     }
 
-    fn conflicts(&self, live: &Tree) -> bool {
-        let generation = |tree: &Tree, path| tree.get(path).map(|node| node.generation);
-        let changed = |path| generation(live, path) != generation(&self.base, path);
-        self.doomed || self.log.touched.iter().any(changed)
+    /// What it looked at or changed, and somebody else has changed in `live` meanwhile.
+    fn changed(&self, live: &Tree) -> impl Iterator<Item = &NodePath> {
+        let stamp = |tree: &Tree, path| tree.get(path).map(|node| node.changed);
+        self.log.touched.iter().filter(move |path| stamp(live, path) != stamp(&self.base, path))
+    }
+
+    /// Which domains' changes in `live` keep this transaction of `caller` from being committed, as
+    /// far as it can be known: the last one to change a node, and of a node that is gone the one
+    /// that its parent. What `caller` may not even read accuses nobody: it has no business there.
+    pub(super) fn spoilers(&self, caller: DomId, live: &Tree) -> BTreeSet<DomId> {
+        let nearest = self.changed(live).map(|path| live.nearest(path).0);
+        let seen = nearest.filter(|node| node.perms.allow(caller, Access::READ));
+        seen.map(|node| node.changed.by).filter(|&by| by != caller).collect()
     }
 
     /// Makes what was done visible, and returns the changes whose watches are to fire.
     pub(super) fn commit(self, caller: DomId, core: &mut Core) -> Result<Vec<Change>, XsdError> {
-        if self.conflicts(&core.tree) {
+        if self.doomed || self.changed(&core.tree).next().is_some() {
             return Err(XsdError::EAGAIN);
         }
         core.ledger.allows_all(caller, &self.delta)?;
         // A path stands before those below it, so a node's parent is there before the node.
         for path in &self.log.written {
             core.generation += 1;
-            merge(&mut core.tree, path, self.work.get(path), core.generation);
+            let stamp = Stamp { generation: core.generation, by: caller };
+            merge(&mut core.tree, path, self.work.get(path), stamp);
         }
         core.ledger.apply(self.delta);
         Ok(self.changes.seen_from(&self.base))
@@ -112,17 +123,17 @@ impl Transaction {
 }
 
 /// Brings one node of `live` to what it is in a transaction; its children are their own affair.
-fn merge(live: &mut Tree, path: &NodePath, done: Option<&Node>, generation: u64) {
-    let Some(done) = done else { return live.remove(path, generation) };
+fn merge(live: &mut Tree, path: &NodePath, done: Option<&Node>, stamp: Stamp) {
+    let Some(done) = done else { return live.remove(path, stamp) };
     match live.get_mut(path) {
         Some(node) => {
             node.value.clone_from(&done.value);
             node.perms = done.perms.clone();
-            node.generation = generation;
+            node.changed = stamp;
         }
         None => {
-            let node = Node::new(done.value.clone(), done.perms.clone(), generation);
-            live.insert(path, node, generation);
+            let node = Node::new(done.value.clone(), done.perms.clone(), stamp);
+            live.insert(path, node, stamp);
         }
     }
 }

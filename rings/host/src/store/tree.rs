@@ -8,22 +8,32 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
+use rings::DomId;
+
 use super::path::NodePath;
 use super::perms::Perms;
+
+/// A change: its number, and who made it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stamp {
+    /// Never the same for two changes.
+    pub(super) generation: u64,
+    pub(super) by: DomId,
+}
 
 /// One node.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) value: Vec<u8>,
     pub(super) perms: Perms,
-    /// Number of the last change of value, permissions or list of children.
-    pub(super) generation: u64,
+    /// The last change of value, permissions or list of children.
+    pub(super) changed: Stamp,
     pub(super) children: BTreeMap<Arc<str>, Arc<Node>>,
 }
 
 impl Node {
-    pub(super) fn new(value: Vec<u8>, perms: Perms, generation: u64) -> Self {
-        Self { value, perms, generation, children: BTreeMap::new() }
+    pub(super) fn new(value: Vec<u8>, perms: Perms, changed: Stamp) -> Self {
+        Self { value, perms, changed, children: BTreeMap::new() }
     }
 }
 
@@ -47,7 +57,8 @@ pub(super) struct Tree {
 impl Tree {
     /// A root that belongs to domain 0 alone.
     pub(super) fn new() -> Self {
-        Self { root: Arc::new(Node::new(Vec::new(), Perms::of_dom0(), 0)) }
+        let never = Stamp { generation: 0, by: DomId::DOM0 };
+        Self { root: Arc::new(Node::new(Vec::new(), Perms::of_dom0(), never)) }
     }
 
     pub(super) fn get(&self, path: &NodePath) -> Option<&Node> {
@@ -75,23 +86,23 @@ impl Tree {
         })
     }
 
-    /// Hangs `node` at `path`, whose parent exists; replaces what was there. The parent's list
-    /// changes with `generation`.
-    pub(super) fn insert(&mut self, path: &NodePath, node: Node, generation: u64) {
+    /// Hangs `node` at `path`, whose parent exists; replaces what was there. For the parent's list
+    /// this is a change, too.
+    pub(super) fn insert(&mut self, path: &NodePath, node: Node, stamp: Stamp) {
         let Some(parent) = path.parent().and_then(|parent| self.get_mut(&parent)) else {
             return;
         };
-        parent.generation = generation;
+        parent.changed = stamp;
         parent.children.insert(path.name().into(), Arc::new(node));
     }
 
-    /// Takes the node and all below it out. The parent's list changes with `generation`.
-    pub(super) fn remove(&mut self, path: &NodePath, generation: u64) {
+    /// Takes the node and all below it out. For the parent's list this is a change.
+    pub(super) fn remove(&mut self, path: &NodePath, stamp: Stamp) {
         if self.get(path).is_none() {
             return;
         }
         if let Some(parent) = path.parent().and_then(|parent| self.get_mut(&parent)) {
-            parent.generation = generation;
+            parent.changed = stamp;
             parent.children.remove(path.name());
         }
     }
@@ -113,14 +124,17 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rings::DomId;
-
     fn path(raw: &str) -> NodePath {
         NodePath::parse(raw.as_bytes(), DomId::DOM0, 4096).unwrap()
     }
 
+    fn stamp(generation: u64) -> Stamp {
+        Stamp { generation, by: DomId::DOM0 }
+    }
+
     fn put(tree: &mut Tree, raw: &str, generation: u64) {
-        tree.insert(&path(raw), Node::new(raw.into(), Perms::of_dom0(), generation), generation);
+        let stamp = stamp(generation);
+        tree.insert(&path(raw), Node::new(raw.into(), Perms::of_dom0(), stamp), stamp);
     }
 
     #[test]
@@ -130,11 +144,11 @@ mod tests {
         put(&mut tree, "/a/b", 2);
         let snapshot = tree.clone();
         tree.get_mut(&path("/a/b")).unwrap().value = b"new".into();
-        tree.remove(&path("/a/b"), 3);
+        tree.remove(&path("/a/b"), stamp(3));
         assert!(tree.get(&path("/a/b")).is_none());
-        assert_eq!(tree.get(&path("/a")).unwrap().generation, 3);
+        assert_eq!(tree.get(&path("/a")).unwrap().changed.generation, 3);
         assert_eq!(snapshot.get(&path("/a/b")).unwrap().value, b"/a/b");
-        assert_eq!(snapshot.get(&path("/a")).unwrap().generation, 2);
+        assert_eq!(snapshot.get(&path("/a")).unwrap().changed.generation, 2);
     }
 
     #[test]

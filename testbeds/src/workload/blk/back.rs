@@ -7,7 +7,6 @@ use rings::DomainError;
 use rings::worker::Task;
 use rings_host::{EpollWaiter, HostDomain};
 
-use super::report::BlkReport;
 use crate::counters::Counters;
 use crate::workload::{Job, SideReport};
 
@@ -71,6 +70,7 @@ impl Job for Served {
     fn counters(&self) -> Counters {
         let (stats, grants, events) =
             (self.queue.stats(), self.queue.grants(), self.queue.events());
+        let [depth_1, depth_2, depth_4, depth_8, depth_16, depth_32, depth_64] = stats.depth;
         Counters {
             frames_in: stats.rd_req + stats.wr_req + stats.f_req + stats.ds_req,
             bytes_in: stats.wr_sect * 512,
@@ -78,7 +78,7 @@ impl Job for Served {
             errors: stats.errors,
             pushes: stats.pushes,
             pushed: stats.pushed,
-            notifies: events.rung,
+            notifies: events.sent(),
             suppressed: stats.suppressed,
             copies: grants.copies,
             copied_bytes: stats.copied,
@@ -86,6 +86,17 @@ impl Job for Served {
             unmaps: grants.unmaps,
             syscalls: events.rung + grants.maps + grants.unmaps + self.queue.disk_syscalls(),
             storm_delays: self.queue.storm_delays(),
+            flushes: stats.f_req,
+            indirect: stats.indirect,
+            segments: stats.segments,
+            out_of_requests: stats.oo_req,
+            depth_1,
+            depth_2,
+            depth_4,
+            depth_8,
+            depth_16,
+            depth_32,
+            depth_64,
             ..Counters::default()
         }
     }
@@ -108,19 +119,9 @@ impl Job for Served {
 
     fn finish(self: Box<Self>) -> SideReport {
         let counters = self.counters();
-        let stats = self.queue.stats();
-        let blk = BlkReport {
-            flushes: stats.f_req,
-            requests: stats.rd_req + stats.wr_req + stats.f_req + stats.ds_req,
-            indirect: stats.indirect,
-            segments: stats.segments,
-            out_of_requests: stats.oo_req,
-            depth: stats.depth,
-            ..BlkReport::default()
-        };
         let first_error =
             self.queue.disk_complaint().map(|why| why.chars().take(LONGEST).collect());
         self.queue.close();
-        SideReport { counters, blk: Some(blk), first_error, ..SideReport::default() }
+        SideReport { counters, first_error, ..SideReport::default() }
     }
 }

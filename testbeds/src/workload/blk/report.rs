@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::counters::Counters;
 use crate::results::Latencies;
 use crate::units::float;
 
@@ -145,6 +146,20 @@ impl BlkReport {
             reconnects: stats.reconnects,
             downgrades: stats.downgrades,
             depth: stats.depth,
+            ..Self::default()
+        }
+    }
+
+    /// What all lives of a backend have counted.
+    pub(crate) fn of_backend(counters: &Counters) -> Self {
+        let c = counters;
+        Self {
+            flushes: c.flushes,
+            requests: c.frames_in,
+            indirect: c.indirect,
+            segments: c.segments,
+            out_of_requests: c.out_of_requests,
+            depth: [c.depth_1, c.depth_2, c.depth_4, c.depth_8, c.depth_16, c.depth_32, c.depth_64],
             ..Self::default()
         }
     }

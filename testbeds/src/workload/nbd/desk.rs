@@ -83,6 +83,7 @@ impl Desk {
     pub(super) fn put(&self, request: Request) {
         let mut requests = self.inner.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.push_back(request);
+        // SYNC requests on the desk: with the Acquire load in `len`.
         self.inner.count.store(requests.len(), Ordering::Release);
         drop(requests);
         (self.kick)();
@@ -95,12 +96,14 @@ impl Desk {
         }
         let mut requests = self.inner.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let request = requests.pop_front();
+        // SYNC requests on the desk: with the Acquire load in `len`.
         self.inner.count.store(requests.len(), Ordering::Release);
         request
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
+        // SYNC requests on the desk: with the Release stores in `put` and `take`.
         self.inner.count.load(Ordering::Acquire)
     }
 }

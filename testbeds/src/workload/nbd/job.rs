@@ -101,7 +101,7 @@ impl Job for Clerk {
             errors: stats.errors,
             pushes: stats.pushes,
             pushed: stats.pushed,
-            notifies: events.rung,
+            notifies: events.sent(),
             suppressed: stats.suppressed,
             ring_full: stats.ring_full,
             syscalls: events.rung,

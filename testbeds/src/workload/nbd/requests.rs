@@ -124,7 +124,7 @@ impl Requests {
     /// With `slots` operations at once.
     pub(super) fn new(slots: u32, run: &RunConfig) -> Self {
         let none = Part { running: 0, at: 0, len: 0 };
-        let (meter, latencies) = (Meter::new(run, 1), Latencies::new());
+        let (meter, latencies) = (Meter::new(run, 0, 1), Latencies::new());
         Self {
             running: Vec::new(),
             vacant: Vec::new(),

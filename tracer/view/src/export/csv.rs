@@ -69,6 +69,5 @@ impl<W: Write> Listener for Csv<'_, '_, W> {
             How::Inferred => ",inferred\n",
             How::Open => ",open\n",
         });
-        out.flush_if_full();
     }
 }

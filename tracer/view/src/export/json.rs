@@ -10,14 +10,16 @@
 //!   which both sides know and which never comes again.
 //! * An arrow is written when both its ends are known, sender first; never one without the other.
 
+mod pieces;
+
 use std::io::{self, Write};
 
 use tracer::format::{Event, NoteKind, Sent, Slot};
 
 use super::Arrows;
 use super::in_flight::InFlight;
-use super::text::{Text, json};
-use super::words::{level, names_of};
+use super::text::{Piece, Text, json};
+use super::words::level;
 use crate::crossing::{Batch, Crossing, Requests};
 use crate::name::NameId;
 use crate::report::numbers::duration;
@@ -25,17 +27,22 @@ use crate::selection::Selection;
 use crate::stack::{How, Slice, Stack};
 use crate::timeline::{At, Listener, Wake};
 use crate::view::View;
+use pieces::OnRing;
 
 /// Writes a trace as JSON while it is played.
 pub(crate) struct Json<'v, 'a, W> {
     view: &'v View<'a>,
     out: Text<W>,
-    /// `"name":"xmit","cat":"function"`, for each name.
-    names: Vec<Vec<u8>>,
-    /// `,"pid":7,"tid":8,"ts":`, for each thread.
-    threads: Vec<Vec<u8>>,
-    /// Quoted, for each ring.
-    rings: Vec<Vec<u8>>,
+    /// Of each name, thread and ring.
+    names: Vec<pieces::Name>,
+    threads: Vec<Piece>,
+    rings: Vec<OnRing>,
+    /// `,"args":{"of":"vif1.0-q0-tx"`, of each event channel.
+    channels: Vec<Piece>,
+    /// Of the event channel that nobody knows.
+    no_channel: Piece,
+    notify: Piece,
+    notified: Piece,
     in_flight: InFlight,
     lanes: u64,
     /// Arrows written.
@@ -45,19 +52,17 @@ pub(crate) struct Json<'v, 'a, W> {
 impl<'v, 'a, W: Write> Json<'v, 'a, W> {
     /// Begins with who is who.
     pub(crate) fn new(view: &'v View<'a>, to: W, selection: &Selection) -> Self {
-        let name = |name: &crate::name::Name| {
-            let (text, category) = (json(&name.text), json(&name.category));
-            [b"\"name\":".as_slice(), &text, b",\"cat\":", &category].concat()
-        };
-        let thread = |thread: &crate::view::Thread<'_>| {
-            format!(",\"pid\":{},\"tid\":{},\"ts\":", thread.pid, thread.tid).into_bytes()
-        };
+        let of = |channel: &str| Piece::new(&[b",\"args\":{\"of\":", &json(channel)]);
         let mut made = Self {
             view,
             out: Text::new(to),
-            names: view.names.iter().map(name).collect(),
-            threads: view.threads.iter().map(thread).collect(),
-            rings: view.rings.iter().map(|ring| json(&ring.name)).collect(),
+            names: view.names.iter().map(pieces::Name::new).collect(),
+            threads: view.threads.iter().map(pieces::thread).collect(),
+            rings: view.rings.iter().map(|ring| OnRing::new(view, ring)).collect(),
+            channels: view.channel_names.iter().map(|name| of(name)).collect(),
+            no_channel: of(""),
+            notify: pieces::instant("notify", "evtchn"),
+            notified: pieces::instant("notified", "evtchn"),
             in_flight: InFlight::new(view.rings.len(), selection.values_every),
             lanes: 0,
             arrows: Arrows::default(),
@@ -125,78 +130,55 @@ impl<'v, 'a, W: Write> Json<'v, 'a, W> {
             out.raw(b",").string(name).raw(b":").string(value);
         }
         out.raw(b"}},\n");
-        out.flush_if_full();
     }
 
     /// `{"ph":"?",<name and category>,"pid":..,"tid":..,"ts":..`
     #[inline]
-    fn begin_event(&mut self, phase: &[u8], name: NameId, thread: usize, ns: i64) {
-        self.out.raw(b"{\"ph\":\"").raw(phase).raw(b"\",").raw(&self.names[name.index()]);
-        self.out.raw(&self.threads[thread]).micros(ns);
-    }
-
-    /// An instant of the thread's own: what an arrow hangs on.
-    fn instant(&mut self, name: &str, category: &str, of: &[u8], at: At) -> &mut Text<W> {
-        let out = &mut self.out;
-        out.raw(b"{\"ph\":\"i\",\"s\":\"t\",\"name\":\"").raw(name).raw(b"\",\"cat\":\"");
-        out.raw(category).raw(b"\"").raw(&self.threads[at.thread]).micros(at.ns);
-        out.raw(b",\"args\":{\"of\":").raw(of)
-    }
-
-    /// One end of an arrow.
-    #[inline]
-    fn arrow_end(&mut self, phase: &[u8], arrow: &Arrow<'_>, at: At) {
-        let out = &mut self.out;
-        out.raw(b"{\"ph\":\"").raw(phase).raw(b"\",\"cat\":\"").raw(arrow.category);
-        out.raw(b"\",\"name\":").raw(arrow.name).raw(b",\"id\":").number(arrow.id);
-        out.raw(&self.threads[at.thread]).micros(at.ns).raw(b"},\n");
+    fn begin_event(&mut self, phase: &[u8; 1], name: NameId, at: At) {
+        self.out.raw(b"{\"ph\":\"").raw(phase).raw(b"\",").piece(&self.names[name.index()].what);
+        self.out.piece(&self.threads[at.thread]).micros(at.ns);
     }
 
     /// How many requests of a ring are under way, as a track of its own.
+    #[inline]
     fn occupancy(&mut self, batch: &Batch) {
         let Some(count) = self.in_flight.after(batch) else { return };
-        let Some(process) = self.view.rings[batch.ring].front else { return };
-        let out = &mut self.out;
-        out.raw(b"{\"ph\":\"C\",\"name\":").raw(&self.rings[batch.ring]).raw(b",\"pid\":");
-        out.number(self.view.processes[process].pid.into()).raw(b",\"ts\":").micros(batch.stamp.at);
-        out.raw(b",\"args\":{\"in flight\":").number(count).raw(b"}},\n");
+        let of = &self.rings[batch.ring];
+        if !of.in_flight.is_empty() {
+            self.out.piece(&of.in_flight).micros(batch.stamp.at);
+            self.out.raw(b",\"args\":{\"in flight\":").number(count).raw(b"}},\n");
+        }
     }
-}
-
-/// What an arrow is known by.
-struct Arrow<'n> {
-    category: &'n [u8],
-    /// Quoted.
-    name: &'n [u8],
-    id: u64,
 }
 
 impl<W: Write> Listener for Json<'_, '_, W> {
     #[inline]
     fn end(&mut self, at: At, slice: &Slice, _: &Stack) {
         let frame = &slice.frame;
-        let open = slice.is_open();
-        self.begin_event(if open { b"B" } else { b"X" }, frame.name, at.thread, frame.start);
-        if !open {
-            self.out.raw(b",\"dur\":").micros(slice.ns());
+        if slice.is_open() {
+            self.begin_event(b"B", frame.name, At { ns: frame.start, ..at });
+        } else {
+            let out = self.out.piece(&self.names[frame.name.index()].slice);
+            out.piece(&self.threads[at.thread]).micros(frame.start);
+            out.raw(b",\"dur\":").micros(slice.ns());
         }
-        arguments(&mut self.out, slice, self.view);
+        arguments(&mut self.out, slice, &self.names[frame.name.index()]);
         self.out.raw(b"},\n");
-        self.out.flush_if_full();
     }
 
     fn mark(&mut self, at: At, name: NameId, arg: u32, counter: bool) {
         if counter {
-            self.begin_event(b"C", name, at.thread, at.ns);
+            self.begin_event(b"C", name, at);
             self.out.raw(b",\"args\":{\"value\":").number(arg.into()).raw(b"}},\n");
         } else {
-            self.begin_event(b"i", name, at.thread, at.ns);
-            let what = match self.view.names.get(name).arg.as_str() {
-                "" => "arg",
-                what => what,
+            self.begin_event(b"i", name, at);
+            self.out.raw(b",\"s\":\"t\"");
+            let what = &self.names[name.index()].arg;
+            match what.is_empty() {
+                true => self.out.raw(b",\"args\":{\"arg\":"),
+                false => self.out.piece(what),
             };
-            self.out.raw(b",\"s\":\"t\",\"args\":{").string(what).raw(b":").number(arg.into());
-            self.out.raw(b"}},\n");
+            self.out.number(arg.into()).raw(b"}},\n");
         }
     }
 
@@ -209,7 +191,10 @@ impl<W: Write> Listener for Json<'_, '_, W> {
                 .raw(phase)
                 .raw(b"\",\"cat\":\"ring.full\",\"name\":\"ring full\"");
             out.raw(b",\"id\":").number(self.lanes).raw(b",\"pid\":").number(pid.into());
-            out.raw(b",\"ts\":").micros(ns).raw(b",\"args\":{\"ring\":").raw(&self.rings[ring]);
+            out.raw(b",\"ts\":")
+                .micros(ns)
+                .raw(b",\"args\":{\"ring\":")
+                .raw(&self.rings[ring].name);
             out.raw(b"}},\n");
         }
     }
@@ -220,137 +205,120 @@ impl<W: Write> Listener for Json<'_, '_, W> {
             Sent::Pending => "\"pending already\"",
             Sent::Masked => "\"masked\"",
         };
-        let of = self.channel(channel);
-        self.instant("notify", "evtchn", &of, at).raw(b",\"sent\":").raw(what).raw(b"}},\n");
+        self.out.piece(&self.notify).piece(&self.threads[at.thread]).micros(at.ns);
+        let of = channel.map_or(&self.no_channel, |channel| &self.channels[channel]);
+        self.out.piece(of).raw(b",\"sent\":").raw(what).raw(b"}},\n");
     }
 
     fn receive(&mut self, at: At, channel: Option<usize>) {
-        let of = self.channel(channel);
-        self.instant("notified", "evtchn", &of, at).raw(b"}},\n");
+        self.out.piece(&self.notified).piece(&self.threads[at.thread]).micros(at.ns);
+        let of = channel.map_or(&self.no_channel, |channel| &self.channels[channel]);
+        self.out.piece(of).raw(b"}},\n");
     }
 
     fn wake(&mut self, wake: &Wake) {
-        let arrow = Arrow { category: b"evtchn", name: b"\"doorbell\"", id: wake.number };
-        self.arrow_end(b"s", &arrow, wake.rung);
-        self.arrow_end(b"f\",\"bp\":\"e", &arrow, wake.received);
+        for (phase, at) in [("s", wake.rung), ("f\",\"bp\":\"e", wake.received)] {
+            let out = &mut self.out;
+            out.raw(b"{\"ph\":\"").raw(phase).raw(b"\",\"cat\":\"evtchn\",\"name\":\"doorbell\"");
+            out.raw(b",\"id\":").number(wake.number).piece(&self.threads[at.thread]).micros(at.ns);
+            out.raw(b"},\n");
+        }
         self.arrows.wakes += 1;
     }
 
     #[inline]
     fn batch(&mut self, at: At, batch: &Batch, _: &Stack) {
-        let (category, what) = names_of(batch.slot, batch.push);
-        let ring = std::mem::take(&mut self.rings[batch.ring]);
-        let out = self.instant(what, category, &ring, at);
-        out.raw(b",\"first\":").number(batch.first & 0xffff_ffff);
+        let ring = &self.rings[batch.ring];
+        let head = &ring.side(batch.slot).batch[usize::from(batch.push)];
+        let out = self.out.piece(head).piece(&self.threads[at.thread]).micros(at.ns);
+        out.piece(&ring.of).raw(b",\"first\":").number(batch.first & 0xffff_ffff);
         out.raw(b",\"count\":").number(batch.count.into());
         if batch.push {
-            out.raw(if batch.notify { ",\"notify\":true" } else { ",\"notify\":false" });
+            out.raw(b",\"notify\":").raw(if batch.notify { "true" } else { "false" });
         }
         out.raw(b"}},\n");
-        self.rings[batch.ring] = ring;
         self.occupancy(batch);
-        self.out.flush_if_full();
     }
 
     #[inline]
     fn crossing(&mut self, crossing: &Crossing) {
-        let name = std::mem::take(&mut self.rings[crossing.ring]);
         let count = u64::from(crossing.count);
-        let (category, _) = names_of(crossing.slot, true);
         match crossing.slot {
             Slot::Request => self.arrows.requests += count,
             Slot::Response => self.arrows.responses += count,
         }
-        let (sent, seen) = (crossing.sent, crossing.seen);
-        let to = At { thread: seen.thread, ns: seen.at };
-        let mut from = At { thread: sent.thread, ns: sent.at };
-        if to.ns < from.ns {
+        let Crossing { sent, seen, .. } = *crossing;
+        if seen.at < sent.at {
             self.arrows.backwards += count;
-            from.ns = to.ns;
         }
-        let mut ends = [from, to].map(|at| {
-            let mut tail = Text::new(io::sink());
-            tail.raw(&self.threads[at.thread]).micros(at.ns).raw(b"},\n");
-            tail.into_octets()
-        });
-        let head = |phase: &str| {
-            let head =
-                format!("{{\"ph\":\"{phase}\",\"cat\":\"{category}\",\"name\":").into_bytes();
-            [&head, name.as_slice(), b",\"id\":"].concat()
-        };
-        let heads = [head("s"), head("f\",\"bp\":\"e")];
+        let ends = [(sent.thread, sent.at.min(seen.at)), (seen.thread, seen.at)];
+        let heads = &self.rings[crossing.ring].side(crossing.slot).arrow;
         for id in crossing.first..crossing.first + count {
-            for (head, tail) in heads.iter().zip(&mut ends) {
-                self.out.raw(head).number(id).raw(tail);
+            for (head, (thread, ns)) in heads.iter().zip(ends) {
+                let out = self.out.piece(head).number(id);
+                out.piece(&self.threads[thread]).micros(ns).raw(b"},\n");
             }
-            self.out.flush_if_full();
         }
-        self.rings[crossing.ring] = name;
     }
 
     fn requests(&mut self, requests: &Requests) {
         let [pushed, seen, answered, done] = requests.stamps;
-        let front = self.view.rings[requests.ring].front.unwrap_or_default();
-        let pid = self.view.processes[front].pid;
+        let ring = &self.rings[requests.ring];
         for index in requests.first..requests.first + u64::from(requests.count) {
             self.lanes += 1;
-            for (phase, ns) in [(b"b", pushed.at), (b"e", done.at)] {
-                let out = &mut self.out;
-                out.raw(b"{\"ph\":\"").raw(phase).raw(b"\",\"cat\":\"request\",\"name\":");
-                out.raw(&self.rings[requests.ring]).raw(b",\"id\":").number(self.lanes);
-                out.raw(b",\"pid\":").number(pid.into()).raw(b",\"ts\":").micros(ns);
-                if phase == b"b" {
-                    out.raw(b",\"args\":{\"index\":").number(index & 0xffff_ffff);
-                    for (what, from, to) in [
-                        ("request on the ring", pushed, seen),
-                        ("at the backend", seen, answered),
-                        ("response on the ring", answered, done),
-                    ] {
-                        out.raw(b",\"").raw(what).raw(b" (us)\":").micros(to.at - from.at);
-                    }
-                    out.raw(b"}");
-                }
-                out.raw(b"},\n");
-            }
-            self.out.flush_if_full();
+            let out = self.out.piece(&ring.lane[0]).number(self.lanes);
+            out.piece(&ring.front).micros(pushed.at);
+            out.raw(b",\"args\":{\"index\":").number(index & 0xffff_ffff);
+            out.raw(b",\"request on the ring (us)\":").micros(seen.at - pushed.at);
+            out.raw(b",\"at the backend (us)\":").micros(answered.at - seen.at);
+            out.raw(b",\"response on the ring (us)\":").micros(done.at - answered.at).raw(b"}},\n");
+            let out = self.out.piece(&ring.lane[1]).number(self.lanes);
+            out.piece(&ring.front).micros(done.at).raw(b"},\n");
         }
     }
 
     fn take(&mut self, at: At, ring: usize, event: &Event) {
         let Event::Take { slot, index, .. } = *event else { return };
-        let name = std::mem::take(&mut self.rings[ring]);
-        let (category, _) = names_of(slot, false);
-        let out = self.instant("take", category, &name, at);
-        out.raw(b",\"index\":").number(index.into()).raw(b"}},\n");
-        self.rings[ring] = name;
-    }
-}
-
-impl<W: Write> Json<'_, '_, W> {
-    /// Quoted.
-    fn channel(&self, channel: Option<usize>) -> Vec<u8> {
-        json(channel.map_or("", |channel| &self.view.channel_names[channel]))
+        let ring = &self.rings[ring];
+        let out = self.out.piece(&ring.side(slot).take).piece(&self.threads[at.thread]);
+        out.micros(at.ns).piece(&ring.of).raw(b",\"index\":").number(index.into()).raw(b"}},\n");
     }
 }
 
 /// What is to be known of a slice beside its name and its time.
 #[inline]
-fn arguments<W: Write>(out: &mut Text<W>, slice: &Slice, view: &View<'_>) {
+fn arguments<W: Write>(out: &mut Text<W>, slice: &Slice, name: &pieces::Name) {
     let frame = &slice.frame;
-    let name = view.names.get(frame.name);
-    let mut before: &[u8] = b",\"args\":{";
-    if !name.arg.is_empty() && !frame.older {
-        out.raw(before).string(&name.arg).raw(b":").number(frame.arg.into());
-        before = b",";
+    let has_arg = !name.arg.is_empty() && !frame.older;
+    let has_result = !name.result.is_empty() && !slice.is_open();
+    let strange = frame.older || !matches!(slice.how, How::Returned | How::Tail);
+    if has_arg {
+        out.piece(&name.arg).number(frame.arg.into());
     }
-    if !name.result.is_empty() && !slice.is_open() {
-        out.raw(before).string(&name.result).raw(b":").number(slice.result.into());
-        before = b",";
+    if has_result {
+        separate(out, !has_arg).piece(&name.result).number(slice.result.into());
     }
+    if frame.hidden > 0 || strange {
+        notes(out, slice, !(has_arg || has_result));
+    } else if has_arg || has_result {
+        out.raw(b"}");
+    }
+}
+
+/// What stands before an argument.
+#[inline]
+fn separate<W: Write>(out: &mut Text<W>, first: bool) -> &mut Text<W> {
+    if first { out.raw(b",\"args\":{") } else { out.raw(b",") }
+}
+
+/// What is said of few slices, and the bracket after it.
+#[cold]
+fn notes<W: Write>(out: &mut Text<W>, slice: &Slice, mut first: bool) {
+    let frame = &slice.frame;
     if frame.hidden > 0 {
         let text = format!("{} calls, {}", frame.hidden, duration(frame.hidden_ns));
-        out.raw(before).raw(b"\"left out\":\"").raw(text).raw(b"\"");
-        before = b",";
+        separate(out, first).raw(b"\"left out\":\"").raw(text).raw(b"\"");
+        first = false;
     }
     let note = match slice.how {
         _ if frame.older => "began before the first record",
@@ -360,10 +328,7 @@ fn arguments<W: Write>(out: &mut Text<W>, slice: &Slice, view: &View<'_>) {
         How::Returned | How::Tail => "",
     };
     if !note.is_empty() {
-        out.raw(before).raw(b"\"note\":\"").raw(note).raw(b"\"");
-        before = b",";
+        separate(out, first).raw(b"\"note\":\"").raw(note).raw(b"\"");
     }
-    if before == b"," {
-        out.raw(b"}");
-    }
+    out.raw(b"}");
 }

@@ -129,7 +129,10 @@ pub fn write<W: Write>(
     format: Format,
     mut to: W,
 ) -> Result<Exported, Trouble> {
-    let selection = Selection::new(view, filter)?;
+    let selection = match format.is_timeline() {
+        true => Selection::new(view, filter)?,
+        false => Selection::of_calls(view, filter)?,
+    };
     let selected = |to| Selected { selection: &selection, to };
     let mut made = Exported { thinned: selection.thinned, ..Exported::default() };
     match format {
@@ -173,7 +176,7 @@ fn told<L: Listener>(view: &View<'_>, to: L, selection: &Selection, made: &mut E
 
 /// Writes a folder of many files.
 fn write_folder(view: &View<'_>, filter: &Filter, to: &Path) -> Result<Exported, Trouble> {
-    let selection = Selection::new(view, filter)?;
+    let selection = Selection::of_calls(view, filter)?;
     let mut made = Exported { thinned: selection.thinned, ..Exported::default() };
     let uftrace = told(view, Uftrace::new(view, to)?, &selection, &mut made);
     made.octets = uftrace.finish(&selection)?;

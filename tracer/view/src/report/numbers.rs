@@ -1,7 +1,8 @@
 //! Times and shares made to be looked at.
 
-/// Three digits and a unit: `840 ns`, `12.3 us`, `1.02 s`.
-pub(crate) fn duration(ns: i64) -> String {
+/// Nanoseconds as three digits and a unit: `840 ns`, `12.3 us`, `1.02 s`.
+#[must_use]
+pub fn duration(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let ns = ns.unsigned_abs();
     if ns < 1000 {

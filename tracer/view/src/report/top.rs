@@ -71,6 +71,8 @@ pub struct Top {
     pub recorded_ns: i64,
     /// What one event costs. Picoseconds.
     pub event_ps: u64,
+    /// That is left in.
+    pub raw: bool,
 }
 
 impl Top {
@@ -89,6 +91,7 @@ impl Top {
             overhead_ns: Cost { event_ps }.of(defects.records),
             recorded_ns: sums.to.spans.iter().map(|span| span.1 - span.0).sum(),
             event_ps,
+            raw,
         })
     }
 
@@ -125,11 +128,12 @@ impl Top {
             text += &format!("           ... and {} more\n", self.rows.len() - rows);
         }
         let cost = format!(
-            "recording took {} of {} ({:.1} %, {:.1} ns an event); total, self and mean are without it\n",
+            "recording took {} of {} ({:.1} %, {:.1} ns an event); total, self and mean are {} it\n",
             duration(self.overhead_ns),
             duration(self.recorded_ns),
             share(self.overhead_ns, self.recorded_ns),
             self.event_ps as f64 / 1000.0,
+            if self.raw { "with" } else { "without" },
         );
         text + &paint.paint(Ink::Dim, &cost)
     }
@@ -180,6 +184,9 @@ impl Change<'_> {
         let change = match (self.before, self.after) {
             (None, _) => "new".to_owned(),
             (_, None) => "gone".to_owned(),
+            (Some(before), Some(after)) if after.self_ns / 10 >= before.self_ns.max(1) => {
+                format!("x {}", after.self_ns / before.self_ns.max(1))
+            }
             (Some(before), Some(_)) => {
                 format!("{:+.1} %", share(self.self_ns(), before.self_ns.max(1)))
             }

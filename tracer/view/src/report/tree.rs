@@ -37,7 +37,10 @@ pub fn tree<W: Write>(
     play(view, &mut bases);
     let mut tree = Tree::new(view, ends.to.all, paint, to);
     tree.bases = bases.0;
-    tree.notes = view.notes.iter().filter(|said| selection.shows_at(said.at)).collect();
+    tree.inside_calls = !filter.only.is_empty();
+    if !tree.inside_calls {
+        tree.notes = view.notes.iter().filter(|said| selection.shows_at(said.at)).collect();
+    }
     tree.header();
     let mut tree = Selected { selection: &selection, to: tree };
     play(view, &mut tree);
@@ -136,6 +139,8 @@ struct Tree<'v, 'a, 'w, W> {
     width: usize,
     paint: Paint,
     waiting: Option<Waiting>,
+    /// Certain calls were asked for: what happens outside of them is not shown.
+    inside_calls: bool,
     /// Those that are not written yet.
     notes: VecDeque<&'v Said>,
     /// Index of each ring's first request.
@@ -155,6 +160,7 @@ impl<'v, 'a, 'w, W: Write> Tree<'v, 'a, 'w, W> {
             labels,
             paint,
             waiting: None,
+            inside_calls: false,
             notes: VecDeque::new(),
             bases: Vec::new(),
             to,
@@ -250,6 +256,9 @@ impl<'v, 'a, 'w, W: Write> Tree<'v, 'a, 'w, W> {
 
     fn event(&mut self, at: At, ink: Ink, text: &str) {
         let depth = self.open[at.thread].len();
+        if self.inside_calls && depth == 0 {
+            return;
+        }
         let text = self.paint.paint(ink, text);
         self.line(at, None, depth, &text);
     }

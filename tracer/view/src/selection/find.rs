@@ -45,7 +45,7 @@ pub(super) fn find_request(view: &View<'_>, ring: &str, index: u64) -> Result<Re
     complete.all.retain(|requests| requests.ring == of);
     complete.all.sort_by_key(|requests| requests.first);
     let base = complete.all.first().map_or(0, |requests| requests.first);
-    let wanted = base + index;
+    let wanted = base.saturating_add(index);
     let holds = |r: &&Requests| (r.first..r.first + u64::from(r.count)).contains(&wanted);
     match complete.all.iter().find(holds) {
         Some(found) => Ok(Requests { first: wanted, count: 1, ..*found }),

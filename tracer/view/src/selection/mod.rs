@@ -73,6 +73,15 @@ pub(crate) struct Selection {
 impl Selection {
     /// Looks through the trace, as often as the filter needs it.
     pub(crate) fn new(view: &View<'_>, filter: &Filter) -> Result<Self, Error> {
+        Self::make(view, filter, false)
+    }
+
+    /// The same for who shows calls alone: nothing else counts among the events.
+    pub(crate) fn of_calls(view: &View<'_>, filter: &Filter) -> Result<Self, Error> {
+        Self::make(view, filter, true)
+    }
+
+    fn make(view: &View<'_>, filter: &Filter, calls_alone: bool) -> Result<Self, Error> {
         let mut made = Self { values_every: 1, ..Self::default() };
         made.windows(view, filter)?;
         let filters = !filter.only.is_empty()
@@ -86,6 +95,9 @@ impl Selection {
         let mut pass = Pass::new(view, filter, &made);
         play(view, &mut pass);
         let Pass { ranks, mut counted, .. } = pass;
+        if calls_alone {
+            counted = Counted { slices: counted.slices, ..Counted::none() };
+        }
         (made.ranks, made.least, made.least_lane) = (ranks, 1, 1);
         match filter.most {
             Some(most) if counted.all() > most => made.thin(most, &mut counted),

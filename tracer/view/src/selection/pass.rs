@@ -19,6 +19,10 @@ pub(super) struct Counted {
 }
 
 impl Counted {
+    pub(super) fn none() -> Self {
+        Self { slices: Ranked::new(), lanes: Ranked::new(), values: 0, fixed: 0 }
+    }
+
     pub(super) fn all(&self) -> u64 {
         self.slices.total + 2 * self.lanes.total + self.values + self.fixed
     }
@@ -40,14 +44,13 @@ impl<'p> Pass<'p> {
             let any = |text: &str| patterns.iter().any(|pattern| pattern.matches(text));
             view.names.iter().map(|name| any(&name.text)).collect()
         };
-        let none = Ranked::new;
         Self {
             filter,
             so_far,
             only: matches(&filter.only),
             without: matches(&filter.without),
             ranks: view.threads.iter().map(|thread| vec![0; thread.records().len()]).collect(),
-            counted: Counted { slices: none(), lanes: none(), values: 0, fixed: 0 },
+            counted: Counted::none(),
         }
     }
 

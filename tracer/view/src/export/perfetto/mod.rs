@@ -115,7 +115,6 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
             length >>= 7;
         }
         self.out.raw([u8::try_from(length).unwrap_or(0)]).raw(&packet.0);
-        self.out.flush_if_full();
         self.packet = packet;
     }
 

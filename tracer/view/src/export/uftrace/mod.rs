@@ -57,7 +57,6 @@ impl<'v, 'a> Uftrace<'v, 'a> {
         let word = kind | MAGIC << 3 | depth.min(DEEPEST - 1) << 6 | address << 16;
         let out = &mut self.tasks[at.thread].0;
         out.raw(folder::time(self.view, at.ns).to_le_bytes()).raw(word.to_le_bytes());
-        out.flush_if_full();
     }
 
     /// Something without a duration; `of` may be nothing.

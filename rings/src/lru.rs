@@ -1,30 +1,25 @@
-//! Which pages stay mapped: by gref, the least recently used first to go.
+//! What is kept, of many things: by a small number, the least recently used first to go.
 //!
-//! Linux' blkback keeps a red-black tree and a list that it sweeps every 100 ms, and drops 5 % of
-//! what is there when more than `max_persistent_grants` are. Here each gref has its place in a table
-//! (grefs are small numbers, and only those that could be mapped get in), and the order is exact. Mapping
-//! and unmapping is done by whoever owns this.
-
-use std::time::{Duration, Instant};
-
-use rings::Gref;
+//! Backends keep pages of a guest mapped with it. Linux' blkback keeps a red-black tree and a list that
+//! it sweeps every 100 ms, and drops 5 % of what is there when more than `max_persistent_grants` are. Here
+//! each key has its place in a table (grefs are small numbers, and only those that could be mapped get
+//! in), and the order is exact. Mapping and unmapping is done by whoever owns this.
 
 /// No entry.
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Entry<T> {
-    gref: Gref,
+    key: usize,
     value: Option<T>,
-    used: Instant,
     newer: u32,
     older: u32,
 }
 
-/// Values by gref, in the order of their last use.
+/// Values by key, in the order of their last use.
 #[derive(Debug)]
 pub struct Lru<T> {
-    /// Where in `entries` a gref is.
+    /// Where in `entries` a key is.
     places: Vec<u32>,
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
@@ -65,33 +60,30 @@ impl<T> Lru<T> {
         self.len() == 0
     }
 
-    /// The value of `gref`, which is the most recently used from now on.
+    /// The value of `key`, which is the most recently used from now on.
     #[inline]
-    pub fn get(&mut self, gref: Gref, now: Instant) -> Option<&T> {
-        let place = self.places.get(gref.0 as usize).copied().filter(|&place| place != NONE)?;
+    pub fn get(&mut self, key: usize) -> Option<&mut T> {
+        let place = self.places.get(key).copied().filter(|&place| place != NONE)?;
         if self.newest != place {
             self.unlink(place);
             self.link_newest(place);
         }
-        let entry = &mut self.entries[place as usize];
-        entry.used = now;
-        entry.value.as_ref()
+        self.entries[place as usize].value.as_mut()
     }
 
     /// Adds a value as the most recently used. Returns what has to go for it: its former value, or
     /// the least recently used one if there are too many.
-    pub fn insert(&mut self, gref: Gref, value: T, now: Instant) -> Option<(Gref, T)> {
-        let at = gref.0 as usize;
-        if self.places.len() <= at {
-            self.places.resize(at + 1, NONE);
+    pub fn insert(&mut self, key: usize, value: T) -> Option<(usize, T)> {
+        if self.places.len() <= key {
+            self.places.resize(key + 1, NONE);
         }
-        let replaced = self.remove(gref).map(|old| (gref, old));
+        let replaced = self.remove(key).map(|old| (key, old));
         let gone = match replaced {
             Some(old) => Some(old),
             None if self.len() >= self.limit => self.pop_oldest(),
             None => None,
         };
-        let entry = Entry { gref, value: Some(value), used: now, newer: NONE, older: NONE };
+        let entry = Entry { key, value: Some(value), newer: NONE, older: NONE };
         let place = match self.free.pop() {
             Some(place) => {
                 self.entries[place as usize] = entry;
@@ -102,33 +94,30 @@ impl<T> Lru<T> {
                 u32::try_from(self.entries.len() - 1).unwrap_or(NONE)
             }
         };
-        self.places[at] = place;
+        self.places[key] = place;
         self.link_newest(place);
         gone
     }
 
     /// Takes a value out.
-    pub fn remove(&mut self, gref: Gref) -> Option<T> {
-        let place = self.places.get(gref.0 as usize).copied().filter(|&place| place != NONE)?;
-        self.places[gref.0 as usize] = NONE;
+    pub fn remove(&mut self, key: usize) -> Option<T> {
+        let place = self.places.get(key).copied().filter(|&place| place != NONE)?;
+        self.places[key] = NONE;
         self.unlink(place);
         self.free.push(place);
         self.entries[place as usize].value.take()
     }
 
-    /// Takes the least recently used one out.
-    pub fn pop_oldest(&mut self) -> Option<(Gref, T)> {
-        let gref = self.entries.get(self.oldest as usize)?.gref;
-        self.remove(gref).map(|value| (gref, value))
+    /// The least recently used one, which stays that.
+    #[must_use]
+    pub fn oldest(&self) -> Option<&T> {
+        self.entries.get(self.oldest as usize)?.value.as_ref()
     }
 
-    /// Takes the least recently used one out if it has not been used for `idle`.
-    pub fn pop_idle(&mut self, now: Instant, idle: Duration) -> Option<(Gref, T)> {
-        let oldest = self.entries.get(self.oldest as usize)?;
-        if now.saturating_duration_since(oldest.used) < idle {
-            return None;
-        }
-        self.pop_oldest()
+    /// Takes the least recently used one out.
+    pub fn pop_oldest(&mut self) -> Option<(usize, T)> {
+        let key = self.entries.get(self.oldest as usize)?.key;
+        self.remove(key).map(|value| (key, value))
     }
 
     fn unlink(&mut self, place: u32) {

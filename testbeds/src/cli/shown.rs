@@ -1,0 +1,44 @@
+//! Which of the options that every kind of run has a command's help shows: those that change what it does. The others
+//! are still read, as the domains of a run are started with the options of the whole run; where they would
+//! mislead they are refused when they are resolved.
+
+use clap::Command;
+
+/// The length of a run: whoever serves others serves until it is ended.
+const LENGTH: [&str; 5] = ["time", "num", "interval", "warmup", "verify"];
+/// What is a guest's affair.
+const GUEST: [&str; 3] = ["think", "index_base", "stall_timeout"];
+/// What a console has none of.
+const RING: [&str; 4] = ["batch", "notify", "grant", "console"];
+
+/// What does nothing in which command, by the names of the fields.
+const IDLE: [(&str, &[&[&str]]); 7] = [
+    ("console", &[&RING]),
+    ("netback", &[&LENGTH, &GUEST, &["seed"]]),
+    ("netfront", &[&["interval", "grant", "vifs"]]),
+    ("consoled", &[&LENGTH, &GUEST, &RING, &["seed"]]),
+    ("console-guest", &[&RING, &["interval"]]),
+    ("blkback", &[&LENGTH, &GUEST]),
+    ("blkfront", &[&["interval", "kill_backend_every"]]),
+];
+
+/// Those that are part of a lab by hand, and find it by its directory.
+const DOMAINS: [&str; 6] =
+    ["netback", "netfront", "consoled", "console-guest", "blkback", "blkfront"];
+
+/// The same commands, with the help that is true of each.
+pub(super) fn truthful(mut command: Command) -> Command {
+    for (name, idle) in IDLE {
+        let fields = idle.iter().copied().flatten();
+        command = command.mut_subcommand(name, |command| {
+            fields.fold(command, |command, field| command.mut_arg(field, |arg| arg.hide(true)))
+        });
+    }
+    for name in DOMAINS {
+        command = command.mut_subcommand(name, |command| {
+            command
+                .mut_arg("dir", |arg| arg.help("Run directory of the host, pvlab host --dir DIR"))
+        });
+    }
+    command
+}
