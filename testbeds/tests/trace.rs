@@ -464,10 +464,10 @@ fn a_slow_request_is_named() {
 
 #[test]
 fn a_slow_block_request_is_found_among_those_that_overtake_it() {
-    // Most are answered at once, and one in fifty 20 ms after those that came later.
-    let disk = ["--disk", "faulty:delay=0.02/20ms:ram=4M", "--rw", "randread", "-n", "20000"];
+    // Most are answered at once, and one in fifty 100 ms after those that came later.
+    let disk = ["--disk", "faulty:delay=0.02/100ms:ram=4M", "--rw", "randread", "-n", "20000"];
     let run =
-        Run::of("blk", &[&disk[..], &["--trace-mode", "slow=15ms", "--wait", "event"]].concat());
+        Run::of("blk", &[&disk[..], &["--trace-mode", "slow=80ms", "--wait", "event"]].concat());
     let trace = run.trace();
     let said = |name: &str| {
         let pair = trace.run.iter().find(|(n, _)| n == name);
@@ -476,7 +476,7 @@ fn a_slow_block_request_is_found_among_those_that_overtake_it() {
     let frozen = said("frozen");
     let index: u32 = frozen.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("its index");
     let took: u64 = frozen.split(' ').nth_back(1).and_then(|n| n.parse().ok()).expect("its time");
-    assert!(took >= 15_000, "{frozen}");
+    assert!(took >= 80_000, "{frozen}");
     // The request of that index was pushed so long before, and had been overtaken.
     let crossings = crossings(&trace);
     let pushed = crossings[&("vbd1.51712-q0".to_owned(), Slot::Request)].pushed[&index.into()];
