@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{Scratch, WATCHDOG, signal, within};
@@ -243,9 +243,14 @@ fn python(scratch: &Scratch, says: Option<&str>) -> String {
     format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default())
 }
 
+/// `pvlab trace open`, to which Ctrl-C means what it means at a terminal: a shell that starts the tests
+/// in the background has all they start ignore it.
 fn open(scratch: &Scratch, file: &str, path: &str) -> Server {
-    let mut command = scratch.command(&["trace", "open", file, "--port", "0"]);
-    command.current_dir(scratch.path(".")).env("PATH", path);
+    let pvlab = scratch.command(&["trace", "open", file, "--port", "0"]);
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(pvlab.get_program()).args(pvlab.get_args());
+    command.current_dir(scratch.path(".")).env("PATH", path).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     Server::start(command)
 }
 
