@@ -15,6 +15,9 @@ pub(super) struct Waiting {
     ids: Option<Vec<u64>>,
     /// What is slow. Ticks.
     limit: u64,
+    /// When the first answer of all came, 0 before. What was pushed until then waited for the other end
+    /// to connect, not for its work.
+    answering_since: u64,
     /// The switch's number when all this was noted: what was pushed or answered while recording was off
     /// nobody knows.
     seen: u32,
@@ -32,7 +35,7 @@ impl Waiting {
         let limit = stamp::ticks_in_us(switch::settings().slow_us.into());
         let size = info.size.next_power_of_two() as usize;
         let ids = (!info.in_order).then(|| vec![0; size]);
-        Self { requests: vec![Request::default(); size], ids, limit, seen: 0 }
+        Self { requests: vec![Request::default(); size], ids, limit, answering_since: 0, seen: 0 }
     }
 
     /// What is noted, if that is still so.
@@ -76,19 +79,31 @@ impl Waiting {
             return None;
         }
         let all = latest(old, new, me.requests.len());
-        all.filter_map(|index| me.over(me.place(index.into()), now)).max_by_key(|slow| slow.took)
+        let slow = all.filter_map(|index| me.over(me.place(index.into()), now));
+        let slowest = slow.max_by_key(|slow| slow.took);
+        me.answering(now);
+        slowest
     }
 
     /// The request of this id was answered; it, if it is slow.
     pub(super) fn answered_by_id(&mut self, id: u64, now: u64) -> Option<Slow> {
         let me = self.current();
-        me.over(me.place(id), now)
+        let slow = me.over(me.place(id), now);
+        me.answering(now);
+        slow
+    }
+
+    fn answering(&mut self, now: u64) {
+        if self.answering_since == 0 {
+            self.answering_since = now;
+        }
     }
 
     fn over(&mut self, place: usize, now: u64) -> Option<Slow> {
         let Request { index, pushed } = std::mem::take(&mut self.requests[place]);
         let took = now.saturating_sub(pushed);
-        (pushed > 0 && took > self.limit).then_some(Slow { ring: 0, index, ticks: now, took })
+        let timed = self.answering_since > 0 && pushed >= self.answering_since;
+        (timed && took > self.limit).then_some(Slow { ring: 0, index, ticks: now, took })
     }
 }
 
@@ -108,7 +123,18 @@ mod tests {
     fn waiting(in_order: bool) -> Waiting {
         let half = Half::Front;
         let info = RingInfo { name: "r", half, size: 8, base: BASE, in_order, awaited: true };
-        Waiting { limit: 100, ..Waiting::new(&info) }
+        Waiting { limit: 100, answering_since: 1, ..Waiting::new(&info) }
+    }
+
+    #[test]
+    fn what_waited_for_the_other_end_to_connect_is_not_slow() {
+        let mut waiting = Waiting { answering_since: 0, ..waiting(true) };
+        waiting.pushed(0, 2, 1000);
+        assert_eq!(waiting.answered(0, 1, 5000), None, "the first answer of all");
+        waiting.pushed(2, 3, 5010);
+        assert_eq!(waiting.answered(1, 2, 5150), None, "pushed before it");
+        let slow = waiting.answered(2, 3, 5150).expect("it took 140");
+        assert_eq!((slow.index, slow.took), (2, 140));
     }
 
     #[test]
