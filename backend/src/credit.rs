@@ -48,15 +48,17 @@ pub(crate) struct Credit {
     left: u64,
     /// When the window began.
     begun: Instant,
-    /// When there will be enough for the frame that waits.
+    /// When there will be enough for the frame that was refused last.
     enough_at: Instant,
+    /// Whether it still waits: it is asked for again and again.
+    refused: bool,
     waits: u64,
 }
 
 impl Credit {
     /// The first window begins now.
     pub(crate) fn new(rate: Rate, now: Instant) -> Self {
-        Self { rate, left: rate.bytes, begun: now, enough_at: now, waits: 0 }
+        Self { rate, left: rate.bytes, begun: now, enough_at: now, refused: false, waits: 0 }
     }
 
     /// Whether a frame of so many bytes may go, which then takes them. Asks for the time only where
@@ -64,8 +66,11 @@ impl Credit {
     #[inline]
     pub(crate) fn admits(&mut self, bytes: u64, now: impl FnOnce() -> Instant) -> bool {
         if bytes > self.left && !self.refills(bytes, now()) {
+            self.waits += u64::from(!self.refused);
+            self.refused = true;
             return false;
         }
+        self.refused = false;
         self.left = self.left.saturating_sub(bytes);
         true
     }
@@ -85,9 +90,7 @@ impl Credit {
         }
         let windows = (bytes - self.left).div_ceil(each.max(1));
         let wait = if each == 0 { LONGEST } else { times(window, windows).min(LONGEST) };
-        let enough_at = self.begun + wait;
-        self.waits += u64::from(enough_at != self.enough_at);
-        self.enough_at = enough_at;
+        self.enough_at = self.begun + wait;
         false
     }
 
@@ -179,6 +182,8 @@ mod tests {
         let mut none = credit("0,1000", start);
         assert!(!none.admits(1, || start + Duration::from_secs(1)));
         assert!(none.enough_at() > start + Duration::from_secs(3000));
+        assert!(!none.admits(1, || start + Duration::from_secs(2)));
+        assert_eq!(none.waits(), 1, "one frame, looked at twice");
         let mut huge = credit("18446744073709551615,18446744073709551615", start);
         assert!(huge.admits(65_535, || start));
         let mut slow = credit("1,18446744073709551615", start);

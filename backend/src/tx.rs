@@ -180,8 +180,11 @@ impl Tx {
         self.slots.clear();
         (self.taken, self.used) = (0, 0);
         let nothing = self.ring.unconsumed_requests() == 0 && self.ring.poll_requests()? == 0;
-        if nothing && self.credit.is_none() {
-            return Ok(Notify::No);
+        match self.held_until() {
+            None if nothing => return Ok(Notify::No),
+            // Nothing behind the frame that waits for credit may pass it.
+            Some(until) if Instant::now() < until => return Ok(Notify::No),
+            _ => {}
         }
         foreign.anticipate();
         let _span = tracer::span!("collect", slots = self.ring.unconsumed_requests());
