@@ -59,7 +59,6 @@ struct Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        let _span = tracer::span!(GRANT, "unmap", ops = 1);
         let mut pins = self.granter.pins.lock().unwrap_or_else(PoisonError::into_inner);
         // We made this pin, so it is there.
         let _ = pins.unpin(&self.table, self.gref, self.write);

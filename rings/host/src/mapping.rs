@@ -49,7 +49,7 @@ fn check_sealed(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// Maps the first `bytes` of a memfd for reading and writing.
 pub(crate) fn map(fd: &OwnedFd, bytes: usize) -> io::Result<Region> {
     check_sealed(fd.as_fd())?;
-    region(MmapOptions::new().len(bytes).map_raw(fd)?, bytes, true, ())
+    region(MmapOptions::new().len(bytes).map_raw(fd)?, bytes, true, 0, ())
 }
 
 /// Maps one frame of a domain's memory: a real mmap, as `GNTTABOP_map_grant_ref` is a real change
@@ -64,7 +64,7 @@ pub(crate) fn map_frame(
     let mut options = MmapOptions::new();
     options.offset(u64::from(frame.0) * PAGE_SIZE as u64).len(PAGE_SIZE);
     let mapping = if write { options.map_raw(fd)? } else { options.map_raw_read_only(fd)? };
-    region(mapping, PAGE_SIZE, write, pin)
+    region(mapping, PAGE_SIZE, write, 1, pin)
 }
 
 /// Maps frames of a domain's memory as one range, in this order, for reading and writing: a ring of
@@ -89,23 +89,35 @@ pub(crate) fn map_frames(
         // mapping for whoever unmaps it: munmap takes the whole range, whatever it consists of.
         unsafe { mmap(at, length, access, flags, fd, offset)? };
     }
-    region(room, bytes, true, pins)
+    region(room, bytes, true, frames.len(), pins)
 }
 
-/// What a region keeps alive. Dropped in this order: while a page is mapped it is pinned.
+/// What a region keeps alive.
 struct Mapped<P> {
-    _mapping: MmapRaw,
-    _pins: P,
+    mapping: Option<MmapRaw>,
+    pins: Option<P>,
+    /// Grants that were mapped for it.
+    grants: usize,
+}
+
+impl<P> Drop for Mapped<P> {
+    fn drop(&mut self) {
+        let _span = (self.grants > 0).then(|| tracer::span!(GRANT, "unmap", ops = self.grants));
+        // While a page is mapped it is pinned.
+        drop(self.mapping.take());
+        drop(self.pins.take());
+    }
 }
 
 fn region(
     mapping: MmapRaw,
     bytes: usize,
     write: bool,
+    grants: usize,
     pins: impl Any + Send + Sync,
 ) -> io::Result<Region> {
     let base = NonNull::new(mapping.as_mut_ptr()).ok_or(io::ErrorKind::OutOfMemory)?;
-    let mapped = Arc::new(Mapped { _mapping: mapping, _pins: pins });
+    let mapped = Arc::new(Mapped { mapping: Some(mapping), pins: Some(pins), grants });
     // SAFETY, of both: the mapping covers `bytes` bytes at `base`, page-aligned, unmapped when the Arc
     // goes; the file is sealed against shrinking, so they stay backed. Where it is for reading only, so
     // is the region.
