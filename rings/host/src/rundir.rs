@@ -193,8 +193,11 @@ impl Drop for RunDir {
     fn drop(&mut self) {
         // Kept locked: whoever ends the process meanwhile waits until this is done.
         let mut held = held();
-        held.retain(|(path, _)| *path != self.path);
-        leave(&self.path, self.made);
+        // Whatever stands there once it was left is another host's.
+        if let Some(at) = held.iter().position(|(path, _)| *path == self.path) {
+            held.swap_remove(at);
+            leave(&self.path, self.made);
+        }
     }
 }
 

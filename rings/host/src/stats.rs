@@ -23,7 +23,8 @@ use shared_memory::{Shmem, ShmemConf, ShmemError};
 use crate::rundir::STATS;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"pvlab\0st");
-const VERSION: u64 = 1;
+/// 2: what stalls and rates did stands before what was lost.
+const VERSION: u64 = 2;
 /// Blocks in a segment: one for each worker of each domain.
 pub(crate) const BLOCKS: usize = 192;
 /// Words of 64 bits in a block.

@@ -132,7 +132,11 @@ impl Xenstored {
         let (domid, wrote) = (conn.domid, transaction.has_written());
         let spoilers = transaction.spoilers(domid, &self.core.tree);
         let outcome = transaction.commit(domid, &mut self.core);
-        conn.conflicts = if outcome.is_ok() { 0 } else { conn.conflicts.saturating_add(1) };
+        // Only what others changed counts: who lacks the room for its writes has itself to blame.
+        conn.conflicts = match &outcome {
+            Err(XsdError::EAGAIN) => conn.conflicts.saturating_add(1),
+            _ => 0,
+        };
         if let Some(now) = self.now {
             for spoiler in spoilers {
                 self.rates.make_room(spoiler, conn.conflicts, now);

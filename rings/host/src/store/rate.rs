@@ -4,8 +4,8 @@
 //! could make each of their transactions fail. So a write costs a domain credit, and a domain in
 //! debt is not served until it is out of it: slowed, not refused. The numbers and the common
 //! reserve are those of C xenstored, with two differences: the reserve is full at the start, when
-//! all guests of a lab connect at once, and a write costs the same whether or not a transaction is
-//! open. C xenstored stops there, and a transaction that stays open for longer than a write takes
+//! all guests of a lab connect at once, and a commit costs as much as one
+//! write, however many it has, and whether or not others have transactions open. C xenstored stops there, and a transaction that stays open for longer than a write takes
 //! to be earned would fail for ever. So whoever made another's transaction fail twice in a row is
 //! held for a while, longer each time, as oxenstored does it with its conflict credit.
 //!
