@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -22,6 +21,7 @@ use tracer::keeper::Keeper;
 
 use super::registry::Registry;
 use super::sockets::{Doors, listen, raise_descriptor_limit};
+use super::stores::StoreSocket;
 use super::traces;
 use super::{HostConfig, News};
 use crate::stats::Segment;
@@ -60,12 +60,7 @@ pub(super) enum Source {
         socket: OwnedFd,
         pid: u32,
     },
-    Store {
-        socket: UnixStream,
-        conn: ConnId,
-        /// What we wait for on the socket.
-        waits_for: EpollFlags,
-    },
+    Store(StoreSocket),
 }
 
 /// A process that asks for things. While it is a domain, its connection and its life stand together:
@@ -193,9 +188,7 @@ impl Events {
             }
             Source::Trace { socket, pid } => traces::serve(self.registry.keeper(), pid, &socket)
                 .then_some(Source::Trace { socket, pid }),
-            Source::Store { socket, conn, waits_for } => {
-                self.serve_store(token, socket, conn, waits_for)
-            }
+            Source::Store(at) => self.serve_store(token, at),
         };
         if let Some(source) = keep {
             self.sources.insert(token, source);

@@ -10,6 +10,14 @@ use super::events::{Events, Source};
 use super::registry::Registry;
 use crate::store::ConnId;
 
+/// A connection to the store.
+pub(super) struct StoreSocket {
+    socket: UnixStream,
+    conn: ConnId,
+    /// What we wait for on the socket.
+    waits_for: EpollFlags,
+}
+
 impl Events {
     pub(super) fn add_store(&mut self, domid: DomId, socket: UnixStream) {
         let token = self.token();
@@ -17,30 +25,24 @@ impl Events {
         if socket.set_nonblocking(true).is_ok() && self.epoll.add(&socket, event).is_ok() {
             let conn = self.registry.xs.connect(domid);
             self.stores.insert(conn, token);
-            self.sources
-                .insert(token, Source::Store { socket, conn, waits_for: EpollFlags::EPOLLIN });
+            let at = StoreSocket { socket, conn, waits_for: EpollFlags::EPOLLIN };
+            self.sources.insert(token, Source::Store(at));
         }
     }
 
-    pub(super) fn serve_store(
-        &mut self,
-        token: u64,
-        socket: UnixStream,
-        conn: ConnId,
-        waits_for: EpollFlags,
-    ) -> Option<Source> {
+    pub(super) fn serve_store(&mut self, token: u64, at: StoreSocket) -> Option<Source> {
         let mut buf = [0; 4096];
-        if !self.registry.xs.wants_input(conn) {
+        if !self.registry.xs.wants_input(at.conn) {
             // Its domain was held because of what it did on another connection.
-            return self.flush(token, socket, conn, waits_for);
+            return self.flush(token, at);
         }
-        match (&socket).read(&mut buf) {
-            Ok(0) => return self.drop_store(conn),
-            Ok(len) => self.registry.xs.input(conn, &buf[..len]),
+        match (&at.socket).read(&mut buf) {
+            Ok(0) => return self.drop_store(at.conn),
+            Ok(len) => self.registry.xs.input(at.conn, &buf[..len]),
             Err(e) if retry(&e) => {}
-            Err(_) => return self.drop_store(conn),
+            Err(_) => return self.drop_store(at.conn),
         }
-        Some(Source::Store { socket, conn, waits_for })
+        Some(Source::Store(at))
     }
 
     fn drop_store(&mut self, conn: ConnId) -> Option<Source> {
@@ -68,23 +70,15 @@ impl Events {
         let ready: Vec<ConnId> = self.registry.xs.ready().collect();
         for conn in free.into_iter().chain(ready) {
             let Some(&token) = self.stores.get(&conn) else { continue };
-            let Some(Source::Store { socket, conn, waits_for }) = self.sources.remove(&token)
-            else {
-                continue;
-            };
-            if let Some(source) = self.flush(token, socket, conn, waits_for) {
+            let Some(Source::Store(at)) = self.sources.remove(&token) else { continue };
+            if let Some(source) = self.flush(token, at) {
                 self.sources.insert(token, source);
             }
         }
     }
 
-    fn flush(
-        &mut self,
-        token: u64,
-        socket: UnixStream,
-        conn: ConnId,
-        waits_for: EpollFlags,
-    ) -> Option<Source> {
+    fn flush(&mut self, token: u64, at: StoreSocket) -> Option<Source> {
+        let StoreSocket { socket, conn, waits_for } = at;
         loop {
             let output = self.registry.xs.output(conn);
             if output.is_empty() {
@@ -114,7 +108,7 @@ impl Events {
             (true, _) => self.epoll.add(&socket, event),
             _ => self.epoll.modify(&socket, &mut event),
         };
-        Some(Source::Store { socket, conn, waits_for: now })
+        Some(Source::Store(StoreSocket { socket, conn, waits_for: now }))
     }
 }
 
