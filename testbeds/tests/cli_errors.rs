@@ -185,7 +185,7 @@ fn two_options_never_write_one_file_nor_what_another_reads() {
     std::fs::write(&data, [7; 1000]).expect("a file");
     std::os::unix::fs::symlink("data", &link).expect("a link");
     let (beside, disk) = (at("new.pvtrace"), format!("file={data}"));
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["net", "--file", &data, "--out", &data], "--file"),
         (&["net", "--file", &data, "--out", &link], "--file"),
         (&["netback", "--dir", "/nonexistent", "--file", &data, "--out", &link], "--file"),
@@ -195,6 +195,7 @@ fn two_options_never_write_one_file_nor_what_another_reads() {
         (&["net", "--out", &new, "-J", &new], "--out"),
         (&["console", "--csv", &new, "--svg", &new], "--csv"),
         (&["blk", "--disk", &disk, "-J", &link], "--disk"),
+        (&["report", &new, &data, "-o", &link], "-o"),
     ];
     for (args, first) in cases {
         assert_one_line(&args.join(" "), &pvlab(args), 2, &[first, "name another file"]);

@@ -48,13 +48,13 @@ impl<'a> Files<'a> {
     }
 
     /// One that is read.
-    fn read(mut self, option: &'static str, path: Option<&'a Path>) -> Self {
+    pub(super) fn read(mut self, option: &'static str, path: Option<&'a Path>) -> Self {
         self.0.extend(path.map(|path| Named { option, path, at: None, written: false }));
         self
     }
 
     /// One that is written.
-    fn written(mut self, option: &'static str, path: Option<&'a Path>) -> Self {
+    pub(super) fn written(mut self, option: &'static str, path: Option<&'a Path>) -> Self {
         self.0.extend(path.map(|path| Named { option, path, at: None, written: true }));
         self
     }

@@ -320,7 +320,12 @@ impl Typed {
             }
             Some(Command::Ls(ls)) => Task::Ls(ls),
             Some(Command::Store(store)) => Task::Store(store),
-            Some(Command::Report(report)) => Task::Report(report),
+            Some(Command::Report(report)) => {
+                let runs = report.files.iter().map(PathBuf::as_path);
+                let files = runs.fold(Files::default(), |files, run| files.read("FILE", Some(run)));
+                files.written("-o", Some(&report.out)).check()?;
+                Task::Report(report)
+            }
             Some(Command::Trace(trace)) => Task::Trace(trace.resolve()?),
         })
     }

@@ -65,7 +65,8 @@ pub struct ReportArgs {
     pub files: Vec<PathBuf>,
     /// The page [report.html]
     #[arg(short = 'o', long = "out", value_name = "OUT", value_parser = values::path)]
-    pub out: Option<PathBuf>,
+    #[arg(default_value = "report.html", hide_default_value = true)]
+    pub out: PathBuf,
 }
 
 pub(super) const REPORT_EXAMPLES: &str = "\

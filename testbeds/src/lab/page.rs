@@ -1,16 +1,12 @@
 //! `pvlab report`: a page about runs that are over, from the files that they wrote.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
 use crate::cli::ReportArgs;
 use crate::report;
 use crate::results::AnyResults;
-
-/// Where the page goes.
-const OUT: &str = "report.html";
 
 /// Reads results and writes a page about them.
 ///
@@ -28,7 +24,7 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
             Err(why) => bail!("{shown}: {why}; name a file that -J has written"),
         }
     }
-    let out = args.out.as_deref().unwrap_or(Path::new(OUT));
+    let out = &args.out;
     let page = report::html_of_any("pvlab", &runs)?;
     let cannot = || format!("cannot write {}; name another file with -o", out.display());
     fs::write(out, page).with_context(cannot)?;
