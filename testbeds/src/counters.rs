@@ -146,6 +146,20 @@ impl Counters {
         }
     }
 
+    /// A disk's requests by how many were in flight, from `depth_1` on.
+    #[must_use]
+    pub fn depth(&self) -> [u64; 7] {
+        let c = self;
+        [c.depth_1, c.depth_2, c.depth_4, c.depth_8, c.depth_16, c.depth_32, c.depth_64]
+    }
+
+    /// The same counters with this for [`depth`](Self::depth).
+    #[must_use]
+    pub fn with_depth(self, depth: [u64; 7]) -> Self {
+        let [depth_1, depth_2, depth_4, depth_8, depth_16, depth_32, depth_64] = depth;
+        Self { depth_1, depth_2, depth_4, depth_8, depth_16, depth_32, depth_64, ..self }
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {

@@ -91,16 +91,7 @@ pub(super) fn rx_timeout(text: &str) -> Value<f64> {
 }
 
 pub(super) fn rate(text: &str) -> Value<Rate> {
-    let remedy = "use BYTES,USEC as in 1000000,1000, about 8 Gbit/s";
-    let (bytes, usec) = pair(text, remedy, |part| Ok(part.to_owned()))?;
-    let bytes = match parse_size(&bytes)? {
-        0 => return Err("nothing could ever be sent; use 1 byte or more".to_owned()),
-        bytes => bytes,
-    };
-    let (low, high) = Rate::USEC;
-    let usec = usec.parse().ok().filter(|usec| (low..=high).contains(usec));
-    let usec = usec.ok_or_else(|| format!("no window; use {low} to {high} microseconds"))?;
-    Ok(Rate { bytes, usec })
+    text.parse()
 }
 
 pub(super) fn seed(text: &str) -> Value<u64> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{Args, quoted};
 use super::run::{Amount, RunConfig};
 use super::word;
-use crate::units::{TimeUnit, format_size, parse_time, round_u64};
+use crate::units::{TimeUnit, format_ns, format_size, parse_time, round_u64};
 
 /// Bytes of A1's lines: five digits and a line end.
 const LEN: usize = 6;
@@ -52,7 +52,7 @@ impl fmt::Display for EventRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
-            Self::Of(events, ns) => write!(f, "{events}/{}", time_text(*ns)),
+            Self::Of(events, ns) => write!(f, "{events}/{}", format_ns(*ns)),
         }
     }
 }
@@ -94,16 +94,6 @@ impl TryFrom<String> for EventRate {
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
     }
-}
-
-/// Nanoseconds in the largest unit of which they are a whole number.
-pub(super) fn time_text(ns: u64) -> String {
-    for (unit, size) in [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000)] {
-        if ns > 0 && ns.is_multiple_of(size) {
-            return format!("{}{unit}", ns / size);
-        }
-    }
-    format!("{ns}ns")
 }
 
 /// What a guest does that finds the ring full.
@@ -237,7 +227,7 @@ impl DaemonConfig {
         });
         args.option("--overflow", self.overflow != plain.overflow, || word(&self.overflow));
         args.option("--daemon-think", self.daemon_think_ns != 0, || {
-            time_text(self.daemon_think_ns)
+            format_ns(self.daemon_think_ns)
         });
     }
 }
@@ -287,7 +277,7 @@ impl GuestConfig {
         let plain = Self::default();
         args.option("--len", self.len != plain.len, || format_size(self.len as u64));
         args.option("--on-full", self.on_full != plain.on_full, || word(&self.on_full));
-        args.option("--pace", self.pace_ns != 0, || time_text(self.pace_ns));
+        args.option("--pace", self.pace_ns != 0, || format_ns(self.pace_ns));
     }
 
     /// The arguments after `pvlab` that start a guest which writes so.

@@ -2,8 +2,11 @@
 //! netback's business.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::units::parse_size;
 
 /// So many bytes in each window of so many microseconds, each queue for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,12 +21,6 @@ pub struct Rate {
 impl Rate {
     /// The shortest and the longest window. Microseconds.
     pub const USEC: (u64, u64) = (10, 60_000_000);
-
-    /// Bits of a second.
-    #[must_use]
-    pub fn bits_per_second(self) -> f64 {
-        crate::units::float(self.bytes) * 8e6 / crate::units::float(self.usec)
-    }
 }
 
 impl fmt::Display for Rate {
@@ -43,8 +40,25 @@ impl TryFrom<String> for Rate {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let number = |part: &str| part.parse().map_err(|_| format!("{text} is no rate"));
-        let (bytes, usec) = text.split_once(',').ok_or_else(|| format!("{text} is no rate"))?;
-        Ok(Self { bytes: number(bytes)?, usec: number(usec)? })
+        text.parse()
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (bytes, usec) = text.split_once(',').ok_or_else(|| {
+            "one value where two belong; use BYTES,USEC as in 1000000,1000, about 8 Gbit/s"
+                .to_owned()
+        })?;
+        let bytes = match parse_size(bytes)? {
+            0 => return Err("nothing could ever be sent; use 1 byte or more".to_owned()),
+            bytes => bytes,
+        };
+        let (low, high) = Self::USEC;
+        let usec = usec.parse().ok().filter(|usec| (low..=high).contains(usec));
+        let usec = usec.ok_or_else(|| format!("no window; use {low} to {high} microseconds"))?;
+        Ok(Self { bytes, usec })
     }
 }

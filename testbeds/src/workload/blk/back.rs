@@ -70,7 +70,6 @@ impl Job for Served {
     fn counters(&self) -> Counters {
         let (stats, grants, events) =
             (self.queue.stats(), self.queue.grants(), self.queue.events());
-        let [depth_1, depth_2, depth_4, depth_8, depth_16, depth_32, depth_64] = stats.depth;
         Counters {
             frames_in: stats.rd_req + stats.wr_req + stats.f_req + stats.ds_req,
             bytes_in: stats.wr_sect * 512,
@@ -90,15 +89,9 @@ impl Job for Served {
             indirect: stats.indirect,
             segments: stats.segments,
             out_of_requests: stats.oo_req,
-            depth_1,
-            depth_2,
-            depth_4,
-            depth_8,
-            depth_16,
-            depth_32,
-            depth_64,
             ..Counters::default()
         }
+        .with_depth(stats.depth)
     }
 
     fn failure(&self) -> Option<String> {

@@ -159,7 +159,7 @@ impl BlkReport {
             indirect: c.indirect,
             segments: c.segments,
             out_of_requests: c.out_of_requests,
-            depth: [c.depth_1, c.depth_2, c.depth_4, c.depth_8, c.depth_16, c.depth_32, c.depth_64],
+            depth: c.depth(),
             ..Self::default()
         }
     }
