@@ -3,22 +3,19 @@
 //!
 //! Needs the feature `trace-fine`: most stops are functions that run for every frame.
 
+mod rig;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use backend::wire::Reflect;
-use backend::{Netback, VifEvent};
-use frontend::{Netfront, Wanted};
-use rings::cost::CostNs;
+use rig::WATCHDOG;
+use rig::pair::{Ends, Pair};
 use rings::frame::Meta;
 use rings::worker::Task as _;
-use rings::{DomId, GrantMode};
-use rings_host::{Connect, Host, HostConfig, HostDomain};
+use rings_host::HostDomain;
 use tracer::format::{Entry, Event, Mapped, Trace};
-
-/// Who waits for so long has hung.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Stops in the order of time: the guest's buffers are found (17) before it takes its answers (15) and the frame (18),
 /// and posted again (16) after that.
@@ -39,32 +36,6 @@ fn drawing() -> BTreeMap<u32, (String, String)> {
     lines.filter_map(stop).collect()
 }
 
-fn domain(dir: &Path, domid: Option<DomId>, name: &str) -> HostDomain {
-    let (dir, name, cost) = (dir.to_owned(), name.into(), CostNs::default());
-    HostDomain::connect(&Connect { dir, domid, pool_frames: 0, name, cost }).expect("registered")
-}
-
-fn serve(back: &HostDomain) -> (Netback<HostDomain>, backend::Queue<HostDomain>) {
-    let grant = GrantMode::Copy;
-    let config = backend::Config {
-        max_queues: 1,
-        grant,
-        batch: 32,
-        always_notify: false,
-        timers: backend::Timers::LINUX,
-    };
-    let mut netback = Netback::new(back, config).expect("the store answers");
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        for event in netback.step(Duration::from_millis(50)).expect("the store answers") {
-            if let VifEvent::Connected(_, mut queues) = event {
-                return (netback, queues.pop().expect("one queue"));
-            }
-        }
-    }
-    panic!("no vif came up");
-}
-
 /// One frame, there and back, both ends asleep before.
 fn travel(front: &mut frontend::Queue<HostDomain>, back: &mut Reflect<HostDomain>) {
     let _ = (front.disarm(), back.disarm());
@@ -81,37 +52,21 @@ fn travel(front: &mut frontend::Queue<HostDomain>, back: &mut Reflect<HostDomain
 
 #[test]
 fn every_stop_of_the_drawing_is_passed_in_its_order() {
-    let scratch = tempfile::tempdir().expect("a folder");
-    let dir = Some(scratch.path().join("lab"));
-    let host = Host::start(HostConfig { dir, ..HostConfig::default() }).expect("a host");
-    let back = domain(host.dir(), Some(DomId::DOM0), "netback");
-    let front = domain(host.dir(), None, "netfront");
-    // Both ends are in this process, which is one to the tracer.
-    rings_host::trace(&front, "both").expect("traced");
-    let (_netfront, mut queues, _netback, queue) = std::thread::scope(|scope| {
-        let served = scope.spawn(|| serve(&back));
-        let config = frontend::Config {
-            handle: 0,
-            wanted: Wanted { csum_tx: true, csum_rx: true, gso: true, sg: true, queues: 1 },
-            always_notify: false,
-            index_base: 0,
-            timeout: PATIENCE,
-        };
-        let (netfront, queues) = Netfront::connect(&front, &config).expect("a vif");
-        let (netback, queue) = served.join().expect("netback serves");
-        (netfront, queues, netback, queue)
-    });
-    let (mut queue_front, mut reflect) = (queues.pop().expect("one queue"), Reflect::new(queue));
+    let ends = Ends::new();
+    // Both are in this process, which is one to the tracer.
+    rings_host::trace(&ends.front, "both").expect("traced");
+    let Pair { netfront: _netfront, mut front, netback: _netback, back: mut reflect } =
+        ends.connect(0);
     // What was pending since they were bound, and the buffers.
-    let _ = (queue_front.disarm(), reflect.disarm(), queue_front.poll(), reflect.work());
-    host.tracer().set(true);
-    travel(&mut queue_front, &mut reflect);
-    host.tracer().set(false);
+    let _ = (front.disarm(), reflect.disarm(), front.poll(), reflect.work());
+    ends.host.tracer().set(true);
+    travel(&mut front, &mut reflect);
+    ends.host.tracer().set(false);
 
-    let path = scratch.path().join("journey.pvtrace");
-    let deadline = Instant::now() + PATIENCE;
+    let path = ends.dir.path().join("journey.pvtrace");
+    let deadline = Instant::now() + WATCHDOG;
     let passed = loop {
-        host.tracer().write(&path, &[]).expect("written");
+        ends.host.tracer().write(&path, &[]).expect("written");
         let passed = passed(&Mapped::open(&path).expect("there"));
         // The host is told of a thread's buffer; it may not have heard of it yet.
         if !passed.is_empty() || Instant::now() > deadline {
@@ -131,9 +86,8 @@ fn every_stop_of_the_drawing_is_passed_in_its_order() {
         let (before, after) = (at(pair[0]), at(pair[1]));
         assert!(before.0 < after.1, "stop {} begins before stop {} has ended", pair[0], pair[1]);
     }
-    drop((reflect, queue_front));
-    front.goodbye(0);
-    back.goodbye(0);
+    drop((reflect, front));
+    ends.goodbye();
 }
 
 /// When each function was first entered, and when it was left then: as places in the record.

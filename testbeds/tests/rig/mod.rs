@@ -2,12 +2,13 @@
 //!
 //! The attacked end is always the real driver; the other one is written out by hand: `front` has a
 //! frontend that owns its pages and rings and may put anything there, `back` a backend that does so
-//! with a frontend's. What the attacks are, and what they must come to, is said by the tests.
+//! with a frontend's. `pair` has both real ends. What the attacks are, and what they must come to, is said by the tests.
 
 #![allow(dead_code, reason = "each test target uses its part of the rig")]
 
 pub(crate) mod back;
 pub(crate) mod front;
+pub(crate) mod pair;
 
 use std::time::{Duration, Instant};
 
