@@ -47,7 +47,12 @@ impl Scratch {
 
     /// `pvlab ARGS`, in a process group of its own, not yet started.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pvlab"));
+        self.command_at(Path::new(env!("CARGO_BIN_EXE_pvlab")), args)
+    }
+
+    /// The same of a copy of the binary.
+    pub(crate) fn command_at(&self, pvlab: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(pvlab);
         command.args(args).env("XDG_RUNTIME_DIR", self.0.path()).env_remove("PVLAB_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0);
