@@ -200,8 +200,8 @@ impl Granted {
     }
 
     /// Takes all grants back and returns the frames. While the other domain uses one of them they all
-    /// stay out of the pool (XSA-396), and whoever gives something back or takes something asks for them
-    /// again. Says how many grants are in use now.
+    /// stay out of the pool (XSA-396), and whoever takes something or closes another `Granted` asks for
+    /// them again. Says how many grants are in use now.
     ///
     /// # Panics
     /// As [`Memory::free`].

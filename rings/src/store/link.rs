@@ -14,7 +14,7 @@ use super::{StoreError, Transport, WatchEvent};
 use crate::io::xs_wire::{XENSTORE_PAYLOAD_MAX, XsdSockmsg, XsdType};
 
 /// Watch events kept for the caller. Equal ones are kept once, and beyond this many only one more of
-/// each watch: an event is a hint to look, and who looks at the one that is kept sees what the
+/// each token: an event is a hint to look, and who looks at the one that is kept sees what the
 /// others were about. Whoever may write below a watched node can make events without end (XSA-349).
 pub(super) const MAX_EVENTS: usize = 1024;
 /// Bytes asked of the transport at a time: a header and the longest payload.

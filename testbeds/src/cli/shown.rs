@@ -11,7 +11,8 @@ const GUEST: [&str; 3] = ["think", "index_base", "stall_timeout"];
 /// What a console has none of.
 const RING: [&str; 4] = ["batch", "notify", "grant", "console"];
 
-/// What does nothing in which command, by the names of the fields.
+/// What does nothing in which command, by the names of the fields: clap panics, and with it every test of the
+/// command line, on a name that is gone.
 const IDLE: [(&str, &[&[&str]]); 7] = [
     ("console", &[&RING]),
     ("netback", &[&LENGTH, &GUEST, &["seed"]]),

@@ -51,12 +51,12 @@ enum Opened {
     Faulty(Box<Source>, Arc<faulty::Shared>),
 }
 
-/// The longest disk in memory: what is written to it is as much memory, and the rest costs a little too.
-const LONGEST: u64 = 1 << 40;
+/// Bytes of the largest disk in memory: what is written to it is as much memory, and the rest costs a little too.
+const LARGEST: u64 = 1 << 40;
 
 /// The memory of a disk that has so many bytes.
 fn memory(bytes: u64) -> Result<Memory, OpenError> {
-    if bytes > LONGEST {
+    if bytes > LARGEST {
         return Err(OpenError("too long for a disk in memory; use 1T or less".into()));
     }
     Ok(Memory::new(bytes / SECTOR_SIZE as u64))
