@@ -35,6 +35,6 @@ pub use connect::{Config, ConnectError, Netfront};
 pub use device::Nic;
 pub use error::Misbehaviour;
 pub use features::{Features, Wanted};
-pub use queue::Queue;
+pub use queue::{QUEUE_FRAMES, Queue};
 pub use slots::{Slot, slots};
 pub use stats::Stats;

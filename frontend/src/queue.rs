@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rings::evtchn::{Channel, Eoi, EventCounters};
 use rings::frame::{Csum, Headers, Meta};
-use rings::io::netif::{MAX_TX_SIZE, TxRequest};
+use rings::io::netif::{MAX_TX_SIZE, RX_RING_SIZE, TxRequest};
 use rings::ring::Notify;
 use rings::{DomId, Domain, DomainError, PAGE_SIZE, Waiter};
 use tracer::traced;
@@ -12,11 +12,16 @@ use tracer::traced;
 use crate::csum;
 use crate::error::Misbehaviour;
 use crate::features::Features;
+use crate::pool::Pool;
 use crate::rx::Rx;
 use crate::stats::Stats;
 use crate::tx::Tx;
 
 const _: () = assert!(size_of::<TxRequest>() == rings::io::netif::TX_SLOT);
+
+/// Frames that one queue takes of its domain's memory: pages to send from, buffers to receive into, and two
+/// rings.
+pub const QUEUE_FRAMES: usize = Pool::PAGES + RX_RING_SIZE + 2;
 
 /// One queue.
 #[derive(Debug)]

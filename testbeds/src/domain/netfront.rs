@@ -26,17 +26,16 @@ const LOOPBACK: u16 = 100;
 /// Whatever keeps the run from taking place.
 pub fn run(config: &NetConfig, domid: Option<u16>, stop: &StopFlag) -> anyhow::Result<FrontReport> {
     let domid = domid.map(DomId);
-    let wanted = Wanted { name: "netfront", domid, pool_frames: pool_frames(config) };
+    let wanted = Wanted { name: "netfront", domid, pool_frames: pool_frames(config)? };
     live(&wanted, &config.run, |domain| {
         let _route = config.run.console.then(|| log_to_console(domain)).transpose()?;
         Guest::connect(domain, config)?.run(stop)
     })
 }
 
-/// Frames for all queues: what `frontend` takes for one, times the queues, and some for rings.
-fn pool_frames(config: &NetConfig) -> u32 {
-    const PER_QUEUE: u32 = 528 + 256 + 2;
-    config.queues * PER_QUEUE + 64
+/// Frames for all queues, and some room.
+fn pool_frames(config: &NetConfig) -> anyhow::Result<u32> {
+    Ok(u32::try_from(config.queues as usize * frontend::QUEUE_FRAMES + 64)?)
 }
 
 struct Guest {
