@@ -51,14 +51,32 @@ fn a_source_of_bare_frames_is_held_then_its_frames_are_dropped_and_buffers_end_i
 }
 
 #[test]
-fn a_stack_is_held_then_serves_the_guest_without_being_heard() {
+fn a_stack_is_held_until_there_are_buffers() {
+    let timers = Timers { drain: Duration::from_secs(3600), ..Timers::LINUX };
     let Attack { lab, netback, mut front, queue, neighbour, other } =
-        Attack::with(&Offer::default(), SOON);
+        Attack::with(&Offer::default(), Config { timers, ..CONFIG });
     let frame = front.data(0, 60, false);
     front.put_data(&[frame]);
     let mut nic = Nic::new(queue, 0, 1500);
     assert!(nic.transmit(NOW).is_none(), "held");
     assert!(nic.receive(NOW).is_none(), "what could not be answered waits too");
+    let grefs = front.grefs.clone();
+    front.post(&grefs);
+    let (_, answer) = nic.receive(NOW).expect("the frame that waited");
+    answer.consume(60, |bytes| bytes.fill(4));
+    nic.queue.flush();
+    assert_eq!((front.received(0).len(), front.answers()), (1, vec![RSP_OKAY]));
+    assert_eq!(nic.queue.stats().rx_dropped, 0);
+    Attack { lab, netback, front, queue: nic.queue, neighbour, other }.survives();
+}
+
+#[test]
+fn a_stack_that_was_held_serves_the_guest_without_being_heard() {
+    let Attack { lab, netback, mut front, queue, neighbour, other } =
+        Attack::with(&Offer::default(), SOON);
+    let frame = front.data(0, 60, false);
+    front.put_data(&[frame]);
+    let mut nic = Nic::new(queue, 0, 1500);
     until("the stack to be let go on", || {
         nic.transmit(NOW).map(|token| token.consume(60, |bytes| bytes.fill(3)))
     });
