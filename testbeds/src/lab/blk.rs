@@ -8,7 +8,8 @@ use rings_host::{Device, Host, HostConfig};
 
 use super::children::{self, Domain, is_child, told, wake_when_orphaned};
 use super::domains::{Domains, LOOK};
-use super::net::{Show, can_write, write_json};
+use super::net::Show;
+use super::outputs;
 use super::sample::{Pids, Sampler, What};
 use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
@@ -34,20 +35,12 @@ pub fn blk(
     let text = json != Some(&JsonTo::Stdout);
     let quiet = config.run.quiet || !text;
     let what = report::blk_what(config);
-    if let Some(JsonTo::File(path)) = json {
-        can_write(path)?;
-    }
+    outputs::can_write_results(json)?;
     let show = Show { quiet, text, headline: text, points: None };
     let (results, failure) = run(config, &what, show, trace, stop)?;
     let repeat = results.config.command_line() + &trace.map(TraceTo::arguments).unwrap_or_default();
-    match json {
-        Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
-        Some(JsonTo::File(path)) => {
-            write_json(path, &results)?;
-            super::print(&report::run_text(&what, &results, &repeat))?;
-        }
-        None => super::print(&report::run_text(&what, &results, &repeat))?,
-    }
+    let what = report::blk_done(config, &results);
+    outputs::show(json, &results.to_json()?, &report::run_text(&what, &results, &repeat))?;
     match failure {
         Some(why) => bail!(why),
         None => Ok(()),
