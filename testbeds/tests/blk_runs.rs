@@ -342,3 +342,45 @@ fn a_lab_by_hand_outlives_its_backend() {
     assert!(host.end().status.success());
     scratch.assert_clean(&pids, "a lab by hand");
 }
+#[test]
+fn an_operation_that_failed_is_an_error_and_no_operation() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    for (rw, direction) in [("randread", "read"), ("write", "write")] {
+        let switches = ["--disk", "faulty:errors=0.2:ram=4M", "--rw", rw, "-n", "1000"];
+        let ended = scratch.run(&[&["blk", "-J", "--verify", "off"], &switches[..]].concat());
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let results: Value = serde_json::from_str(&ended.stdout).expect("results");
+        let (summary, done) = (&results["summary"], &results["jobs"][0][direction]);
+        let failed = number(&done["failed_ios"]);
+        assert!((100..400).contains(&failed), "{done:#}");
+        assert_eq!(number(&summary["errors"]), failed, "{summary:#}");
+        assert_eq!(number(&summary["ops"]), 1000 - failed, "{summary:#}");
+        assert_eq!(number(&summary["bytes"]), (1000 - failed) * 4096, "{summary:#}");
+        assert_eq!(number(&done["total_ios"]), 1000 - failed, "{done:#}");
+        for times in ["slat_ns", "clat_ns", "lat_ns"] {
+            let count = number(&done[times]["N"]);
+            assert!(count == 1000 - failed || times == "slat_ns", "{times} {done:#}");
+        }
+    }
+}
+
+/// Nobody waits for the other end longer than anybody wants it to.
+#[test]
+fn a_guest_that_waits_for_its_backend_ends_when_it_is_told_to() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let dir = scratch.text("lab");
+    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
+    let socket = scratch.path("lab").join("host.sock");
+    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let front = ["blkfront", "--dir", &dir, "--stall-timeout", "1000s"];
+    let front = scratch.start(&front);
+    // Wherever it is by then.
+    std::thread::sleep(Duration::from_millis(500));
+    front.signal(Signal::SIGTERM);
+    assert!(!front.end().status.success());
+    host.signal(Signal::SIGINT);
+    assert!(host.end().status.success());
+}
+

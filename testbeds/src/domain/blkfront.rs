@@ -54,7 +54,7 @@ pub fn run(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<FrontReport<Bl
     let wanted = Wanted { name: "blkfront", domid: Some(DomId(1)), pool_frames };
     live(&wanted, &config.run, |domain| {
         let _route = config.run.console.then(|| log_to_console(domain)).transpose()?;
-        Guest::connect(domain, config)?.run(stop)
+        stop.unheard(|| Guest::connect(domain, config))?.run(stop)
     })
 }
 
