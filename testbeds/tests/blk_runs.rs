@@ -294,6 +294,10 @@ fn a_file_that_is_cut_while_in_use_is_one_clear_line() {
     let cut = std::fs::OpenOptions::new().write(true).open(&file).and_then(|f| f.set_len(1 << 20));
     cut.expect("ours");
     let parts = ["errors, the first: the ", "disk.img: cut to ", "while in use"];
+    for amount in ["-t 3", "-n 100"] {
+        let parts = ["--nbd serves until it is ended", &format!("drop {}", &amount[..2])];
+        run(&format!("--nbd unix:/tmp/x {amount}"), 2, &parts);
+    }
     running.end().assert_one_line("cut", 1, &parts);
 }
 
@@ -384,3 +388,42 @@ fn a_guest_that_waits_for_its_backend_ends_when_it_is_told_to() {
     assert!(host.end().status.success());
 }
 
+#[test]
+fn a_lab_by_hand_outlives_its_backend() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let dir = scratch.text("lab");
+    let file = image(&scratch, "disk.img", 8 << 20);
+    let disk = format!("file={file}");
+    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
+    let pids = [host.pid()];
+    let socket = scratch.path("lab").join("host.sock");
+    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let back = ["blkback", "--dir", &dir, "--disk", &disk, "-A", "0,0"];
+    let mut blkback = scratch.start(&back);
+    // What the disk is made of the backend says, and nobody else.
+    let front = ["blkfront", "--dir", &dir, "--rw", "randrw", "-A", "0,0"];
+    for (guest, told) in [&[][..], &["--disk", "ram=8M"], &[]].into_iter().enumerate() {
+        let ended = scratch.run(&[&front[..], &["-n", "500"], told].concat());
+        assert!(ended.status.success(), "guest {guest}: {ended:?}");
+        assert!(ended.stdout.contains("500 ops"), "guest {guest}: {ended:?}");
+        assert!(ended.stdout.contains(&format!("disk={disk}")), "guest {guest}: {ended:?}");
+        assert!(ended.stdout.contains(" checked"), "guest {guest}: {ended:?}");
+    }
+    let mut long = scratch.start(&[&front[..], &["-t", "3"]].concat());
+    for _ in 0..3 {
+        within(Duration::from_millis(500), || long.has_ended());
+        blkback.signal(Signal::SIGKILL);
+        assert!(!blkback.end().status.success());
+        blkback = scratch.start(&back);
+    }
+    let ended = long.end();
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ended.stdout.contains("3 backends replaced"), "{ended:?}");
+    assert!(ended.stdout.contains(" 0 errors"), "{ended:?}");
+    blkback.signal(Signal::SIGINT);
+    assert!(blkback.end().status.success());
+    host.signal(Signal::SIGINT);
+    assert!(host.end().status.success());
+    scratch.assert_clean(&pids, "a lab by hand");
+}

@@ -13,7 +13,7 @@ use super::outputs;
 use super::sample::{Pids, Sampler, What};
 use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
-use crate::config::{Amount, BlkConfig, BlkbackConfig, TraceTo, word};
+use crate::config::{Amount, BlkConfig, BlkbackConfig, DiskText, TraceTo, word};
 use crate::domain::{self, BlkOutcome, FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Cpu, FioJob, Grants, Results, Summary, host_info, per};
@@ -74,7 +74,12 @@ pub fn blkfront(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
     let report = domain::blkfront::run(config, stop)?;
     let results = results(config, &report, None, None, machine);
     let repeat = crate::config::shell_line("blkfront", &config.to_args());
-    super::print(&report::run_text(&report::blk_what(config), &results, &repeat))?;
+    // What is not known here before is what the backend serves.
+    let mut served = config.clone();
+    served.disk.disk = DiskText::called(report.outcome.name.as_deref());
+    served.run.verify &= served.disk.disk.keeps();
+    let results = results(&served, &report, None, None, machine);
+    super::print(&report::run_text(&report::blk_done(&served, &results), &results, &repeat))?;
     match failure(&report) {
         Some(why) => bail!(why),
         None => Ok(()),

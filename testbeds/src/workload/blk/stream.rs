@@ -74,7 +74,7 @@ impl Stream {
             written: vec![0; remembered],
             saved: (verify && config.disk.disk.forgets()).then(|| Saved::new(remembered)),
             busy: vec![0; words],
-            zeros_first: config.disk.disk.starts_as_zeros(),
+            zeros_first: config.disk.disk.starts_as_zeros() && !config.disk.used,
             fsync: config.fsync,
             since_flush: 0,
             rate: config.rate_iops,
