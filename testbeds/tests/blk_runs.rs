@@ -99,13 +99,58 @@ fn what_is_written_is_read_again_whatever_the_way() {
             assert!(ios >= 1500, "{typed}: {ios}");
             if !disk.starts_with("file") {
                 // A disk that begins with zeros leaves nothing that could not be checked.
-                let read = &job["read"]["io_bytes"];
-                assert_eq!(&summary["bytes_verified"], read, "{typed}: {summary:#}");
+                let read = number(&job["read"]["io_bytes"]) + number(&job["read_back"]["bytes"]);
+                assert_eq!(number(&summary["bytes_verified"]), read, "{typed}: {summary:#}");
             }
             let levels = job["iodepth_level"].as_object().expect("levels");
             let percent: f64 = levels.values().filter_map(Value::as_f64).sum();
             assert!((percent - 100.0).abs() < 0.1, "{typed}: {levels:?}");
         }
+    }
+}
+
+#[test]
+fn what_is_only_written_is_read_at_the_end() {
+    let scratch = Scratch::new();
+    let file = image(&scratch, "disk.img", 4 << 20);
+    // 1,000 blocks of a disk of 1,024; then all of it more than once.
+    for (how, blocks) in [("--rw write -n 1000", 1000), ("--rw write --bs 8k -n 2000", 512)] {
+        for disk in ["ram=4M".to_owned(), format!("file={file}")] {
+            for switches in ["", "--wait event --queues 2 --fsync 7", "--warmup 0.1 --rate-iops 5000"] {
+                let typed = format!("--disk {disk} {how} {switches}");
+                let results = blk(&scratch, &typed);
+                let (summary, job) = (&results["summary"], &results["jobs"][0]);
+                let back = &job["read_back"];
+                if switches.starts_with("--warmup") {
+                    assert!(number(&back["blocks"]) >= blocks.min(512), "{typed}: {back}");
+                } else {
+                    assert_eq!(number(&back["blocks"]), blocks, "{typed}: {back}");
+                }
+                assert_eq!(back["blocks"], back["all"], "{typed}: {back}");
+                assert_eq!(summary["bytes_verified"], back["bytes"], "{typed}: {summary:#}");
+                // It is no part of what is measured.
+                assert_eq!(job["read"]["total_ios"], 0, "{typed}: {job:#}");
+                assert_eq!(job["write"]["total_ios"], summary["ops"], "{typed}: {job:#}");
+                assert_eq!(summary["errors"], 0, "{typed}: {summary:#}");
+            }
+        }
+    }
+    let results = blk(&scratch, "--disk ram=4M --rw randwrite -n 1000 --verify off");
+    assert_eq!(results["jobs"][0]["read_back"], Value::Null, "nothing is checked");
+    let _turn = common::turn();
+    let ended = scratch.run(&["blk", "--disk", "ram=4M", "--rw", "write", "-n", "1000"]);
+    assert!(ended.stdout.contains("4K writes in order, 32 in flight, every block"), "{ended:?}");
+    assert!(ended.stdout.contains("read back: 1,000 blocks that were written"), "{ended:?}");
+}
+
+#[test]
+fn a_disk_that_loses_writes_is_found_out() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    for rw in ["write", "randwrite", "randrw"] {
+        let switches = ["--disk", "faulty:lose=0.1:ram=4M", "--rw", rw, "-n", "500"];
+        let ended = scratch.run(&[&["blk"], &switches[..]].concat());
+        ended.assert_one_line(rw, 1, &["errors, the first: byte", "zeros instead of write"]);
     }
 }
 
@@ -249,6 +294,10 @@ fn a_disk_that_cannot_be_is_one_clear_line() {
     run("--read-only --rw write", 2, &["--rw write", "--read-only"]);
     run("--kill-backend-every 1s --disk ram=1M", 2, &["--kill-backend-every", "file=PATH"]);
     run("--nbd /tmp/x", 2, &["--nbd", "unix:PATH"]);
+    for amount in ["-t 3", "-n 100"] {
+        let parts = ["--nbd serves until it is ended", &format!("drop {}", &amount[..2])];
+        run(&format!("--nbd unix:/tmp/x {amount}"), 2, &parts);
+    }
     scratch.assert_clean(&[], "disks that cannot be");
 }
 
@@ -294,10 +343,6 @@ fn a_file_that_is_cut_while_in_use_is_one_clear_line() {
     let cut = std::fs::OpenOptions::new().write(true).open(&file).and_then(|f| f.set_len(1 << 20));
     cut.expect("ours");
     let parts = ["errors, the first: the ", "disk.img: cut to ", "while in use"];
-    for amount in ["-t 3", "-n 100"] {
-        let parts = ["--nbd serves until it is ended", &format!("drop {}", &amount[..2])];
-        run(&format!("--nbd unix:/tmp/x {amount}"), 2, &parts);
-    }
     running.end().assert_one_line("cut", 1, &parts);
 }
 
@@ -310,42 +355,6 @@ fn a_disk_with_faults_fails_the_run_and_says_where() {
     ended.assert_one_line("faults", 1, &["errors, the first: the ", "of 4096 bytes at byte"]);
 }
 
-#[test]
-fn a_lab_by_hand_outlives_its_backend() {
-    let scratch = Scratch::new();
-    let _turn = common::turn();
-    let dir = scratch.text("lab");
-    let file = image(&scratch, "disk.img", 8 << 20);
-    let disk = format!("file={file}");
-    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
-    let pids = [host.pid()];
-    let socket = scratch.path("lab").join("host.sock");
-    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
-    let back = ["blkback", "--dir", &dir, "--disk", &disk, "-A", "0,0"];
-    let mut blkback = scratch.start(&back);
-    let front = ["blkfront", "--dir", &dir, "--disk", &disk, "--rw", "randrw", "-A", "0,0"];
-    for guest in 0..3 {
-        let ended = scratch.run(&[&front[..], &["-n", "500"]].concat());
-        assert!(ended.status.success(), "guest {guest}: {ended:?}");
-        assert!(ended.stdout.contains("500 ops"), "guest {guest}: {ended:?}");
-    }
-    let mut long = scratch.start(&[&front[..], &["-t", "3"]].concat());
-    for _ in 0..3 {
-        within(Duration::from_millis(500), || long.has_ended());
-        blkback.signal(Signal::SIGKILL);
-        assert!(!blkback.end().status.success());
-        blkback = scratch.start(&back);
-    }
-    let ended = long.end();
-    assert!(ended.status.success(), "{ended:?}");
-    assert!(ended.stdout.contains("3 backends replaced"), "{ended:?}");
-    assert!(ended.stdout.contains(" 0 errors"), "{ended:?}");
-    blkback.signal(Signal::SIGINT);
-    assert!(blkback.end().status.success());
-    host.signal(Signal::SIGINT);
-    assert!(host.end().status.success());
-    scratch.assert_clean(&pids, "a lab by hand");
-}
 #[test]
 fn an_operation_that_failed_is_an_error_and_no_operation() {
     let scratch = Scratch::new();
