@@ -8,7 +8,10 @@ use super::refusal::Refusal;
 use super::resolve;
 use super::run_options::{RunArgs, Switch};
 use super::values::{self, Pair};
-use crate::config::{BlkConfig, BlkbackConfig, DialectName, DiskConfig, DiskText, Rw, Split};
+use crate::config::{
+    BlkConfig, BlkbackConfig, DialectName, DiskConfig, DiskText, RunConfig, Rw, Split,
+    interrupted_cpu,
+};
 use crate::units::format_size;
 
 pub(super) const BLK_EXAMPLES: &str = "\
@@ -172,7 +175,9 @@ pub(super) fn blkfront(typed: &BlkArgs, notes: &mut Vec<String>) -> Result<BlkCo
 
 /// A whole run. What the user should know about it goes to `notes`.
 pub(super) fn blk(typed: &BlkArgs, notes: &mut Vec<String>) -> Result<BlkConfig, Refusal> {
-    sound(typed, resolved(typed)?, notes)
+    let mut config = resolved(typed)?;
+    place(&mut config.run, &config.disk, &typed.run);
+    sound(typed, config, notes)
 }
 
 /// What was typed, with defaults for the rest.
@@ -205,6 +210,16 @@ fn resolved(typed: &BlkArgs) -> Result<BlkConfig, Refusal> {
         kill_backend_every: job.kill_backend_every,
         nbd: job.nbd.clone(),
     })
+}
+
+/// Unless somebody says where they are to run, blkback runs where the storage of its file interrupts: it is
+/// the one that waits for that.
+fn place(run: &mut RunConfig, disk: &DiskConfig, typed: &RunArgs) {
+    let interrupted = disk.disk.file().and_then(|path| interrupted_cpu(path));
+    let (front, back) = (&mut run.front_cpus, &mut run.back_cpus);
+    if typed.place.affinity.is_none() && front.len() == 1 && interrupted == front.first().copied() {
+        std::mem::swap(front, back);
+    }
 }
 
 /// Refuses what cannot be together.

@@ -52,13 +52,13 @@ pub fn done(config: &BlkConfig, results: &Results) -> String {
 
 /// The options that only a disk has.
 pub(super) fn settings(config: &BlkConfig) -> Vec<Setting> {
-    let mut all = vec![
-        ("rw", word(&config.rw)),
-        ("bs", size(config.bs)),
+    let mut all = match &config.nbd {
+        // What is done, and for how long, is left to the clients.
+        Some(path) => vec![("nbd", format!("unix:{}", path.display()))],
+        None => work(config),
+    };
+    all.extend([
         ("iodepth", config.iodepth.to_string()),
-        ("numjobs", config.numjobs.to_string()),
-        amount(&config.run),
-        ("warmup", format!("{}s", config.run.warmup)),
         ("disk", config.disk.disk.to_string()),
         ("size", config.disk.size.map_or("all".to_owned(), format_size)),
         ("read-only", on_off(config.disk.read_only)),
@@ -70,13 +70,25 @@ pub(super) fn settings(config: &BlkConfig) -> Vec<Setting> {
         ("ring-order", config.ring_order.to_string()),
         ("queues", config.queues.to_string()),
         ("dialect", format!("{},{}", word(&config.dialect), word(&config.disk.dialect_back))),
+    ]);
+    all.extend(config.kill_backend_every.map(|s| ("kill-backend-every", format!("{s}s"))));
+    all
+}
+
+/// What of them says what is done, and for how long.
+fn work(config: &BlkConfig) -> Vec<Setting> {
+    let mut all = vec![
+        ("rw", word(&config.rw)),
+        ("bs", size(config.bs)),
+        ("numjobs", config.numjobs.to_string()),
+        amount(&config.run),
+        ("warmup", format!("{}s", config.run.warmup)),
         ("fsync", config.fsync.to_string()),
     ];
     if config.rw == Rw::RandRw {
         all.push(("rwmixread", config.rwmixread.to_string()));
     }
     all.extend(config.rate_iops.map(|rate| ("rate-iops", rate.to_string())));
-    all.extend(config.kill_backend_every.map(|s| ("kill-backend-every", format!("{s}s"))));
     all
 }
 
