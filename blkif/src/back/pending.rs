@@ -183,7 +183,8 @@ mod tests {
                 room.then(|| table.begin(&[], bytes).expect("room").0)
             };
             let short: Vec<_> = (0..held).map_while(|_| begin(&mut table, 512)).collect();
-            let long: Vec<_> = std::iter::repeat_with(|| begin(&mut table, MIB)).map_while(|t| t).collect();
+            let long: Vec<_> =
+                std::iter::repeat_with(|| begin(&mut table, MIB)).map_while(|t| t).collect();
             taken = taken.max(long.len());
             assert!(table.busy <= 17 * MIB, "{}", table.busy);
             let all: usize = table.slots.iter().map(|slot| slot.buffer.room()).sum();

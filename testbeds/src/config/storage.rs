@@ -27,7 +27,8 @@ fn irqs(block: &str) -> Option<Vec<String>> {
     let mut dir: PathBuf = fs::canonicalize(block).ok()?;
     for _ in 0..LEVELS {
         if let Ok(all) = fs::read_dir(dir.join("msi_irqs")) {
-            let name = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+            let name =
+                |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
             return Some(all.filter_map(name).collect());
         }
         dir = dir.parent()?.to_owned();

@@ -104,7 +104,9 @@ pub(super) fn remarks(job: &FioJob) -> Vec<String> {
         let (blocks, all) = (thousands(back.blocks), thousands(back.all));
         let of = if back.blocks == back.all { String::new() } else { format!(" of {all}") };
         let (size, seconds) = (format_size(back.bytes), back.seconds);
-        lines.push(format!("read back: {blocks}{of} blocks that were written ({size}), in {seconds:.2} s"));
+        lines.push(format!(
+            "read back: {blocks}{of} blocks that were written ({size}), in {seconds:.2} s"
+        ));
     }
     let ring = &job.ring;
     let mut text = format!(
