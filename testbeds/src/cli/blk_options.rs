@@ -167,8 +167,9 @@ pub(super) fn blkfront(typed: &BlkArgs, notes: &mut Vec<String>) -> Result<BlkCo
         return Err(Refusal::of_option("--kill-backend-every", why));
     }
     let mut config = resolved(typed)?;
+    config.disk.size = typed.disk.size;
     if typed.disk.disk.is_none() {
-        (config.disk.disk, config.disk.size) = (DiskText::called(None), typed.disk.size);
+        config.disk.disk = DiskText::called(None);
     }
     sound(typed, config, notes)
 }
