@@ -121,6 +121,10 @@ counters! {
     depth_32,
     /// 64 and more.
     depth_64,
+    /// Blocks that were written and read again at the end.
+    read_back,
+    /// Blocks that are to be, so far as that is known.
+    to_read_back,
 }
 
 impl Counters {

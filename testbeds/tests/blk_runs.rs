@@ -99,13 +99,60 @@ fn what_is_written_is_read_again_whatever_the_way() {
             assert!(ios >= 1500, "{typed}: {ios}");
             if !disk.starts_with("file") {
                 // A disk that begins with zeros leaves nothing that could not be checked.
-                let read = &job["read"]["io_bytes"];
-                assert_eq!(&summary["bytes_verified"], read, "{typed}: {summary:#}");
+                let read = number(&job["read"]["io_bytes"]) + number(&job["read_back"]["bytes"]);
+                assert_eq!(number(&summary["bytes_verified"]), read, "{typed}: {summary:#}");
             }
             let levels = job["iodepth_level"].as_object().expect("levels");
             let percent: f64 = levels.values().filter_map(Value::as_f64).sum();
             assert!((percent - 100.0).abs() < 0.1, "{typed}: {levels:?}");
         }
+    }
+}
+
+#[test]
+fn what_is_only_written_is_read_at_the_end() {
+    let scratch = Scratch::new();
+    let file = image(&scratch, "disk.img", 4 << 20);
+    // 1,000 blocks of a disk of 1,024; then all of it more than once.
+    for (how, blocks) in [("--rw write -n 1000", 1000), ("--rw write --bs 8k -n 2000", 512)] {
+        for disk in ["ram=4M".to_owned(), format!("file={file}")] {
+            for switches in
+                ["", "--wait event --queues 2 --fsync 7", "--warmup 0.1 --rate-iops 5000"]
+            {
+                let typed = format!("--disk {disk} {how} {switches}");
+                let results = blk(&scratch, &typed);
+                let (summary, job) = (&results["summary"], &results["jobs"][0]);
+                let back = &job["read_back"];
+                if switches.starts_with("--warmup") {
+                    assert!(number(&back["blocks"]) >= blocks.min(512), "{typed}: {back}");
+                } else {
+                    assert_eq!(number(&back["blocks"]), blocks, "{typed}: {back}");
+                }
+                assert_eq!(back["blocks"], back["all"], "{typed}: {back}");
+                assert_eq!(summary["bytes_verified"], back["bytes"], "{typed}: {summary:#}");
+                // It is no part of what is measured.
+                assert_eq!(job["read"]["total_ios"], 0, "{typed}: {job:#}");
+                assert_eq!(job["write"]["total_ios"], summary["ops"], "{typed}: {job:#}");
+                assert_eq!(summary["errors"], 0, "{typed}: {summary:#}");
+            }
+        }
+    }
+    let results = blk(&scratch, "--disk ram=4M --rw randwrite -n 1000 --verify off");
+    assert_eq!(results["jobs"][0]["read_back"], Value::Null, "nothing is checked");
+    let _turn = common::turn();
+    let ended = scratch.run(&["blk", "--disk", "ram=4M", "--rw", "write", "-n", "1000"]);
+    assert!(ended.stdout.contains("4K writes in order, 32 in flight, every block"), "{ended:?}");
+    assert!(ended.stdout.contains("read back: 1,000 blocks that were written"), "{ended:?}");
+}
+
+#[test]
+fn a_disk_that_loses_writes_is_found_out() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    for rw in ["write", "randwrite", "randrw"] {
+        let switches = ["--disk", "faulty:lose=0.1:ram=4M", "--rw", rw, "-n", "500"];
+        let ended = scratch.run(&[&["blk"], &switches[..]].concat());
+        ended.assert_one_line(rw, 1, &["errors, the first: byte", "instead of write"]);
     }
 }
 
@@ -179,14 +226,24 @@ fn kill(disk: &str) -> u64 {
             assert_eq!(summary["errors"], 0, "{typed}");
             assert!(number(&summary["bytes_verified"]) > 0, "{typed}");
             assert!(number(&ring["requeued"]) > 0, "{typed}: {ring}");
+            // What was written and may still be there was read again at the very end.
+            let back = &results["jobs"][0]["read_back"];
+            assert_eq!(back["blocks"], back["all"], "{typed}: {back}");
+            if disk.starts_with("file") {
+                assert!(summary["bytes_verified"].as_u64() >= back["bytes"].as_u64(), "{typed}");
+            }
+            // What blkfront counts is exact: it lives on. A backend publishes its counters every
+            // millisecond, and what it did after that dies with it, so of all its lives together there
+            // is an upper bound that is exact and, where much was done in each, a rough lower one.
             let (ops, deaths) = (number(&summary["ops"]), number(&ring["reconnects"]));
-            // What a backend did in its last millisecond it told nobody; there must have been more.
+            let (put, again) = (number(&ring["requests"]), number(&ring["requeued"]));
+            let taken = number(&ring["taken"]);
+            assert!(taken <= put + again, "{typed}: {ring}");
             if ops > 20 * deaths {
                 // Each request was a copy or a page that was kept mapped, whoever served it.
                 let copied = &summary["copies_per_byte"];
                 assert!(copied.as_f64() > Some(0.9), "of {ops}: {copied}");
                 // The last life alone had a tenth of the time, or less.
-                let (put, taken) = (number(&ring["requests"]), number(&ring["taken"]));
                 assert!(taken > put / 2, "{typed}: {ring}");
             }
             killed += number(&ring["reconnects"]);
@@ -249,6 +306,10 @@ fn a_disk_that_cannot_be_is_one_clear_line() {
     run("--read-only --rw write", 2, &["--rw write", "--read-only"]);
     run("--kill-backend-every 1s --disk ram=1M", 2, &["--kill-backend-every", "file=PATH"]);
     run("--nbd /tmp/x", 2, &["--nbd", "unix:PATH"]);
+    for amount in ["-t 3", "-n 100"] {
+        let parts = ["--nbd serves until it is ended", &format!("drop {}", &amount[..2])];
+        run(&format!("--nbd unix:/tmp/x {amount}"), 2, &parts);
+    }
     scratch.assert_clean(&[], "disks that cannot be");
 }
 
@@ -311,6 +372,48 @@ fn a_disk_with_faults_fails_the_run_and_says_where() {
 }
 
 #[test]
+fn an_operation_that_failed_is_an_error_and_no_operation() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    for (rw, direction) in [("randread", "read"), ("write", "write")] {
+        let switches = ["--disk", "faulty:errors=0.2:ram=4M", "--rw", rw, "-n", "1000"];
+        let ended = scratch.run(&[&["blk", "-J", "--verify", "off"], &switches[..]].concat());
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let results: Value = serde_json::from_str(&ended.stdout).expect("results");
+        let (summary, done) = (&results["summary"], &results["jobs"][0][direction]);
+        let failed = number(&done["failed_ios"]);
+        assert!((100..400).contains(&failed), "{done:#}");
+        assert_eq!(number(&summary["errors"]), failed, "{summary:#}");
+        assert_eq!(number(&summary["ops"]), 1000 - failed, "{summary:#}");
+        assert_eq!(number(&summary["bytes"]), (1000 - failed) * 4096, "{summary:#}");
+        assert_eq!(number(&done["total_ios"]), 1000 - failed, "{done:#}");
+        for times in ["slat_ns", "clat_ns", "lat_ns"] {
+            let count = number(&done[times]["N"]);
+            assert!(count == 1000 - failed || times == "slat_ns", "{times} {done:#}");
+        }
+    }
+}
+
+/// Nobody waits for the other end longer than anybody wants it to.
+#[test]
+fn a_guest_that_waits_for_its_backend_ends_when_it_is_told_to() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let dir = scratch.text("lab");
+    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
+    let socket = scratch.path("lab").join("host.sock");
+    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let front = ["blkfront", "--dir", &dir, "--stall-timeout", "1000s"];
+    let front = scratch.start(&front);
+    // Wherever it is by then.
+    std::thread::sleep(Duration::from_millis(500));
+    front.signal(Signal::SIGTERM);
+    assert!(!front.end().status.success());
+    host.signal(Signal::SIGINT);
+    assert!(host.end().status.success());
+}
+
+#[test]
 fn a_lab_by_hand_outlives_its_backend() {
     let scratch = Scratch::new();
     let _turn = common::turn();
@@ -323,11 +426,14 @@ fn a_lab_by_hand_outlives_its_backend() {
     assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
     let back = ["blkback", "--dir", &dir, "--disk", &disk, "-A", "0,0"];
     let mut blkback = scratch.start(&back);
-    let front = ["blkfront", "--dir", &dir, "--disk", &disk, "--rw", "randrw", "-A", "0,0"];
-    for guest in 0..3 {
-        let ended = scratch.run(&[&front[..], &["-n", "500"]].concat());
+    // What the disk is made of the backend says, and nobody else.
+    let front = ["blkfront", "--dir", &dir, "--rw", "randrw", "-A", "0,0"];
+    for (guest, told) in [&[][..], &["--disk", "ram=8M"], &[]].into_iter().enumerate() {
+        let ended = scratch.run(&[&front[..], &["-n", "500"], told].concat());
         assert!(ended.status.success(), "guest {guest}: {ended:?}");
         assert!(ended.stdout.contains("500 ops"), "guest {guest}: {ended:?}");
+        assert!(ended.stdout.contains(&format!("disk={disk}")), "guest {guest}: {ended:?}");
+        assert!(ended.stdout.contains(" checked"), "guest {guest}: {ended:?}");
     }
     let mut long = scratch.start(&[&front[..], &["-t", "3"]].concat());
     for _ in 0..3 {

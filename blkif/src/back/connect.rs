@@ -334,11 +334,13 @@ impl<D: Domain> Blkback<D> {
     #[traced]
     fn describe(&mut self, back: &str) -> Result<(), StoreError> {
         let all = super::keys::description(&self.config);
+        let (path, name) = (format!("{back}/{}", keys::PHYSICAL_DEVICE_PATH), &self.config.name);
         self.store.transaction(|t| {
             for (key, value) in &all {
                 t.write(&format!("{back}/{key}"), value)?;
             }
-            Ok(())
+            let named = t.read_if_present(&path)?.is_some_and(|known| !known.is_empty());
+            if named || name.is_empty() { Ok(()) } else { t.write(&path, name) }
         })
     }
 

@@ -11,6 +11,7 @@ use tracer::traced;
 use super::access::{Access, MAX_PERSISTENT};
 use super::error::ConnectError;
 use super::parse::Rules;
+use super::pending::MEMORY;
 use super::queue::{Live, Parts, Queue};
 use super::serve::attach;
 use super::vbd::{Config, VbdId};
@@ -137,6 +138,7 @@ pub(super) fn queue<D: Domain>(
         port,
         rules: rules(config),
         limit,
+        memory: MEMORY / queues.max(1),
         batch: config.batch,
         always_notify: config.always_notify,
         live: Arc::clone(live),

@@ -50,6 +50,8 @@ pub(crate) struct Parts<D: Domain> {
     pub(crate) port: Channel<D::Doorbell>,
     pub(crate) rules: Rules,
     pub(crate) limit: u32,
+    /// Bytes that requests in flight may take.
+    pub(crate) memory: usize,
     pub(crate) batch: usize,
     pub(crate) always_notify: bool,
     pub(crate) live: Arc<Live>,
@@ -58,8 +60,8 @@ pub(crate) struct Parts<D: Domain> {
 impl<D: Domain> Queue<D> {
     pub(crate) fn new(parts: Parts<D>) -> Self {
         let Parts { vbd, ring, pages, access, disk, port, rules, live, .. } = parts;
-        let server =
-            Server::new(ring, access, disk, rules, parts.limit, parts.batch, parts.always_notify);
+        let (limits, batch) = ((parts.limit, parts.memory), parts.batch);
+        let server = Server::new(ring, access, disk, rules, limits, batch, parts.always_notify);
         let (eoi, broken) = (Eoi::default(), None);
         Self { vbd, server, _pages: pages, port, eoi, broken, live }
     }

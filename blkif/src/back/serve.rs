@@ -80,7 +80,7 @@ impl<F: Foreign> Server<F> {
         access: Access<F>,
         disk: Box<dyn Disk>,
         rules: Rules,
-        limit: u32,
+        (limit, memory): (u32, usize),
         batch: usize,
         always_notify: bool,
     ) -> Self {
@@ -94,7 +94,7 @@ impl<F: Foreign> Server<F> {
             rules,
             stats: Stats::default(),
             unsupported: Unsupported::default(),
-            table: Table::new(limit),
+            table: Table::new(limit, indirect, memory),
             parts: Vec::with_capacity(indirect),
             list: Vec::with_capacity(indirect),
             zeroed: Vec::with_capacity(ring_size),
@@ -222,14 +222,14 @@ impl<F: Foreign> Server<F> {
             }
             _ => {}
         }
-        let Some((tag, pending)) = self.table.begin(&self.parts) else {
+        let moves = if matches!(head.action, Action::Discard { .. }) { 0 } else { sectors };
+        let bytes = usize::try_from(moves).unwrap_or(0) * SECTOR_SIZE;
+        let Some((tag, pending)) = self.table.begin(&self.parts, bytes) else {
             // Nobody takes a request from the ring when there is no room; if somebody did, it has an answer.
             return self.respond(id, echo, RSP_ERROR);
         };
         (pending.id, pending.echo) = (id, echo);
         (pending.action, pending.sector, pending.sectors) = (head.action, head.sector, sectors);
-        let bytes = if matches!(head.action, Action::Discard { .. }) { 0 } else { sectors };
-        pending.buffer.set_len(usize::try_from(bytes).unwrap_or(0) * SECTOR_SIZE);
         let brings = pending.brings_data();
         if brings && !self.access.fetch(&pending.segments, pending.buffer.bytes_mut()) {
             return self.end(tag, RSP_ERROR);
@@ -401,6 +401,7 @@ mod tests {
     use rings::{ForeignCounters, GrantMode, PAGE_SIZE};
 
     use super::super::disk::{Faults, Source, Spec};
+    use super::super::pending::MEMORY;
     use super::*;
     use crate::dialect::Dialect;
 
@@ -475,7 +476,7 @@ mod tests {
         sring.init(0);
         let ring = attach(pages).expect("a new ring");
         let access = Access::new(Pages, GrantMode::Copy, 0);
-        let server = Server::new(ring, access, disk, rules, limit, 16, false);
+        let server = Server::new(ring, access, disk, rules, (limit, MEMORY), 16, false);
         (Front::attach(sring, 0), server)
     }
 

@@ -39,6 +39,9 @@ pub struct Config {
     pub dialect: Dialect,
     /// The disk, of every vbd.
     pub disk: Arc<Source>,
+    /// What the disk is called, for vbds of which the toolstack does not say it
+    /// (`physical-device-path`); nothing, if it has no name.
+    pub name: String,
 }
 
 /// Something for the workers.

@@ -208,8 +208,10 @@ impl<D: Domain> Blkfront<D> {
         self.publish(links, order).map_err(bad)?;
         self.switch(XenbusState::Initialised).map_err(bad)?;
         self.wait_connected(timeout)?;
-        let dialect = self.config.limits.dialect;
-        let disk = DiskInfo::read(&mut self.store, &self.back, dialect).map_err(bad)?;
+        let (dialect, back) = (self.config.limits.dialect, &self.back);
+        // As one: a backend that dies meanwhile takes its keys along, and what is left of a description
+        // would be that of another disk.
+        let disk = self.store.transaction(|t| DiskInfo::read(t, back, dialect)).map_err(bad)?;
         let less = self.connected.then(|| disk.less_than(&self.disk)).flatten();
         if let Some(what) = disk.fault().or(less) {
             let _ = self.fatal(&what);

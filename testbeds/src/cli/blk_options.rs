@@ -8,7 +8,10 @@ use super::refusal::Refusal;
 use super::resolve;
 use super::run_options::{RunArgs, Switch};
 use super::values::{self, Pair};
-use crate::config::{BlkConfig, BlkbackConfig, DialectName, DiskConfig, DiskText, Rw, Split};
+use crate::config::{
+    BlkConfig, BlkbackConfig, DialectName, DiskConfig, DiskText, RunConfig, Rw, Split,
+    interrupted_cpu,
+};
 use crate::units::format_size;
 
 pub(super) const BLK_EXAMPLES: &str = "\
@@ -16,8 +19,9 @@ Sizes take K, M, G (powers of 1024); times take ns, us, ms, s; [ ] is the defaul
 
 Disks: null (reads are zeros), void (nothing is moved), ram=SIZE, file=PATH,
   model=read:20M,write:10M,latency:1.3ms,write-unit:32K (storage as slow as that),
-  faulty:WHAT:DISK (around any other: errors=SHARE, delay=SHARE/TIME, cache (writes that no
-  flush saved die with the backend), liar (flushes do nothing), noflush (there are none))
+  faulty:WHAT:DISK (around any other: errors=SHARE, delay=SHARE/TIME, lose=SHARE (writes that
+  are answered and not done), cache (writes that no flush saved die with the backend),
+  liar (flushes do nothing), noflush (there are none))
 
 Examples:
   pvlab blk                                            4 KiB reads anywhere, what the driver can do
@@ -137,7 +141,7 @@ impl DiskArgs {
         if let Some(disk) = &self.disk {
             config.disk = disk.clone();
         }
-        config.size = self.size;
+        config.size = self.size.or_else(|| config.default_size());
         config.read_only = self.read_only;
         config.sector_size = self.sector_size.unwrap_or(config.sector_size);
         config.in_flight = self.in_flight.unwrap_or(config.in_flight);
@@ -153,15 +157,42 @@ pub(super) fn blkback(typed: &BlkbackArgs) -> Result<BlkbackConfig, Refusal> {
     Ok(BlkbackConfig { run: resolve::run(&typed.run), disk })
 }
 
+/// A frontend by itself: what its disk is made of, the backend says.
+pub(super) fn blkfront(typed: &BlkArgs, notes: &mut Vec<String>) -> Result<BlkConfig, Refusal> {
+    if crate::lab::is_child() {
+        return blk(typed, notes);
+    }
+    if typed.job.kill_backend_every.is_some() {
+        let why = "the backend is somebody else's; use pvlab blk";
+        return Err(Refusal::of_option("--kill-backend-every", why));
+    }
+    let mut config = resolved(typed)?;
+    config.disk.size = typed.disk.size;
+    if typed.disk.disk.is_none() {
+        config.disk.disk = DiskText::called(None);
+    }
+    sound(typed, config, notes)
+}
+
 /// A whole run. What the user should know about it goes to `notes`.
 pub(super) fn blk(typed: &BlkArgs, notes: &mut Vec<String>) -> Result<BlkConfig, Refusal> {
+    let mut config = resolved(typed)?;
+    place(&mut config.run, &config.disk, &typed.run);
+    sound(typed, config, notes)
+}
+
+/// What was typed, with defaults for the rest.
+fn resolved(typed: &BlkArgs) -> Result<BlkConfig, Refusal> {
     let plain = BlkConfig::default();
     let (job, device) = (&typed.job, &typed.device);
     let queues = device.queues.unwrap_or(plain.queues);
     let (dialect, dialect_back) = device.dialect.unwrap_or_default();
     let indirect = device.indirect.is_none_or(Switch::is_on);
     let segments = device.segments.unwrap_or(if indirect { plain.segments } else { 11 });
-    let mut config = BlkConfig {
+    if job.nbd.is_some() {
+        resolve::no_amount("--nbd", &typed.run)?;
+    }
+    Ok(BlkConfig {
         run: resolve::run(&typed.run),
         disk: DiskConfig { dialect_back, ..typed.disk.resolve() },
         rw: job.rw.unwrap_or(plain.rw),
@@ -179,7 +210,25 @@ pub(super) fn blk(typed: &BlkArgs, notes: &mut Vec<String>) -> Result<BlkConfig,
         dialect,
         kill_backend_every: job.kill_backend_every,
         nbd: job.nbd.clone(),
-    };
+    })
+}
+
+/// Unless somebody says where they are to run, blkback runs where the storage of its file interrupts: it is
+/// the one that waits for that.
+fn place(run: &mut RunConfig, disk: &DiskConfig, typed: &RunArgs) {
+    let interrupted = disk.disk.file().and_then(|path| interrupted_cpu(path));
+    let (front, back) = (&mut run.front_cpus, &mut run.back_cpus);
+    if typed.place.affinity.is_none() && front.len() == 1 && interrupted == front.first().copied() {
+        std::mem::swap(front, back);
+    }
+}
+
+/// Refuses what cannot be together.
+fn sound(
+    typed: &BlkArgs,
+    mut config: BlkConfig,
+    notes: &mut Vec<String>,
+) -> Result<BlkConfig, Refusal> {
     check(typed, &config)?;
     if config.run.verify && !config.disk.disk.keeps() {
         config.run.verify = false;

@@ -314,7 +314,7 @@ impl Typed {
                 Task::Blkback(config)
             }
             Some(Command::Blkfront(blk)) => {
-                let config = blk_options::blk(&blk, notes)?;
+                let config = blk_options::blkfront(&blk, notes)?;
                 resolve::needs_dir("blkfront", config.run.dir.as_deref())?;
                 Task::Blkfront(config)
             }

@@ -78,7 +78,7 @@ impl DiskConfig {
     fn push(&self, args: &mut Args) {
         let plain = Self::default();
         args.option("--disk", self.disk != plain.disk, || self.disk.to_string());
-        if let Some(bytes) = self.size {
+        if let Some(bytes) = self.size.filter(|_| self.size != self.default_size()) {
             args.option("--size", true, || format_size(bytes));
         }
         args.flag("--read-only", self.read_only);

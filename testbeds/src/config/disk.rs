@@ -55,6 +55,8 @@ enum DiskKind {
     File(PathBuf),
     Model(Model),
     Faulty(Box<DiskText>, Faults),
+    /// Somebody else's, who may call it anything.
+    Other,
 }
 
 impl Default for DiskText {
@@ -114,11 +116,25 @@ impl FromStr for DiskText {
 }
 
 impl DiskText {
+    /// The disk of somebody else's backend, by the name that it has there, if any. Nobody asks for one so.
+    #[must_use]
+    pub fn called(name: Option<&str>) -> Self {
+        /// Characters of a name that are shown.
+        const SHOWN: usize = 100;
+        let plain = |c: &char| !c.is_control() && !c.is_whitespace();
+        let text: String = name.unwrap_or_default().chars().filter(plain).take(SHOWN).collect();
+        match text.parse() {
+            Ok(disk) => disk,
+            Err(_) if text.is_empty() => Self { text: "unknown".into(), kind: DiskKind::Other },
+            Err(_) => Self { text, kind: DiskKind::Other },
+        }
+    }
+
     /// The disk, where `size` is that of those that do not say theirs. `seed` is for faults.
     #[must_use]
     pub fn spec(&self, size: u64, seed: u64) -> Spec {
         match &self.kind {
-            DiskKind::Null => Spec::Null(size),
+            DiskKind::Null | DiskKind::Other => Spec::Null(size),
             DiskKind::Void => Spec::Void(size),
             DiskKind::Ram(size) => Spec::Ram(*size),
             DiskKind::File(path) => Spec::File(path.clone()),
@@ -129,12 +145,22 @@ impl DiskText {
         }
     }
 
+    /// Whether it is as long as it is told to be.
+    #[must_use]
+    pub fn takes_size(&self) -> bool {
+        match &self.kind {
+            DiskKind::Null | DiskKind::Void | DiskKind::Model(_) => true,
+            DiskKind::Ram(_) | DiskKind::File(_) | DiskKind::Other => false,
+            DiskKind::Faulty(inner, _) => inner.takes_size(),
+        }
+    }
+
     /// Whether what is written can be read again.
     #[must_use]
     pub fn keeps(&self) -> bool {
         match &self.kind {
             DiskKind::Null | DiskKind::Void => false,
-            DiskKind::Ram(_) | DiskKind::File(_) | DiskKind::Model(_) => true,
+            DiskKind::Ram(_) | DiskKind::File(_) | DiskKind::Model(_) | DiskKind::Other => true,
             DiskKind::Faulty(inner, _) => inner.keeps(),
         }
     }
@@ -153,7 +179,7 @@ impl DiskText {
     #[must_use]
     pub fn outlives(&self) -> bool {
         match &self.kind {
-            DiskKind::File(_) => true,
+            DiskKind::File(_) | DiskKind::Other => true,
             DiskKind::Faulty(inner, _) => inner.outlives(),
             _ => false,
         }
@@ -225,12 +251,13 @@ fn faults_of(text: &str) -> Result<Faults, String> {
             "noflush" if value.is_empty() => faults.no_flush = true,
             "liar" if value.is_empty() => faults.liar = true,
             "errors" => faults.errors = share(value)?,
+            "lose" => faults.lost = share(value)?,
             "delay" => {
                 let (of, late) = value.split_once('/').unwrap_or(("1", value));
                 (faults.delays, faults.delay) = (share(of)?, time(late)?);
             }
             _ => {
-                let all = "errors=SHARE, delay=SHARE/TIME, cache, noflush, liar";
+                let all = "errors=SHARE, lose=SHARE, delay=SHARE/TIME, cache, noflush, liar";
                 return Err(format!("no fault called '{part}'; use {all}"));
             }
         }
@@ -257,8 +284,13 @@ fn time(text: &str) -> Result<Duration, String> {
 pub struct DiskConfig {
     /// What it is made of.
     pub disk: DiskText,
-    /// Bytes, of disks that do not say their length; of the others, the part that is used.
+    /// Bytes, of disks that do not say their length; of the others, the part that is used: all, if nothing
+    /// stands here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// Others may have written on it before this run.
+    #[serde(skip)]
+    pub used: bool,
     /// Nothing may be written.
     pub read_only: bool,
     /// Bytes of the disk's own sectors.
@@ -273,7 +305,8 @@ impl Default for DiskConfig {
     fn default() -> Self {
         Self {
             disk: DiskText::default(),
-            size: None,
+            size: Some(Self::SIZE),
+            used: false,
             read_only: false,
             sector_size: 512,
             in_flight: 32,
@@ -285,6 +318,12 @@ impl Default for DiskConfig {
 impl DiskConfig {
     /// Bytes of a disk that does not say its length.
     pub const SIZE: u64 = 1 << 30;
+
+    /// What `size` is where nobody says it.
+    #[must_use]
+    pub fn default_size(&self) -> Option<u64> {
+        self.disk.takes_size().then_some(Self::SIZE)
+    }
 
     /// The disk, as the backend opens it.
     #[must_use]
@@ -309,6 +348,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_others_call_their_disks_is_shown_as_it_is_and_no_more() {
+        let shown = |name| DiskText::called(name).to_string();
+        assert_eq!(shown(Some("ram=8M")), "ram=8M");
+        assert_eq!(DiskText::called(Some("null")), DiskText::default());
+        assert_eq!(shown(Some("/dev/vg/a\x1b[2J b\n")), "/dev/vg/a[2Jb");
+        assert_eq!((shown(None), shown(Some(""))), ("unknown".into(), "unknown".into()));
+        assert_eq!(shown(Some(&"x".repeat(5000))).len(), 100);
+    }
+
+    #[test]
     fn disks_are_read_and_say_what_is_wrong_with_them() {
         let spec = |text: &str| text.parse::<DiskText>().map(|disk| disk.spec(1 << 20, 7));
         assert_eq!(spec("null"), Ok(Spec::Null(1 << 20)));
@@ -323,7 +372,7 @@ mod tests {
             panic!("faulty");
         };
         assert_eq!(*inner, Spec::Ram(1 << 20));
-        assert!(!faults.liar && "faulty:liar:null".parse::<DiskText>().is_ok());
+        assert!(!faults.liar && "faulty:liar,lose=1:null".parse::<DiskText>().is_ok());
         assert!(faults.cache && faults.seed == 7 && faults.delay == Duration::from_millis(5));
         for (bad, why) in [
             ("", "null, void"),

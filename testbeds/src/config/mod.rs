@@ -10,6 +10,7 @@ mod disk;
 mod net;
 mod rate;
 mod run;
+mod storage;
 mod trace;
 
 pub use args::shell_line;
@@ -27,6 +28,7 @@ pub use rate::Rate;
 pub use run::{
     Amount, CostNs, DeviceKind, GrantMode, HostConfig, NotifyPolicy, RunConfig, WaitPolicy,
 };
+pub use storage::interrupted_cpu;
 pub use trace::{TraceMode, TraceTo};
 
 /// The word an enum's variant goes by on the command line and in JSON.

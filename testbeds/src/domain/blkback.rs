@@ -71,6 +71,7 @@ impl Driver {
                 always_notify: run.notify == config::NotifyPolicy::Always,
                 dialect: config.disk.dialect_back.into(),
                 disk: source,
+                name: config.disk.disk.to_string(),
             },
         )?;
         let consoles = run.console.then(|| Daemon::beside_backend(domain, run)).transpose()?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use blkif::front::{Blkfront, Config, Limits, Queue, SplitMode};
-use rings::store::XenbusState;
+use rings::store::{Nodes as _, XenbusState, keys};
 use rings::{DomId, Domain};
 use rings_host::HostDomain;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::crew::Crew;
 use super::log_console::log_to_console;
 use super::process::{StopFlag, Wanted, live};
 use super::reports::{self, FrontReport};
-use crate::config::{self, BlkConfig, NotifyPolicy, Split};
+use crate::config::{self, BlkConfig, DiskText, NotifyPolicy, Split};
 use crate::units::format_size;
 use crate::workload::blk::{Change, Exerciser};
 use crate::workload::nbd::{Clerk, Desk, serve};
@@ -43,6 +43,9 @@ pub struct BlkOutcome {
     pub bytes: u64,
     /// Bytes of its own sectors.
     pub sector_size: u32,
+    /// What its backend calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// Runs this process as a guest of the lab in `config.run.dir`.
@@ -54,7 +57,7 @@ pub fn run(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<FrontReport<Bl
     let wanted = Wanted { name: "blkfront", domid: Some(DomId(1)), pool_frames };
     live(&wanted, &config.run, |domain| {
         let _route = config.run.console.then(|| log_to_console(domain)).transpose()?;
-        Guest::connect(domain, config)?.run(stop)
+        stop.unheard(|| Guest::connect(domain, config))?.run(stop)
     })
 }
 
@@ -71,6 +74,8 @@ struct Guest {
     config: BlkConfig,
     blkfront: Blkfront<HostDomain>,
     queues: Vec<Queue<HostDomain>>,
+    /// What the backend calls the disk.
+    name: Option<String>,
 }
 
 impl Guest {
@@ -89,7 +94,7 @@ impl Guest {
             dialect: config.dialect.into(),
             handle: 0,
         };
-        let (blkfront, queues) = Blkfront::connect(
+        let (mut blkfront, queues) = Blkfront::connect(
             domain,
             &Config {
                 handle: XVDA,
@@ -107,7 +112,15 @@ impl Guest {
         if config.nbd.is_none() {
             fits(config, blkfront.disk().sectors * 512)?;
         }
-        Ok(Self { domain: domain.clone(), config: config.clone(), blkfront, queues })
+        let mut config = config.clone();
+        let name = name(&mut blkfront)?;
+        if !crate::lab::is_child() {
+            // The backend is not ours: what its disk is it says itself.
+            config.disk.disk = DiskText::called(name.as_deref());
+            config.disk.used = true;
+            config.run.verify &= config.disk.disk.keeps();
+        }
+        Ok(Self { domain: domain.clone(), config, blkfront, queues, name })
     }
 
     fn run(mut self, stop: &StopFlag) -> anyhow::Result<FrontReport<BlkOutcome>> {
@@ -150,6 +163,7 @@ impl Guest {
             persistent: disk.persistent && self.config.run.grant == config::GrantMode::Persistent,
             bytes: disk.sectors * 512,
             sector_size: disk.sector_size,
+            name: self.name.clone(),
         }
     }
 
@@ -222,6 +236,13 @@ impl Guest {
             }
         }
     }
+}
+
+/// What the backend's directory calls the disk, if anything.
+fn name(blkfront: &mut Blkfront<HostDomain>) -> anyhow::Result<Option<String>> {
+    let path = format!("{}/{}", blkfront.backend_dir(), keys::PHYSICAL_DEVICE_PATH);
+    let found = blkfront.store().read_if_present(&path)?;
+    Ok(found.filter(|name| !name.is_empty()))
 }
 
 /// The part of the disk that is used must be there.

@@ -29,7 +29,7 @@ pub fn run(config: &NetConfig, domid: Option<u16>, stop: &StopFlag) -> anyhow::R
     let wanted = Wanted { name: "netfront", domid, pool_frames: pool_frames(config)? };
     live(&wanted, &config.run, |domain| {
         let _route = config.run.console.then(|| log_to_console(domain)).transpose()?;
-        Guest::connect(domain, config)?.run(stop)
+        stop.unheard(|| Guest::connect(domain, config))?.run(stop)
     })
 }
 

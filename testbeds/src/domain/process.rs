@@ -25,18 +25,48 @@ const ONCE_MORE: Duration = Duration::from_millis(500);
 
 /// Whether somebody wants this process to end.
 #[derive(Clone, Debug, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
+pub struct StopFlag(Arc<Wish>);
+
+#[derive(Debug, Default)]
+struct Wish {
+    asked: AtomicBool,
+    /// Nobody looks whether it was asked.
+    unheard: AtomicBool,
+}
 
 impl StopFlag {
     /// Asks it to end.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        // SYNC unheard: with the loads in `end_if_unheard`.
+        self.0.asked.store(true, Ordering::SeqCst);
     }
 
     /// Whether it was asked.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// Does `work`, which does not look at the flag and has nothing to report: whoever wants the process
+    /// to end meanwhile does not wait for it.
+    pub(super) fn unheard<T>(&self, work: impl FnOnce() -> T) -> T {
+        // SYNC unheard: with the loads in `end_if_unheard`. Whoever sets the second of the two sees both.
+        self.0.unheard.store(true, Ordering::SeqCst);
+        self.end_if_unheard();
+        let outcome = work();
+        self.0.unheard.store(false, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Ends the process if it was asked to and does not hear it.
+    fn end_if_unheard(&self) {
+        // SYNC unheard: with the stores in `set` and in `unheard`.
+        if self.0.asked.load(Ordering::SeqCst) && self.0.unheard.load(Ordering::SeqCst) {
+            if !crate::lab::is_child() {
+                eprintln!("error: interrupted");
+            }
+            exit(1);
+        }
     }
 
     /// Sets the flag when SIGINT, SIGTERM or SIGHUP comes; another one later ends the process at once. A
@@ -60,6 +90,7 @@ impl StopFlag {
             wait();
             let first = Instant::now();
             flag.set();
+            flag.end_if_unheard();
             // The second one means it. One that comes at once is the first once more: timeout(1) sends
             // its signal to its child and then to the group that the child is in.
             wait();

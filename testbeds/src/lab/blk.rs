@@ -8,11 +8,12 @@ use rings_host::{Device, Host, HostConfig};
 
 use super::children::{self, Domain, is_child, told, wake_when_orphaned};
 use super::domains::{Domains, LOOK};
-use super::net::{Show, can_write, write_json};
+use super::net::Show;
+use super::outputs;
 use super::sample::{Pids, Sampler, What};
 use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
-use crate::config::{Amount, BlkConfig, BlkbackConfig, TraceTo, word};
+use crate::config::{Amount, BlkConfig, BlkbackConfig, DiskText, TraceTo, word};
 use crate::domain::{self, BlkOutcome, FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Cpu, FioJob, Grants, Results, Summary, host_info, per};
@@ -34,20 +35,12 @@ pub fn blk(
     let text = json != Some(&JsonTo::Stdout);
     let quiet = config.run.quiet || !text;
     let what = report::blk_what(config);
-    if let Some(JsonTo::File(path)) = json {
-        can_write(path)?;
-    }
+    outputs::can_write_results(json)?;
     let show = Show { quiet, text, headline: text, points: None };
     let (results, failure) = run(config, &what, show, trace, stop)?;
     let repeat = results.config.command_line() + &trace.map(TraceTo::arguments).unwrap_or_default();
-    match json {
-        Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
-        Some(JsonTo::File(path)) => {
-            write_json(path, &results)?;
-            super::print(&report::run_text(&what, &results, &repeat))?;
-        }
-        None => super::print(&report::run_text(&what, &results, &repeat))?,
-    }
+    let what = report::blk_done(config, &results);
+    outputs::show(json, &results.to_json()?, &report::run_text(&what, &results, &repeat))?;
     match failure {
         Some(why) => bail!(why),
         None => Ok(()),
@@ -79,9 +72,13 @@ pub fn blkfront(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
     }
     let machine = host_info();
     let report = domain::blkfront::run(config, stop)?;
-    let results = results(config, &report, None, None, machine);
     let repeat = crate::config::shell_line("blkfront", &config.to_args());
-    super::print(&report::run_text(&report::blk_what(config), &results, &repeat))?;
+    // What is not known here before is what the backend serves.
+    let mut served = config.clone();
+    served.disk.disk = DiskText::called(report.outcome.name.as_deref());
+    served.run.verify &= served.disk.disk.keeps();
+    let results = results(&served, &report, None, None, machine);
+    super::print(&report::run_text(&report::blk_done(&served, &results), &results, &repeat))?;
     match failure(&report) {
         Some(why) => bail!(why),
         None => Ok(()),
@@ -184,13 +181,17 @@ impl Lab {
         }
         loop {
             self.news(config, stop)?;
-            if let Some(interval) = self.sampler.look()
-                && lines
-            {
-                let line = report::interval_line(&config.clone().into(), None, &interval.sum);
-                progress.print(&line)?;
+            if let Some((blocks, all)) = self.sampler.read_back() {
+                progress.afterwards("reading back what was written", blocks, all);
+            } else {
+                if let Some(interval) = self.sampler.look()
+                    && lines
+                {
+                    let line = report::interval_line(&config.clone().into(), None, &interval.sum);
+                    progress.print(&line)?;
+                }
+                self.show(config, &progress);
             }
-            self.show(config, &progress);
             self.replace_backend(config)?;
             if let Some(report) = self.domains.reap()?.pop() {
                 if let Some(rest) = self.sampler.rest()
@@ -292,6 +293,10 @@ fn results(
     let both = front.counters.plus(&back.counters);
     let (ops, seconds) = (front.ops, front.seconds);
     let rate = |count: u64| (seconds > 0.0).then(|| float(count) / seconds);
+    let (ours, theirs) =
+        (front.blk.clone().unwrap_or_default(), BlkReport::of_backend(&back.counters));
+    // Both ends count what they do for whatever it is done: for operations that fail, for reading back.
+    let (every_op, every_byte) = ours.moved().unwrap_or((ops, front.bytes));
     let summary = Summary {
         throughput_bps: rate(front.bytes * 8),
         iops: rate(ops),
@@ -300,16 +305,16 @@ fn results(
         bytes_verified: Some(front.verified),
         errors: Some(front.errors),
         ops: Some(ops),
-        notifies_per_op: per(both.notifies, ops),
+        notifies_per_op: per(both.notifies, every_op),
         notifies_suppressed: Some(both.suppressed),
         wakeups: Some(both.wakeups),
         batch_mean: per(both.pushed, both.pushes),
         ring_full: Some(both.ring_full),
-        cycles_per_op: per(both.busy_cycles, ops),
-        spin_cycles_per_op: per(both.spin_cycles, ops),
-        allocs_per_op: per(both.allocs, ops),
-        syscalls_per_op: per(both.syscalls, ops),
-        copies_per_byte: per(both.copied_bytes, front.bytes),
+        cycles_per_op: per(both.busy_cycles, every_op),
+        spin_cycles_per_op: per(both.spin_cycles, every_op),
+        allocs_per_op: per(both.allocs, every_op),
+        syscalls_per_op: per(both.syscalls, every_op),
+        copies_per_byte: per(both.copied_bytes, every_byte),
         grants: Some(Grants {
             copies: back.counters.copies,
             maps: back.counters.maps,
@@ -321,8 +326,6 @@ fn results(
         ..Summary::default()
     };
     let effective = effective(config, &report.outcome);
-    let (ours, theirs) =
-        (front.blk.clone().unwrap_or_default(), BlkReport::of_backend(&back.counters));
     let failed = front.errors > 0 || report.failure.is_some();
     let job =
         FioJob::new(options(&effective, report.outcome.bytes), &ours, &theirs, seconds, failed);

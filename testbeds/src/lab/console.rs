@@ -1,15 +1,14 @@
 //! One console run: host, daemon, the guest that writes, its neighbours, and what came of it.
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use rings_host::{Host, HostConfig, News};
 
 use super::children::Domain;
 use super::console_summary::{failure, summarise};
 use super::domains::{Domains, LOOK, report as report_of};
-use super::net::can_write;
+use super::outputs;
 use super::reader::Readers;
 use super::sample::{Pids, Sampler, What};
 use super::trace::{self, Tracing};
@@ -38,8 +37,9 @@ pub fn console(
     trace: Option<&TraceTo>,
     stop: &StopFlag,
 ) -> anyhow::Result<()> {
-    if let Some(JsonTo::File(path)) = json {
-        can_write(path)?;
+    outputs::can_write_results(json)?;
+    for (option, path) in [("--csv", &pictures.csv), ("--svg", &pictures.svg)] {
+        path.iter().try_for_each(|path| outputs::can_write(option, path))?;
     }
     let text = json != Some(&JsonTo::Stdout);
     let quiet = config.run.quiet || !text;
@@ -47,16 +47,8 @@ pub fn console(
         super::print(&(report::console_headline(config) + "\n"))?;
     }
     let (results, failure) = run(config, (quiet, text), trace, stop)?;
+    outputs::show(json, &results.to_json()?, &report::console_text(&results))?;
     draw(&results, pictures)?;
-    match json {
-        Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
-        Some(JsonTo::File(path)) => {
-            fs::write(path, results.to_json()?)
-                .with_context(|| format!("cannot write -J {}", path.display()))?;
-            super::print(&report::console_text(&results))?;
-        }
-        None => super::print(&report::console_text(&results))?,
-    }
     match failure {
         Some(why) => bail!(why),
         None => Ok(()),
@@ -65,13 +57,11 @@ pub fn console(
 
 fn draw(results: &ConsoleResults, pictures: &Pictures) -> anyhow::Result<()> {
     if let Some(path) = &pictures.csv {
-        fs::write(path, report::csv(&results.series))
-            .with_context(|| format!("cannot write --csv {}", path.display()))?;
+        outputs::write("--csv", path, &report::csv(&results.series))?;
     }
     if let Some(path) = &pictures.svg {
         let title = report::console_title(results);
-        fs::write(path, report::svg(&results.series, &title)?)
-            .with_context(|| format!("cannot write --svg {}", path.display()))?;
+        outputs::write("--svg", path, &report::svg(&results.series, &title)?)?;
     }
     Ok(())
 }

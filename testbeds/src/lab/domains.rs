@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use rings_host::{DomainInfo, Host, News};
+use rings_host::proto::Held;
+use rings_host::{DomainInfo, Host, News, inspect};
 use serde::de::DeserializeOwned;
 
 use super::children::{Domain, LastWords};
@@ -28,6 +29,8 @@ pub(super) struct Domains {
     pub(super) back: Domain,
     /// The host.
     pub(super) host: Host,
+    /// The host knows the backend: it will say when that has gone.
+    registered: bool,
     /// Processes of backends that were killed on purpose.
     killed: Vec<i32>,
     /// Since when the user wants it to end.
@@ -39,7 +42,8 @@ pub(super) struct Domains {
 impl Domains {
     /// These domains of `host`.
     pub(super) fn new(host: Host, back: Domain, fronts: Vec<Domain>, stall_timeout: f64) -> Self {
-        Self { fronts, back, host, killed: Vec::new(), interrupted: None, stall_timeout }
+        let (registered, killed, interrupted) = (false, Vec::new(), None);
+        Self { fronts, back, host, registered, killed, interrupted, stall_timeout }
     }
 
     /// Waits at most `pause` for what the host has to tell, and looks whether all are well.
@@ -49,6 +53,7 @@ impl Domains {
     pub(super) fn look(&mut self, pause: Duration) -> anyhow::Result<Option<News>> {
         let news = self.host.news(pause);
         match &news {
+            Some(News::Born(who)) => self.registered |= who.pid == self.back.pid(),
             Some(News::Stalled(who)) => bail!(
                 "domain {} ({}, process {}) has stalled: no progress for {} s (--stall-timeout)",
                 who.domid,
@@ -143,15 +148,28 @@ impl Domains {
         let old = self.back.pid();
         self.killed.push(old);
         self.back.kill();
-        // The host must have seen it go: it gives the number 0 to one process at a time.
-        for _ in 0..250 {
-            // What becomes of the others meanwhile is told as ever.
-            if matches!(self.look(LOOK)?, Some(News::Gone(who, _)) if who.pid == old) {
-                break;
-            }
-        }
+        self.wait_gone(old)?;
+        self.registered = false;
         self.back = start()?;
         Ok(())
+    }
+
+    /// Waits until the host has seen this process go, whose end is certain: it gives the number 0 to one
+    /// process at a time. One that it has never seen, it need not.
+    fn wait_gone(&mut self, pid: i32) -> anyhow::Result<()> {
+        // What the process had said before it died the host has heard when it answers this.
+        inspect(self.host.dir(), Held::Ports)?;
+        let deadline = Instant::now() + Duration::from_secs_f64(self.stall_timeout);
+        while Instant::now() < deadline {
+            let pause = if self.registered { LOOK } else { Duration::ZERO };
+            // What becomes of the others meanwhile is told as ever.
+            match self.look(pause)? {
+                Some(News::Gone(who, _)) if who.pid == pid => return Ok(()),
+                None if !self.registered => return Ok(()),
+                _ => {}
+            }
+        }
+        bail!("the host has not seen process {pid} go, which was killed")
     }
 
     /// Ends those that are still there, all at once: one that waits for another would only wait
@@ -200,5 +218,26 @@ pub(super) fn must_live(domain: &mut Domain) -> anyhow::Result<()> {
     match report::<()>(domain, &how) {
         Ok(()) => bail!("{} (process {}) died: {how}", domain.name(), domain.pid()),
         Err(why) => Err(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that ends by itself and never asks for a host.
+    fn stranger() -> anyhow::Result<Domain> {
+        Domain::start("blkback", &["--list".to_owned()])
+    }
+
+    #[test]
+    fn a_backend_that_dies_before_it_is_known_to_the_host_is_not_waited_for() {
+        /// Seconds, more than any test has: whoever waits for the host's word waits in vain.
+        const NEVER: f64 = 1e6;
+        let host = Host::start(rings_host::HostConfig::default()).expect("a host");
+        let mut domains = Domains::new(host, stranger().expect("starts"), Vec::new(), NEVER);
+        let old = domains.back.pid();
+        domains.replace_back(stranger).expect("replaced");
+        assert_ne!(domains.back.pid(), old);
     }
 }

@@ -13,6 +13,7 @@
 //! | `domains` | the domains of a run, and what becomes of them while it goes on |
 //! | `sample` | what is looked at from outside meanwhile: rate, CPU, memory |
 //! | `summary` | reports of both ends made into figures |
+//! | `outputs` | what a run leaves: text, JSON, pictures |
 //! | `trace` | the trace of a run |
 //! | `tour` | the main job |
 //! | `page` | a page about runs that are over |
@@ -29,6 +30,7 @@ mod domains;
 mod hand;
 mod holdings;
 mod net;
+mod outputs;
 mod page;
 mod raw;
 mod reader;

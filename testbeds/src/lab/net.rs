@@ -1,13 +1,13 @@
 //! One network run: host, netback, one netfront for each vif, and what came of it.
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use rings_host::{Host, HostConfig, News};
 
 use super::children::Domain;
 use super::domains::Domains;
+use super::outputs;
 use super::sample::{Pids, Sampler, What};
 use super::summary;
 use super::trace::{self, Tracing};
@@ -29,40 +29,16 @@ pub fn net(
 ) -> anyhow::Result<()> {
     let quiet = config.run.quiet || json == Some(&JsonTo::Stdout);
     let what = report::what(config);
-    if let Some(JsonTo::File(path)) = json {
-        can_write(path)?;
-    }
+    outputs::can_write_results(json)?;
     let text = json != Some(&JsonTo::Stdout);
     let show = Show { quiet, text, headline: text, points: None };
     let (results, failure) = run(config, &what, show, trace, stop)?;
     let repeat = results.config.command_line() + &trace.map(TraceTo::arguments).unwrap_or_default();
-    match json {
-        Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
-        Some(JsonTo::File(path)) => {
-            write_json(path, &results)?;
-            super::print(&report::run_text(&what, &results, &repeat))?;
-        }
-        None => super::print(&report::run_text(&what, &results, &repeat))?,
-    }
+    outputs::show(json, &results.to_json()?, &report::run_text(&what, &results, &repeat))?;
     match failure {
         Some(why) => bail!(why),
         None => Ok(()),
     }
-}
-
-pub(super) fn write_json(path: &Path, results: &Results) -> anyhow::Result<()> {
-    std::fs::write(path, results.to_json()?)
-        .with_context(|| format!("cannot write -J {}", path.display()))
-}
-
-/// Whether `path` can be written, asked before the run and not after it. Leaves no empty file.
-pub(super) fn can_write(path: &Path) -> anyhow::Result<()> {
-    let was_there = path.exists();
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.with_context(|| {
-        format!("cannot write -J {}; name a file that you may write", path.display())
-    })?;
-    if was_there { Ok(()) } else { Ok(std::fs::remove_file(path)?) }
 }
 
 /// What is shown of a run while it goes on.

@@ -116,10 +116,20 @@ impl Sampler {
         &self.gone.counters
     }
 
+    fn sum(&self) -> Counters {
+        let all = self.segment.blocks().filter(|b| b.kind() != BlockKind::Other);
+        all.fold(Counters::default(), |sum, b| sum.plus(&Counters::read(&b)))
+    }
+
+    /// Blocks of a disk that were written and read again, and how many are to be, once that has begun.
+    pub(super) fn read_back(&self) -> Option<(u64, u64)> {
+        let sum = self.sum();
+        (sum.to_read_back > 0).then_some((sum.read_back, sum.to_read_back))
+    }
+
     /// Payload bytes and operations so far, at the end that receives.
     pub(super) fn done(&self) -> (u64, u64) {
-        let all = self.segment.blocks().filter(|b| b.kind() != BlockKind::Other);
-        let sum = all.fold(Counters::default(), |sum, b| sum.plus(&Counters::read(&b)));
+        let sum = self.sum();
         match self.per_op {
             Some(bytes) => (sum.payload, sum.payload / bytes.max(1)),
             None => (sum.payload, sum.ops),

@@ -10,6 +10,7 @@ use tracer::Source;
 use tracer::format::journal::{HOST, Process};
 use tracer::keeper::{Keeper, Mode, Written};
 
+use super::outputs;
 use crate::config::{TraceMode, TraceTo};
 use crate::units::{float, format_size};
 
@@ -40,6 +41,9 @@ impl Tracing {
     /// Switches recording on, for all domains that register from now on and for this process, their
     /// host. `command` is what is run.
     pub(super) fn begin(to: &TraceTo, host: &Host, command: &str) -> anyhow::Result<Self> {
+        for file in [&to.file, &to.lossless()] {
+            outputs::can_write("--trace", file)?;
+        }
         let keeper = Arc::clone(host.tracer());
         let process = Process {
             domid: HOST,

@@ -5,7 +5,7 @@ use super::numbers::{thousands, three_digits};
 use super::options::{Setting, amount, on_off, size};
 use super::text::{cpus, grants};
 use crate::config::{BlkConfig, Rw, word};
-use crate::results::{FioDirection, FioJob};
+use crate::results::{FioDirection, FioJob, Results};
 use crate::units::{float, format_size, round_u64};
 
 /// Who runs where, the disk, and how grants are reached: the first line of a run.
@@ -30,20 +30,35 @@ pub fn what(config: &BlkConfig) -> String {
         Rw::RandWrite => "random writes",
         Rw::RandRw => "random reads and writes",
     };
-    let checked = if config.run.verify { ", every block checked" } else { "" };
     let bs = format_size(config.bs as u64);
-    format!("{bs} {which}, {} in flight{checked}", config.iodepth * config.numjobs)
+    format!("{bs} {which}, {} in flight", config.iodepth * config.numjobs)
+}
+
+/// What a run has done: the same, and how much of what it could check it has checked.
+#[must_use]
+pub fn done(config: &BlkConfig, results: &Results) -> String {
+    let asked = |job: &FioJob| {
+        let back = job.read_back.map_or(0, |back| back.all * config.bs as u64);
+        job.read.io_bytes + back
+    };
+    let all: u64 = results.jobs.iter().map(asked).sum();
+    let checked = match results.summary.bytes_verified.unwrap_or(0) {
+        0 => String::new(),
+        bytes if bytes == all => ", every block checked".to_owned(),
+        bytes => format!(", {:.0} % checked", float(bytes) * 100.0 / float(all.max(bytes))),
+    };
+    what(config) + &checked
 }
 
 /// The options that only a disk has.
 pub(super) fn settings(config: &BlkConfig) -> Vec<Setting> {
-    let mut all = vec![
-        ("rw", word(&config.rw)),
-        ("bs", size(config.bs)),
+    let mut all = match &config.nbd {
+        // What is done, and for how long, is left to the clients.
+        Some(path) => vec![("nbd", format!("unix:{}", path.display()))],
+        None => work(config),
+    };
+    all.extend([
         ("iodepth", config.iodepth.to_string()),
-        ("numjobs", config.numjobs.to_string()),
-        amount(&config.run),
-        ("warmup", format!("{}s", config.run.warmup)),
         ("disk", config.disk.disk.to_string()),
         ("size", config.disk.size.map_or("all".to_owned(), format_size)),
         ("read-only", on_off(config.disk.read_only)),
@@ -55,13 +70,25 @@ pub(super) fn settings(config: &BlkConfig) -> Vec<Setting> {
         ("ring-order", config.ring_order.to_string()),
         ("queues", config.queues.to_string()),
         ("dialect", format!("{},{}", word(&config.dialect), word(&config.disk.dialect_back))),
+    ]);
+    all.extend(config.kill_backend_every.map(|s| ("kill-backend-every", format!("{s}s"))));
+    all
+}
+
+/// What of them says what is done, and for how long.
+fn work(config: &BlkConfig) -> Vec<Setting> {
+    let mut all = vec![
+        ("rw", word(&config.rw)),
+        ("bs", size(config.bs)),
+        ("numjobs", config.numjobs.to_string()),
+        amount(&config.run),
+        ("warmup", format!("{}s", config.run.warmup)),
         ("fsync", config.fsync.to_string()),
     ];
     if config.rw == Rw::RandRw {
         all.push(("rwmixread", config.rwmixread.to_string()));
     }
     all.extend(config.rate_iops.map(|rate| ("rate-iops", rate.to_string())));
-    all.extend(config.kill_backend_every.map(|s| ("kill-backend-every", format!("{s}s"))));
     all
 }
 
@@ -69,9 +96,17 @@ pub(super) fn settings(config: &BlkConfig) -> Vec<Setting> {
 pub(super) fn remarks(job: &FioJob) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, direction) in [("read", &job.read), ("write", &job.write)] {
-        if direction.total_ios > 0 {
+        if direction.total_ios + direction.failed_ios > 0 {
             lines.push(line(name, direction));
         }
+    }
+    if let Some(back) = &job.read_back {
+        let (blocks, all) = (thousands(back.blocks), thousands(back.all));
+        let of = if back.blocks == back.all { String::new() } else { format!(" of {all}") };
+        let (size, seconds) = (format_size(back.bytes), back.seconds);
+        lines.push(format!(
+            "read back: {blocks}{of} blocks that were written ({size}), in {seconds:.2} s"
+        ));
     }
     let ring = &job.ring;
     let mut text = format!(
@@ -111,7 +146,10 @@ pub(super) fn remarks(job: &FioJob) -> Vec<String> {
 
 fn line(name: &str, d: &FioDirection) -> String {
     let (iops, mbs) = (thousands(round_u64(d.iops).unwrap_or(0)), float(d.bw_bytes) / 1e6);
-    let rate = format!("{name}: {iops} IOPS, {} MB/s", three_digits(mbs));
+    let mut rate = format!("{name}: {iops} IOPS, {} MB/s", three_digits(mbs));
+    if d.failed_ios > 0 {
+        rate += &format!(", {} failed", thousands(d.failed_ios));
+    }
     if d.clat_ns.count == 0 {
         // An NBD client's requests are timed whole.
         return rate;

@@ -70,7 +70,7 @@ pub fn html_of_any(title: &str, runs: &[AnyResults]) -> anyhow::Result<String> {
         AnyResults::Console(results) => of_console(results),
     });
     let sections = runs.iter().map(|run| match run {
-        AnyResults::Run(results) => section(text::what_of(&results.config), results),
+        AnyResults::Run(results) => section(text::what_of(results), results),
         AnyResults::Console(results) => console_section(results),
     });
     page(title, first, sections.collect::<anyhow::Result<_>>()?)

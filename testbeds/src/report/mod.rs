@@ -16,7 +16,7 @@ mod stairs;
 mod table;
 mod text;
 
-pub use blk::{headline as blk_headline, what as blk_what};
+pub use blk::{done as blk_done, headline as blk_headline, what as blk_what};
 pub use console::{console_headline, console_text, console_title, console_what};
 pub use html::{html, html_of_any};
 pub use interval::{interval_header, interval_line};

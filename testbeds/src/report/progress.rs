@@ -40,6 +40,14 @@ impl Progress {
         self.bar.set_message(rate.to_owned());
     }
 
+    /// What was asked for is over; now `count` of `all` that it left is done, which is called `what`.
+    pub fn afterwards(&self, what: &str, count: u64, all: u64) {
+        self.bar.set_prefix(what.to_owned());
+        self.bar.set_length(all);
+        self.bar.set_position(count.min(all));
+        self.bar.set_message(String::new());
+    }
+
     /// Prints a line on stdout without tearing the bar.
     ///
     /// # Errors

@@ -51,11 +51,11 @@ pub(super) fn first_line(config: &Config) -> String {
     }
 }
 
-/// What a run of any kind does.
-pub(super) fn what_of(config: &Config) -> String {
-    match config {
+/// What a run of any kind has done.
+pub(super) fn what_of(results: &Results) -> String {
+    match &results.config {
         Config::Net(record) => what(&record.net),
-        Config::Blk(record) => super::blk::what(&record.blk),
+        Config::Blk(record) => super::blk::done(&record.blk, results),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::latency::Latencies;
 use crate::units::{float, round_u64};
-use crate::workload::blk::{BlkReport, DEPTHS, Direction, Moments};
+use crate::workload::blk::{BlkReport, DEPTHS, Direction, Moments, ReadBack};
 
 /// One job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,10 @@ pub struct FioJob {
     pub write: FioDirection,
     /// Flushes.
     pub sync: FioSync,
+    /// What was written and read again when the job was over, where that is checked. No other figure of the
+    /// job has it but those of `ring` and the levels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_back: Option<ReadBack>,
     /// Percent of requests that found so many in flight, themselves included, when they were put.
     pub iodepth_level: BTreeMap<String, f64>,
     /// The same where the backend took them.
@@ -49,13 +53,16 @@ pub struct FioDirection {
     pub iops: f64,
     /// Milliseconds.
     pub runtime: u64,
-    /// Operations.
+    /// Operations that were done.
     pub total_ios: u64,
+    /// Operations that were answered with an error: in no other figure of this direction.
+    #[serde(default)]
+    pub failed_ios: u64,
     /// From the decision to the push.
     pub slat_ns: FioTimes,
     /// From the push to the answer.
     pub clat_ns: FioTimes,
-    /// Both together; mean, smallest and largest are sums.
+    /// From the decision to the answer, of each operation.
     pub lat_ns: FioTimes,
 }
 
@@ -119,24 +126,11 @@ impl FioTimes {
             percentile: all.map(Latencies::fio_percentiles).unwrap_or_default(),
         }
     }
-
-    fn sum(a: &Self, b: &Self) -> Self {
-        Self {
-            min: a.min + b.min,
-            max: a.max + b.max,
-            mean: a.mean + b.mean,
-            stddev: a.stddev.hypot(b.stddev),
-            count: b.count,
-            percentile: BTreeMap::new(),
-        }
-    }
 }
 
 impl FioDirection {
     fn of(direction: &Direction, seconds: f64) -> Self {
         let rate = |count: u64| if seconds > 0.0 { float(count) / seconds } else { 0.0 };
-        let slat_ns = FioTimes::of(&direction.slat, None);
-        let clat_ns = FioTimes::of(&direction.clat, direction.clats.as_ref());
         let bw_bytes = round_u64(rate(direction.bytes)).unwrap_or(0);
         Self {
             io_bytes: direction.bytes,
@@ -146,9 +140,10 @@ impl FioDirection {
             iops: rate(direction.ops),
             runtime: round_u64(seconds * 1e3).unwrap_or(0),
             total_ios: direction.ops,
-            lat_ns: FioTimes::sum(&slat_ns, &clat_ns),
-            slat_ns,
-            clat_ns,
+            failed_ios: direction.failed,
+            slat_ns: FioTimes::of(&direction.slat, None),
+            clat_ns: FioTimes::of(&direction.clat, direction.clats.as_ref()),
+            lat_ns: FioTimes::of(&direction.lat, None),
         }
     }
 }
@@ -171,7 +166,7 @@ impl FioJob {
         seconds: f64,
         failed: bool,
     ) -> Self {
-        let ios = front.read.ops + front.write.ops;
+        let (ios, _) = front.moved().unwrap_or_default();
         let ring = FioRing {
             requests: front.requests,
             requests_per_io: if ios > 0 { float(front.requests) / float(ios) } else { 0.0 },
@@ -191,6 +186,7 @@ impl FioJob {
             read: FioDirection::of(&front.read, seconds),
             write: FioDirection::of(&front.write, seconds),
             sync: FioSync { total_ios: front.flushes },
+            read_back: front.read_back,
             iodepth_level: levels(&front.depth),
             iodepth_level_backend: levels(&back.depth),
             ring,

@@ -203,6 +203,7 @@ pub(crate) fn config(spec: &Spec, grant: GrantMode, read_only: bool) -> Config {
         always_notify: false,
         dialect: Dialect::Xen,
         disk: Arc::new(Source::open(spec, read_only, 512).unwrap()),
+        name: String::new(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Faults around any disk: operations that fail, answers that are late, and a cache that a kill loses.
+//! Faults around any disk: operations that fail, writes that are answered and not done, answers that are late,
+//! and a cache that a kill loses.
 //!
 //! The cache is what makes a flush mean something. A coin decides of each write whether it goes to the
 //! disk below at once or stays in this process, where it always stays if some of it is there already; reads
@@ -22,6 +23,8 @@ use super::{Buffer, Disk, Done, Failure, Io, Kind, Started};
 pub struct Faults {
     /// Share of reads and writes that fail: 0 to 1.
     pub errors: f64,
+    /// Share of writes that are answered, and not done: 0 to 1.
+    pub lost: f64,
     /// Share of operations that are answered late: 0 to 1.
     pub delays: f64,
     /// How late.
@@ -157,6 +160,12 @@ impl Faulty {
         let late = Due::new()?;
         let (reads, flushes, held, back, done) = Default::default();
         Ok(Self { inner, shared, late, reads, flushes, held, back, done })
+    }
+
+    /// Whether the next write is one of those that are not done.
+    fn loses(&self) -> bool {
+        let lost = self.shared.faults.lost;
+        lost > 0.0 && self.shared.lock().chance() < lost
     }
 
     /// An operation is over, unless it is to be late.
@@ -307,6 +316,9 @@ impl Disk for Faulty {
         }
         match io.kind {
             Kind::Read => self.read(io),
+            Kind::Write if self.loses() => {
+                self.over(Done { tag: io.tag, buffer: io.buffer, outcome: Ok(()) });
+            }
             Kind::Write => self.write(io),
             Kind::Flush => self.flush(io),
             Kind::Discard { .. } => {

@@ -173,6 +173,12 @@ impl Buffer {
         self.len = len;
     }
 
+    /// Bytes of memory it has taken.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -3,7 +3,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `front` | the guest's end: begins operations, times and checks them |
+//! | `front` | the guest's end: when operations begin, and when it is over |
+//! | `jobs` | which operation is next, and what becomes of each: timed, checked |
 //! | `back` | the backend's end, which measures nothing but itself |
 //! | `stream` | which block is next, and whether what was read is right |
 //! | `saved` | what flushes have saved, where a cache dies with its backend |
@@ -13,6 +14,7 @@
 mod back;
 pub mod block;
 mod front;
+mod jobs;
 mod report;
 mod saved;
 mod stream;
@@ -22,7 +24,7 @@ use rings_host::HostDomain;
 
 pub use back::Served;
 pub use front::Exerciser;
-pub use report::{BlkReport, DEPTHS, Direction, Moments};
+pub use report::{BlkReport, DEPTHS, Direction, Moments, ReadBack};
 
 /// Something the control side has for a queue.
 #[derive(Debug)]

@@ -74,15 +74,20 @@ impl Moments {
 /// One direction.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Direction {
-    /// Operations that are over.
+    /// Operations that were done.
     pub ops: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Operations that were answered with an error; no other figure here has them.
+    #[serde(default)]
+    pub failed: u64,
     /// From the decision to the push: submission.
     pub slat: Moments,
     /// From the push to the answer: completion.
     pub clat: Moments,
-    /// The same, for percentiles.
+    /// From the decision to the answer: both, of each operation.
+    pub lat: Moments,
+    /// Completion again, for percentiles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clats: Option<Latencies>,
 }
@@ -95,8 +100,10 @@ impl Direction {
     fn plus(mut self, other: Self) -> Self {
         self.ops += other.ops;
         self.bytes += other.bytes;
+        self.failed += other.failed;
         self.slat = self.slat.plus(other.slat);
         self.clat = self.clat.plus(other.clat);
+        self.lat = self.lat.plus(other.lat);
         self.clats = match (self.clats, other.clats) {
             (Some(mut a), Some(b)) => {
                 a.merge(&b);
@@ -108,6 +115,30 @@ impl Direction {
     }
 }
 
+/// What was written and read again when all was over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReadBack {
+    /// Blocks to be read again: all that hold a write that was answered.
+    pub all: u64,
+    /// Blocks that were.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+impl ReadBack {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            all: self.all + other.all,
+            blocks: self.blocks + other.blocks,
+            bytes: self.bytes + other.bytes,
+            seconds: self.seconds.max(other.seconds),
+        }
+    }
+}
+
 /// What one end of a disk's run measured beside what every run does.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct BlkReport {
@@ -115,6 +146,9 @@ pub struct BlkReport {
     pub read: Direction,
     /// Writes; at the frontend alone.
     pub write: Direction,
+    /// What was written and read again; at the frontend alone, where that is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_back: Option<ReadBack>,
     /// Flushes that are over.
     pub flushes: u64,
     /// Requests put or taken: an operation may be many.
@@ -164,6 +198,15 @@ impl BlkReport {
         }
     }
 
+    /// All operations that either end has worked for, and the bytes they moved: those measured, those that
+    /// failed, what was read back. Nothing at a backend, which knows requests only.
+    #[must_use]
+    pub fn moved(&self) -> Option<(u64, u64)> {
+        let (read, write, back) = (&self.read, &self.write, self.read_back.unwrap_or_default());
+        let ops = read.ops + read.failed + write.ops + write.failed + back.blocks;
+        (ops > 0).then_some((ops, read.bytes + write.bytes + back.bytes))
+    }
+
     /// Two queues together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -172,6 +215,10 @@ impl BlkReport {
         Self {
             read: self.read.plus(other.read),
             write: self.write.plus(other.write),
+            read_back: match (self.read_back, other.read_back) {
+                (Some(a), Some(b)) => Some(a.plus(b)),
+                (a, b) => a.or(b),
+            },
             flushes: self.flushes + other.flushes,
             requests: self.requests + other.requests,
             indirect: self.indirect + other.indirect,

@@ -74,7 +74,7 @@ impl Stream {
             written: vec![0; remembered],
             saved: (verify && config.disk.disk.forgets()).then(|| Saved::new(remembered)),
             busy: vec![0; words],
-            zeros_first: config.disk.disk.starts_as_zeros(),
+            zeros_first: config.disk.disk.starts_as_zeros() && !config.disk.used,
             fsync: config.fsync,
             since_flush: 0,
             rate: config.rate_iops,
@@ -90,6 +90,28 @@ impl Stream {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         self.random
+    }
+
+    /// From here on what was written is read again. Says how many blocks that is.
+    pub(super) fn read_back(&mut self) -> u64 {
+        self.next = 0;
+        self.written.iter().filter(|&&last| last > 0).count() as u64
+    }
+
+    /// The next block that was written, for reading it again; taken.
+    pub(super) fn next_back(&mut self) -> Next {
+        let from = usize::try_from(self.next).unwrap_or(usize::MAX);
+        let rest = self.written.get(from..).unwrap_or_default();
+        let Some(ahead) = rest.iter().position(|&last| last > 0) else {
+            self.next = self.blocks;
+            return Next::Wait;
+        };
+        let block = self.next + ahead as u64;
+        if !self.take(block) {
+            return Next::Wait;
+        }
+        self.next = block + 1;
+        Next::Read(block)
     }
 
     /// Decides what is next, and takes the block.
@@ -254,9 +276,9 @@ impl Stream {
         let expected = self.generation(block);
         let right = match (found, expected) {
             (Found::Write(got), n) if n > 0 => got == u64::from(n),
-            (Found::Zeros, 0) => true,
             // What others have left there cannot be checked.
-            (Found::Foreign | Found::Torn, 0) if !self.zeros_first => return Ok(0),
+            (Found::Zeros | Found::Foreign | Found::Torn, 0) if !self.zeros_first => return Ok(0),
+            (Found::Zeros, 0) => true,
             (Found::Write(_), 0) => !self.zeros_first,
             _ => false,
         };
@@ -339,6 +361,20 @@ mod tests {
         let mut block = vec![0; 4096];
         stamp(&mut block, stream.seed, 0, generation);
         block
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_once() {
+        let mut config = BlkConfig { rw: Rw::RandWrite, ..BlkConfig::default() };
+        config.run.verify = true;
+        let mut stream = Stream::new(&config, 0, 1, 100 * 4096);
+        for block in [7, 3, 99, 7, 50] {
+            stream.wrote(block);
+        }
+        stream.spoil(50);
+        assert_eq!(stream.read_back(), 3);
+        let all: Vec<_> = std::iter::repeat_with(|| stream.next_back()).take(5).collect();
+        assert_eq!(all, [Next::Read(3), Next::Read(7), Next::Read(99), Next::Wait, Next::Wait]);
     }
 
     #[test]

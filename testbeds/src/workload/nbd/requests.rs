@@ -224,7 +224,12 @@ impl Requests {
 }
 
 impl Done {
+    /// Counts a request that has been replied to: as what it was, or as an error.
     fn add(&mut self, request: &Request, begun: Instant, error: u32) {
+        if error != 0 {
+            let at = request.offset;
+            return self.meter.error(|| format!("a request at byte {at} failed (errno {error})"));
+        }
         let bytes = u64::from(request.length);
         match request.wish {
             Wish::Read => self.reads = (self.reads.0 + 1, self.reads.1 + bytes),
@@ -237,10 +242,6 @@ impl Done {
             self.meter.report.ops += 1;
             let ns = begun.elapsed().as_nanos();
             self.latencies.record(u64::try_from(ns).unwrap_or(u64::MAX));
-        }
-        if error != 0 {
-            let at = request.offset;
-            self.meter.error(|| format!("a request at byte {at} failed (errno {error})"));
         }
     }
 }
