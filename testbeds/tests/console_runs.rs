@@ -58,6 +58,18 @@ fn lines_arrive_without_a_limit_at_any_index() {
 }
 
 #[test]
+fn every_write_is_told_and_counted_whether_or_not_a_doorbell_rang() {
+    let scratch = Scratch::new();
+    for limit in ["30/200ms", "off"] {
+        let found = console(&scratch, &["--messages", "1500", "--limit", limit]);
+        let summary = &found["summary"];
+        assert!(summary["notifies_per_op"].as_f64() >= Some(1.0), "{limit}: {summary}");
+        // There is no event index with which anybody could ask for less.
+        assert_eq!(summary["notifies_suppressed"], Value::Null, "{limit}");
+    }
+}
+
+#[test]
 fn whoever_drops_loses_lines_and_counts_them() {
     let scratch = Scratch::new();
     let found = console(&scratch, &["--messages", "300000", "--on-full", "drop", "--len", "16"]);

@@ -49,7 +49,6 @@ fn summary(
         lost: Some(side.lost + discarded),
         ops: Some(side.ops),
         notifies_per_op: per(counters.notifies + back.notifies, side.ops),
-        notifies_suppressed: Some(counters.suppressed + back.suppressed),
         wakeups: Some(counters.wakeups + back.wakeups),
         ring_full: Some(counters.ring_full),
         cycles_per_op: per(counters.busy_cycles + back.busy_cycles, side.ops),

@@ -4,7 +4,7 @@ use super::numbers::{per_op, scaled, thousands, three_digits};
 use super::options::{Setting, cost_sentence};
 use super::stairs::first_second;
 use super::table::{HEAD, grid};
-use super::text::{crowded, folded};
+use super::text::{crowded, folded, memory, ring, work};
 use crate::config::{Amount, ConsoleConfig, EventRate, SinkKind, format_cpus};
 use crate::results::{ConsoleFigures, ConsoleResults, Latency};
 use crate::workload::console::Spread;
@@ -73,7 +73,8 @@ pub(super) fn remarks(results: &ConsoleResults) -> Vec<String> {
     lines.extend(limited(&results.console));
     lines.push(held(&results.console));
     lines.extend(read(&results.console));
-    lines.push(rings(results));
+    let summary = &results.summary;
+    lines.extend([ring(summary), work(summary), memory(summary)]);
     lines
 }
 
@@ -173,19 +174,6 @@ fn read(figures: &ConsoleFigures) -> Vec<String> {
         format!("{count} neighbours, {lines} lines; from a line to its being read: {text}")
     });
     own.into_iter().chain(others).collect()
-}
-
-fn rings(results: &ConsoleResults) -> String {
-    let s = &results.summary;
-    let count = |value: Option<u64>| thousands(value.unwrap_or(0));
-    format!(
-        "ring: full {} times, {} sends met a pending or masked port, {} wake-ups, {} allocations and {} system calls per line",
-        count(s.ring_full),
-        count(s.notifies_suppressed),
-        count(s.wakeups),
-        per_op(s.allocs_per_op.unwrap_or(0.0)),
-        per_op(s.syscalls_per_op.unwrap_or(0.0)),
-    )
 }
 
 /// Every option as `name=value`.
