@@ -200,7 +200,9 @@ impl Lab {
         quiet: bool,
         stop: &StopFlag,
     ) -> anyhow::Result<Vec<GuestReport>> {
-        let progress = Progress::new(&report::console_what(config), config.run.amount, quiet);
+        // Where lines of guests go there is no place for a bar.
+        let no_bar = quiet || config.daemon.sink == SinkKind::Stderr;
+        let progress = Progress::new(&report::console_what(config), config.run.amount, no_bar);
         let lines = config.run.interval.is_some() && !quiet;
         if lines {
             progress.print("[ ID] Interval           Transfer     Rate")?;

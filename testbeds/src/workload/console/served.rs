@@ -40,23 +40,22 @@ pub struct ConsoleReport {
 }
 
 /// What is made of a guest's bytes as they come.
-#[derive(Debug)]
-enum Look {
-    /// Nothing.
-    Away,
+#[derive(Debug, Default)]
+struct Look {
     /// They are numbered lines.
-    Check(Check),
+    check: Option<Check>,
     /// They are to be seen.
-    Print(Printer),
+    printer: Option<Printer>,
 }
 
 impl Look {
     #[inline(always)]
     fn at(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Away => {}
-            Self::Check(check) => check.look(bytes),
-            Self::Print(printer) => printer.take(bytes),
+        if let Some(check) = &mut self.check {
+            check.look(bytes);
+        }
+        if let Some(printer) = &mut self.printer {
+            printer.take(bytes);
         }
     }
 }
@@ -72,11 +71,8 @@ impl Served {
     /// Serves this console; with a length, its guest writes numbered lines of so many bytes, which are
     /// checked; with `print` its lines go to stderr.
     pub fn new(session: Session<HostDomain>, check: Option<usize>, print: bool) -> Self {
-        let look = match check {
-            Some(len) => Look::Check(Check::new(len)),
-            None if print => Look::Print(Printer::new(session.front().0)),
-            None => Look::Away,
-        };
+        let printer = print.then(|| Printer::new(session.front().0));
+        let look = Look { check: check.map(Check::new), printer };
         Self { session, look }
     }
 
@@ -99,10 +95,7 @@ impl Served {
             lost: self.session.outlet().lost(),
             illegal: stats.illegal,
             counters: self.counters(),
-            checked: match &self.look {
-                Look::Check(check) => Some(check.checked),
-                Look::Print(_) | Look::Away => None,
-            },
+            checked: self.look.check.as_ref().map(|check| check.checked),
         }
     }
 }
@@ -172,7 +165,7 @@ impl Job for Served {
     fn finish(mut self: Box<Self>) -> SideReport {
         let Self { session, look, .. } = &mut *self;
         session.drain_all(&mut |bytes| look.at(bytes));
-        if let Look::Print(printer) = look {
+        if let Some(printer) = &mut look.printer {
             printer.end();
         }
         let (console, counters) = (Some(self.report()), self.counters());
