@@ -103,7 +103,8 @@ fn run(
     let (guests, consoles) = outcome?;
     let (summary, figures) =
         summarise(config, &guests, &consoles, lab.sampler.cpu(), lab.sampler.peak_bytes());
-    let why = failure(config, &guests, &consoles);
+    let interrupted = stop.is_set().then(|| "interrupted".to_owned());
+    let why = interrupted.or_else(|| failure(config, &guests, &consoles));
     let series = guests.into_iter().find(|guest| guest.domid == 1).map(|guest| guest.writer.series);
     let results = ConsoleResults {
         start,
@@ -210,7 +211,7 @@ impl Lab {
         let mut reports: Vec<GuestReport> = Vec::new();
         while !self.domains.fronts.is_empty() {
             if stop.is_set() {
-                bail!("interrupted");
+                self.domains.interrupt(self.sampler.elapsed())?;
             }
             self.domains.look(LOOK)?;
             if let Some(interval) = self.sampler.look()

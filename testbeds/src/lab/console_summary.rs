@@ -111,6 +111,10 @@ pub(super) fn failure(
             return Some(format!("domain {domid}: {why}"));
         }
         let Some(console) = consoles.iter().find(|console| console.domid == domid) else {
+            // It may have been told so before anybody served it.
+            if ended {
+                continue;
+            }
             return Some(format!("domain {domid}: the daemon does not know its console"));
         };
         if console.illegal > 0 {

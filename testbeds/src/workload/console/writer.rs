@@ -238,12 +238,16 @@ impl Writer {
     /// All is written: what has been read by now is what the run has moved.
     fn stop(&mut self) -> Result<(), IllegalIndex> {
         let waits = self.console.unread()?;
+        self.waits = (waits, cycles());
+        self.state = State::Drains { read: self.read_but(waits), us: self.clock.elapsed_us() };
+        Ok(())
+    }
+
+    /// Bytes read since measuring began, if so many wait to be read.
+    fn read_but(&self, waits: usize) -> u64 {
         // Of a line that was held, what is in the ring was not counted.
         let unread = (waits as u64).saturating_sub(self.put as u64);
-        let read = (self.counted.bytes + self.counted.unread_at_start).saturating_sub(unread);
-        self.waits = (waits, cycles());
-        self.state = State::Drains { read, us: self.clock.elapsed_us() };
-        Ok(())
+        (self.counted.bytes + self.counted.unread_at_start).saturating_sub(unread)
     }
 
     /// Looks whether lines have been read meanwhile.
@@ -373,10 +377,14 @@ impl Job for Writer {
         self.console.unwatch(waiter);
     }
 
-    fn finish(self: Box<Self>) -> SideReport {
+    fn finish(mut self: Box<Self>) -> SideReport {
         let (read, us) = match self.state {
             State::Drains { read, us } | State::Done { read, us } => (read, us),
-            State::Waits | State::Writes => (0, self.clock.elapsed_us()),
+            // In the middle of it; a lie was told of already.
+            State::Waits | State::Writes => {
+                let waits = self.console.unread().unwrap_or(0);
+                (self.read_but(waits), self.clock.elapsed_us())
+            }
         };
         SideReport {
             bytes: read,
