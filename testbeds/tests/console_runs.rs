@@ -188,6 +188,18 @@ fn what_is_printed_can_be_typed_again() {
     }
     let ended = scratch.run(&again);
     assert!(ended.status.success(), "{again:?}: {ended:?}");
+    if cfg!(feature = "no-trace") {
+        return;
+    }
+    // The files too.
+    let files = ["--svg", "lines.svg", "--trace", "out.pvtrace"].map(|word| match word {
+        option if option.starts_with("--") => option.to_owned(),
+        file => scratch.text(file),
+    });
+    let typed: Vec<&str> =
+        ["console", "--messages", "50"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let ended = scratch.run(&typed);
+    assert!(ended.stdout.contains(&format!("repeat:  pvlab {}\n", typed.join(" "))), "{ended:?}");
 }
 
 #[test]

@@ -381,6 +381,16 @@ pub struct Pictures {
     pub svg: Option<PathBuf>,
 }
 
+impl Pictures {
+    /// What makes them, to be put behind a command: ` --csv lines.csv`.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        let all = [("--csv", &self.csv), ("--svg", &self.svg)].into_iter();
+        let given = all.filter_map(|(option, path)| Some((option, path.as_ref()?)));
+        given.map(|(option, path)| format!(" {option} {}", quoted(&path.display().to_string()))).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ use crate::config::{
 };
 use crate::domain::{GuestReport, StopFlag};
 use crate::report::{self, Progress};
-use crate::results::{ConsoleResults, ConsoleStart, host_info};
+use crate::results::{ConsoleRecord, ConsoleResults, ConsoleStart, host_info};
 use crate::units::float;
 use crate::workload::console::ConsoleReport;
 
@@ -48,14 +48,17 @@ pub fn console(
     }
     let (results, failure) = run(config, (quiet, text), trace, stop)?;
     draw(&results, pictures)?;
+    let repeat = config.command_line()
+        + &pictures.arguments()
+        + &trace.map(TraceTo::arguments).unwrap_or_default();
     match json {
         Some(JsonTo::Stdout) => super::print(&results.to_json()?)?,
         Some(JsonTo::File(path)) => {
             fs::write(path, results.to_json()?)
                 .with_context(|| format!("cannot write -J {}", path.display()))?;
-            super::print(&report::console_text(&results))?;
+            super::print(&report::console_text(&results, &repeat))?;
         }
-        None => super::print(&report::console_text(&results))?,
+        None => super::print(&report::console_text(&results, &repeat))?,
     }
     match failure {
         Some(why) => bail!(why),
@@ -109,7 +112,7 @@ fn run(
     let results = ConsoleResults {
         start,
         intervals: std::mem::take(lab.sampler.intervals()),
-        config: config.clone().into(),
+        config: ConsoleRecord::from(config.clone()).traced(trace),
         summary,
         console: figures,
         series: series.unwrap_or_default(),

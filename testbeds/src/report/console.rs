@@ -46,9 +46,10 @@ pub fn console_title(results: &ConsoleResults) -> String {
     format!("{len}-byte lines, {limit}: {}", rate(&results.console))
 }
 
-/// Everything about one run, below its headline, which is shown when it begins.
+/// Everything about one run, below its headline, which is shown when it begins. `repeat` is the command that
+/// does the same again.
 #[must_use]
-pub fn console_text(results: &ConsoleResults) -> String {
+pub fn console_text(results: &ConsoleResults, repeat: &str) -> String {
     let config = &results.config.console;
     let row = [console_what(config)].into_iter().chain(cells(results));
     let mut text = grid(HEAD, [row].into_iter());
@@ -63,7 +64,7 @@ pub fn console_text(results: &ConsoleResults) -> String {
     for line in folded(&settings(config)) {
         text += &format!("    {line}\n");
     }
-    text += &format!("  repeat:  {}\n", config.command_line());
+    text += &format!("  repeat:  {repeat}\n");
     text
 }
 
