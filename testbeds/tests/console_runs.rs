@@ -70,6 +70,28 @@ fn every_write_is_told_and_counted_whether_or_not_a_doorbell_rang() {
 }
 
 #[test]
+fn what_a_warm_up_did_is_in_no_figure() {
+    let scratch = Scratch::new();
+    let found = console(&scratch, &["--warmup", "1.3", "-t", "0.1"]);
+    let (summary, figures) = (&found["summary"], &found["console"]);
+    assert_eq!(summary["bytes_verified"], summary["bytes"], "of the bytes that were read, all");
+    let series = found["series"]["messages"].as_array().expect("a series");
+    assert_eq!(series.iter().map(number).sum::<u64>(), number(&summary["ops"]));
+    // A period is longer than what counts: at most one begins in it.
+    let (events, limited) = (number(&figures["events"]), number(&figures["limited"]));
+    assert!(events <= 60 && limited <= 2, "{figures}");
+    assert!(number(&figures["period_ms"]["count"]) <= 1, "{figures}");
+    // A time that is over is over: what is read of the last ring afterwards is not in it either.
+    for args in [&["-t", "0.3"][..], &["-t", "0.3", "--limit", "off"], &["--messages", "900"]] {
+        let all = [args, &["--warmup", "0.2", "--len", "100"]].concat();
+        let summary = console(&scratch, &all)["summary"].take();
+        assert_eq!(summary["bytes_verified"], summary["bytes"], "{all:?}: {summary}");
+        assert!(number(&summary["ops"]) > 0, "{all:?}: {summary}");
+        assert!(summary["notifies_per_op"].as_f64() >= Some(1.0), "{all:?}: {summary}");
+    }
+}
+
+#[test]
 fn whoever_drops_loses_lines_and_counts_them() {
     let scratch = Scratch::new();
     let found = console(&scratch, &["--messages", "300000", "--on-full", "drop", "--len", "16"]);

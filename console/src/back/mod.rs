@@ -29,5 +29,5 @@ pub use error::ServeError;
 pub use limit::{EventLimit, Limit};
 pub use log::{LogConfig, LogText};
 pub use outlet::{Outlet, Sink};
-pub use session::{Session, Stats};
+pub use session::{Periods, Session, Stats};
 pub use terminal::Terminal;

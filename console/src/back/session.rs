@@ -129,6 +129,11 @@ impl<D: Domain> Session<D> {
         &self.stats
     }
 
+    /// Lengths of periods are noted from now on: those before are forgotten.
+    pub fn forget_periods(&mut self) {
+        (self.stats.periods, self.state.unmasked) = (Periods::default(), None);
+    }
+
     /// Where its output goes.
     #[must_use]
     pub fn outlet(&self) -> &Outlet {

@@ -247,6 +247,8 @@ impl DaemonConfig {
 pub struct ConsoledConfig {
     /// What it does.
     pub daemon: DaemonConfig,
+    /// Seconds after the warm-up that figures count, if there is an end to them.
+    pub measure: Option<f64>,
     /// The options every process has.
     pub run: RunConfig,
 }
@@ -259,6 +261,9 @@ impl ConsoledConfig {
         self.daemon.push(&mut args, &DaemonConfig::of_sink(SinkKind::Pty));
         if let Some(len) = self.daemon.check {
             args.option("--check", true, || len.to_string());
+        }
+        if let Some(seconds) = self.measure {
+            args.option("--measure", true, || seconds.to_string());
         }
         self.run.push(&mut args);
         args.0

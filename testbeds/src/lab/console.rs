@@ -135,11 +135,15 @@ pub(super) fn host_config(config: &ConsoleConfig) -> anyhow::Result<HostConfig> 
     })
 }
 
-/// Starts the daemon's process.
-pub(super) fn start_daemon(daemon: &DaemonConfig, run: &RunConfig) -> anyhow::Result<Domain> {
-    // It serves until it is told to end.
-    let run = RunConfig { amount: RunConfig::default().amount, ..run.clone() };
-    Domain::start("consoled", &ConsoledConfig { daemon: daemon.clone(), run }.to_args())
+/// Starts the daemon's process, whose figures count for so many seconds, or until it ends. It serves until
+/// it is told to end.
+pub(super) fn start_daemon(
+    daemon: &DaemonConfig,
+    run: &RunConfig,
+    measure: Option<f64>,
+) -> anyhow::Result<Domain> {
+    let config = ConsoledConfig { daemon: daemon.clone(), measure, run: run.clone() };
+    Domain::start("consoled", &config.to_args())
 }
 
 /// The arguments of a guest that is a shell.
@@ -158,7 +162,11 @@ impl Lab {
         let mut run = config.run.clone();
         run.dir = Some(host.dir().to_owned());
         (run.quiet, run.index_base) = (true, 0);
-        let daemon = start_daemon(&config.daemon, &run)?;
+        let measure = match run.amount {
+            Amount::Seconds(seconds) => Some(seconds),
+            Amount::Count(_) => None,
+        };
+        let daemon = start_daemon(&config.daemon, &run, measure)?;
         // The first to register is domain 1, whose lines the run is about.
         let mut guests = vec![Domain::start("console-guest", &config.guest.to_args(&run))?];
         let registered = |host: &Host| loop {
@@ -177,7 +185,7 @@ impl Lab {
             ..GuestConfig::default()
         };
         // They write until they are told to end.
-        let endless = RunConfig { amount: Amount::Count(u64::MAX >> 8), warmup: 0.0, ..run };
+        let endless = RunConfig { amount: Amount::Count(u64::MAX >> 8), ..run };
         for _ in 0..config.neighbours {
             guests.push(Domain::start("console-guest", &quiet.to_args(&endless))?);
         }

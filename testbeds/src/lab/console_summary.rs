@@ -44,7 +44,12 @@ fn summary(
         throughput_bps: (seconds > 0.0).then(|| float(side.bytes * 8) / seconds),
         latency_us: side.latencies.as_ref().and_then(Latencies::latency),
         bytes: Some(side.bytes),
-        bytes_verified: console.checked.map(|checked| checked.lines * len),
+        bytes_verified: console.checked.map(|checked| {
+            // Lines are checked whenever they were written; what was not read in this run's window is no
+            // part of its figures.
+            let outside = (guest.writer.all_lines * len).saturating_sub(side.bytes);
+            (checked.lines * len).saturating_sub(outside)
+        }),
         errors: Some(console.checked.map_or(0, |checked| checked.bad) + console.illegal),
         lost: Some(side.lost + discarded),
         ops: Some(side.ops),

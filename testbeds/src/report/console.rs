@@ -122,14 +122,14 @@ fn volume(results: &ConsoleResults) -> String {
 fn limited(figures: &ConsoleFigures) -> Option<String> {
     (figures.events > 0).then(|| {
         let mut text = format!(
-            "limit: {} events taken, {:.1} a second, {} bytes each; port left masked {} times",
+            "limit: {} events taken ({:.1} a second), {} bytes read at a time; port left masked {} times",
             thousands(figures.events),
             figures.events_per_s,
             per_op(figures.bytes_per_drain),
             thousands(figures.limited),
         );
         if figures.period_ms.count > 0 {
-            text += &format!(", periods of {} ms", spread(&figures.period_ms));
+            text += &format!(", in periods of {} ms", spread(&figures.period_ms));
         }
         text
     })

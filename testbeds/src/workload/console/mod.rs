@@ -6,6 +6,7 @@
 //! | `series` | lines over time, in few points however long it goes on |
 //! | `clock` | when a writer writes, and when its time is over |
 //! | `writer` | a guest that writes lines, as a job of a worker |
+//! | `window` | when a daemon's figures begin and end |
 //! | `served` | a console that the daemon serves, as a job of a worker |
 //! | `shell` | a guest for people: a small shell on its console |
 //! | `editor` | the line that is being typed in it |
@@ -22,6 +23,7 @@ mod printer;
 mod series;
 mod served;
 mod shell;
+mod window;
 mod writer;
 
 pub use last_words::say_last_words;
@@ -29,4 +31,5 @@ pub use lines::{Checked, Lines};
 pub use series::{Series, Spread, Stalls};
 pub use served::{ConsoleReport, Served};
 pub use shell::shell;
+pub use window::Window;
 pub use writer::{Writer, WriterReport};

@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use console::back::Session;
+use console::back::{Periods, Session};
 use rings::DomainError;
 use rings::worker::Task;
 use rings_host::{EpollWaiter, HostDomain};
 use serde::{Deserialize, Serialize};
+use tracer::clock::cycles;
 
 use super::lines::{Check, Checked};
 use super::printer::Printer;
 use super::series::Spread;
+use super::window::{Stage, Window};
 use crate::counters::Counters;
 use crate::workload::{Job, SideReport};
 
@@ -19,7 +21,7 @@ use crate::workload::{Job, SideReport};
 pub struct ConsoleReport {
     /// Whose.
     pub domid: u16,
-    /// Bytes that the guest wrote.
+    /// Bytes that the guest wrote. This and what follows, what is wrong apart, are figures of the window.
     pub bytes: u64,
     /// Events taken against the limit.
     pub events: u64,
@@ -65,36 +67,72 @@ impl Look {
 pub struct Served {
     session: Session<HostDomain>,
     look: Look,
+    window: Window,
+    /// What had been counted when the window began; nothing as long as it has not.
+    base: Option<Counters>,
+    /// What had been counted when it ended.
+    ended: Option<(Counters, Periods)>,
 }
 
 impl Served {
     /// Serves this console; with a length, its guest writes numbered lines of so many bytes, which are
-    /// checked; with `print` its lines go to stderr.
-    pub fn new(session: Session<HostDomain>, check: Option<usize>, print: bool) -> Self {
+    /// checked; with `print` its lines go to stderr. Figures are those of the window; what was wrong
+    /// counts whenever it was.
+    pub fn new(
+        session: Session<HostDomain>,
+        check: Option<usize>,
+        print: bool,
+        window: Window,
+    ) -> Self {
         let printer = print.then(|| Printer::new(session.front().0));
         let look = Look { check: check.map(Check::new), printer };
-        Self { session, look }
+        let base = (!window.warms_up()).then(Counters::default);
+        Self { session, look, window, base, ended: None }
+    }
+
+    /// Another part of the run begins, before anything is taken in it.
+    #[cold]
+    fn turn_to(&mut self, stage: Stage) {
+        let now = self.counters();
+        match stage {
+            Stage::Before => {}
+            Stage::Open => {
+                self.base = Some(now);
+                self.session.forget_periods();
+            }
+            Stage::Over => {
+                // Whoever slept through all of it took nothing in it.
+                self.base.get_or_insert(now);
+                self.ended = Some((now, self.session.stats().periods));
+            }
+        }
+    }
+
+    /// What was counted in the window.
+    fn measured(&self) -> (Counters, Periods) {
+        let now = || (self.counters(), self.session.stats().periods);
+        let (counters, periods) = self.ended.unwrap_or_else(now);
+        (counters.since(&self.base.unwrap_or(counters)), periods)
     }
 
     fn report(&self) -> ConsoleReport {
-        let stats = self.session.stats();
+        let (counters, periods) = self.measured();
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        let periods = &stats.periods;
         ConsoleReport {
             domid: self.session.front().0,
-            bytes: stats.bytes,
-            events: stats.events,
-            drains: stats.drains,
-            limited: stats.limited,
+            bytes: counters.bytes_in,
+            events: counters.events,
+            drains: counters.frames_in,
+            limited: counters.limited,
             period_ms: Spread {
                 count: periods.count,
                 mean: ms(periods.sum) / (periods.count.max(1) as f64),
                 min: ms(periods.min),
                 max: ms(periods.max),
             },
-            lost: self.session.outlet().lost(),
-            illegal: stats.illegal,
-            counters: self.counters(),
+            lost: counters.lost,
+            illegal: self.session.stats().illegal,
+            counters,
             checked: self.look.check.as_ref().map(|check| check.checked),
         }
     }
@@ -102,8 +140,16 @@ impl Served {
 
 impl Task for Served {
     fn work(&mut self) -> bool {
+        let now = cycles();
+        if let Some(stage) = self.window.turns(now) {
+            self.turn_to(stage);
+        }
         let Self { session, look, .. } = self;
-        session.work(&mut |bytes| look.at(bytes))
+        let worked = session.work(&mut |bytes| look.at(bytes));
+        if worked {
+            self.window.came(now);
+        }
+        worked
     }
 
     fn arm(&mut self, now: Instant) -> bool {
@@ -151,7 +197,11 @@ impl Job for Served {
     }
 
     fn begun(&self) -> bool {
-        self.session.stats().bytes > 0
+        self.window.has_begun()
+    }
+
+    fn over(&self) -> bool {
+        self.window.is_over()
     }
 
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
@@ -168,8 +218,9 @@ impl Job for Served {
         if let Some(printer) = &mut look.printer {
             printer.end();
         }
-        let (console, counters) = (Some(self.report()), self.counters());
+        let (report, bytes) = (self.report(), self.counters().payload);
         self.session.close();
-        SideReport { bytes: counters.payload, counters, console, ..SideReport::default() }
+        let counters = report.counters;
+        SideReport { bytes, counters, console: Some(report), ..SideReport::default() }
     }
 }

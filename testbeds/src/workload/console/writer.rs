@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use console::front::Console;
 use rings::DomainError;
 use rings::bytes::IllegalIndex;
+use rings::evtchn::EventCounters;
 use rings::worker::Task;
 use rings_host::{EpollWaiter, HostDomain};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,8 @@ pub struct Writer {
     held: bool,
     clock: Clock,
     counted: Counted,
+    /// What was counted before that.
+    past: Counters,
     report: WriterReport,
     latencies: Latencies,
     /// The oldest line that was not read when we last looked: when it was written.
@@ -74,6 +77,8 @@ struct Counted {
     full: u64,
     /// Bytes read of what was written before measuring began come first.
     unread_at_start: u64,
+    /// Events sent before, and of them those that rang a doorbell.
+    before: EventCounters,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +109,7 @@ impl Writer {
             held: false,
             clock: Clock::new(run, config.pace_ns),
             counted: Counted { warm: run.warmup > 0.0, ..Counted::default() },
+            past: Counters::default(),
             report: WriterReport {
                 read: (config.pace_ns > 0).then(Latencies::new),
                 ..WriterReport::default()
@@ -218,11 +224,15 @@ impl Writer {
         }
     }
 
+    /// Measuring begins. Of a line that is held, what is in the ring already counts with the rest of it.
     #[cold]
     fn end_warmup(&mut self, now: u64) {
-        self.clock.start = Some(now);
-        let unread = self.console.unread().unwrap_or(0) as u64;
-        self.counted = Counted { unread_at_start: unread, ..Counted::default() };
+        (self.clock.start, self.clock.last) = (Some(now), now);
+        self.past = self.counters();
+        let unread = self.console.unread().unwrap_or(0).saturating_sub(self.put) as u64;
+        let before = self.console.events();
+        self.counted = Counted { unread_at_start: unread, before, ..Counted::default() };
+        self.unread_since = None;
         self.latencies.clear();
         let WriterReport { all_lines, read, .. } = std::mem::take(&mut self.report);
         self.report = WriterReport { all_lines, read, ..WriterReport::default() };
@@ -334,21 +344,29 @@ impl Task for Writer {
     }
 }
 
-impl Job for Writer {
-    fn counters(&self) -> Counters {
-        let events = self.console.events();
+impl Writer {
+    /// What was counted since measuring began.
+    fn measured(&self) -> Counters {
+        let (events, before) = (self.console.events(), &self.counted.before);
+        let rung = events.rung - before.rung;
         Counters {
             frames_out: self.counted.lines,
             bytes_out: self.counted.bytes,
             dropped: self.counted.dropped,
             pushes: self.counted.puts,
             pushed: self.counted.lines,
-            notifies: events.sent(),
+            notifies: events.sent() - before.sent(),
             ring_full: self.counted.full,
             copied_bytes: self.counted.bytes,
-            syscalls: events.rung,
+            syscalls: rung,
             ..Counters::default()
         }
+    }
+}
+
+impl Job for Writer {
+    fn counters(&self) -> Counters {
+        self.past.plus(&self.measured())
     }
 
     fn failure(&self) -> Option<String> {
@@ -367,6 +385,10 @@ impl Job for Writer {
 
     fn begun(&self) -> bool {
         self.clock.start.is_some() && !self.counted.warm
+    }
+
+    fn over(&self) -> bool {
+        matches!(self.state, State::Drains { .. } | State::Done { .. })
     }
 
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
@@ -391,7 +413,7 @@ impl Job for Writer {
             ops: self.counted.lines,
             lost: self.counted.dropped,
             seconds: Duration::from_micros(us).as_secs_f64(),
-            counters: self.counters(),
+            counters: self.measured(),
             latencies: Some(self.latencies),
             writer: Some(self.report),
             ..SideReport::default()
