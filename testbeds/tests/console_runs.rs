@@ -82,7 +82,7 @@ fn what_a_warm_up_did_is_in_no_figure() {
     assert!(events <= 60 && limited <= 2, "{figures}");
     assert!(number(&figures["period_ms"]["count"]) <= 1, "{figures}");
     // A time that is over is over: what is read of the last ring afterwards is not in it either.
-    for args in [&["-t", "0.3"][..], &["-t", "0.3", "--limit", "off"], &["--messages", "900"]] {
+    for args in [&["-t", "0.8"][..], &["-t", "0.8", "--limit", "off"], &["--messages", "900"]] {
         let all = [args, &["--warmup", "0.2", "--len", "100"]].concat();
         let summary = console(&scratch, &all)["summary"].take();
         assert_eq!(summary["bytes_verified"], summary["bytes"], "{all:?}: {summary}");

@@ -342,6 +342,12 @@ impl<D: Domain> Session<D> {
         self.limit.left(now).unwrap_or(Duration::MAX).min(self.state.eoi.patience(now))
     }
 
+    /// Whether the limit keeps the port masked.
+    #[must_use]
+    pub fn limited(&self) -> bool {
+        self.limit.is_spent()
+    }
+
     /// Sleeps on this console's port and terminal from now on.
     ///
     /// # Errors

@@ -168,6 +168,10 @@ impl Task for Served {
         self.session.patience(now)
     }
 
+    fn limited(&self) -> bool {
+        self.session.limited()
+    }
+
     fn finished(&self) -> bool {
         self.session.closed()
     }
