@@ -228,11 +228,13 @@ fn ctrl_c_shows_the_figures_so_far() {
     let scratch = Scratch::new();
     let dir = scratch.text("lab");
     for (limit, neighbours) in [("off", "0"), ("30/200ms", "2")] {
-        let run = scratch.start(&[
-            &["console", "-t", "100", "--quiet", "--dir", &dir, "-J"][..],
-            &["--limit", limit, "--neighbours", neighbours],
-        ]
-        .concat());
+        let run = scratch.start(
+            &[
+                &["console", "-t", "100", "--quiet", "--dir", &dir, "-J"][..],
+                &["--limit", limit, "--neighbours", neighbours],
+            ]
+            .concat(),
+        );
         let host = run.pid();
         let moved = within(WATCHDOG, || payload(&scratch) > 20_000);
         assert!(moved, "nothing is written");

@@ -218,8 +218,10 @@ fn what_is_printed_can_be_typed_again() {
         option if option.starts_with("--") => option.to_owned(),
         file => scratch.text(file),
     });
-    let typed: Vec<&str> =
-        ["console", "--messages", "50"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let typed: Vec<&str> = ["console", "--messages", "50"]
+        .into_iter()
+        .chain(files.iter().map(String::as_str))
+        .collect();
     let ended = scratch.run(&typed);
     assert!(ended.stdout.contains(&format!("repeat:  pvlab {}\n", typed.join(" "))), "{ended:?}");
 }

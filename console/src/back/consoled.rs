@@ -17,7 +17,8 @@ use super::error::ServeError;
 use super::limit::{EventLimit, Limit};
 use super::log::LogConfig;
 use super::outlet::{Outlet, Sink};
-use super::session::{Session, State, Stats};
+use super::session::{Session, State};
+use super::stats::Stats;
 
 /// How consoles are served.
 #[derive(Clone, Debug, Default)]

@@ -392,7 +392,9 @@ impl Pictures {
     pub fn arguments(&self) -> String {
         let all = [("--csv", &self.csv), ("--svg", &self.svg)].into_iter();
         let given = all.filter_map(|(option, path)| Some((option, path.as_ref()?)));
-        given.map(|(option, path)| format!(" {option} {}", quoted(&path.display().to_string()))).collect()
+        given
+            .map(|(option, path)| format!(" {option} {}", quoted(&path.display().to_string())))
+            .collect()
     }
 }
 
