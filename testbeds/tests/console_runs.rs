@@ -70,6 +70,18 @@ fn every_write_is_told_and_counted_whether_or_not_a_doorbell_rang() {
 }
 
 #[test]
+fn a_slow_daemon_finds_more_at_each_event() {
+    let scratch = Scratch::new();
+    let each = |think: &str| {
+        let found = console(&scratch, &["--messages", "8000", "--daemon-think", think]);
+        found["console"]["bytes_per_drain"].as_f64().expect("some")
+    };
+    // Only events count: what the guest writes while one is dealt with is read with it.
+    let (quick, slow) = (each("0"), each("3ms"));
+    assert!(slow > quick, "{slow} bytes at a time, and {quick} of a quick one");
+}
+
+#[test]
 fn what_a_warm_up_did_is_in_no_figure() {
     let scratch = Scratch::new();
     let found = console(&scratch, &["--warmup", "1.3", "-t", "0.1"]);

@@ -1,6 +1,6 @@
 //! The text of a console run.
 
-use super::numbers::{per_op, scaled, thousands, three_digits};
+use super::numbers::{counted, per_op, scaled, thousands, three_digits};
 use super::options::{Setting, cost_sentence};
 use super::stairs::first_second;
 use super::table::{HEAD, grid};
@@ -104,29 +104,29 @@ fn rate(figures: &ConsoleFigures) -> String {
 fn volume(results: &ConsoleResults) -> String {
     let (summary, figures) = (&results.summary, &results.console);
     let mut parts = vec![
-        format!("{} lines", thousands(summary.ops.unwrap_or(0))),
-        format!("{} bytes read", thousands(summary.bytes.unwrap_or(0))),
+        counted(summary.ops.unwrap_or(0), "line"),
+        format!("{} read", counted(summary.bytes.unwrap_or(0), "byte")),
     ];
     if let Some(checked) = summary.bytes_verified {
-        parts.push(format!("{} bytes checked", thousands(checked)));
+        parts.push(format!("{} checked", counted(checked, "byte")));
     }
     parts.push(format!("{} lost", thousands(summary.lost.unwrap_or(0))));
     if figures.discarded_bytes > 0 {
-        let discarded = thousands(figures.discarded_bytes);
-        parts.push(format!("{discarded} bytes discarded that nobody took"));
+        let discarded = counted(figures.discarded_bytes, "byte");
+        parts.push(format!("{discarded} discarded that nobody took"));
     }
-    parts.push(format!("{} errors", thousands(summary.errors.unwrap_or(0))));
+    parts.push(counted(summary.errors.unwrap_or(0), "error"));
     format!("{:.2} s: {}", summary.seconds, parts.join(", "))
 }
 
 fn limited(figures: &ConsoleFigures) -> Option<String> {
     (figures.events > 0).then(|| {
         let mut text = format!(
-            "limit: {} events taken ({:.1} a second), {} bytes read at a time; port left masked {} times",
-            thousands(figures.events),
+            "limit: {} taken ({:.1} a second), {} bytes read at a time; port left masked {}",
+            counted(figures.events, "event"),
             figures.events_per_s,
             per_op(figures.bytes_per_drain),
-            thousands(figures.limited),
+            counted(figures.limited, "time"),
         );
         if figures.period_ms.count > 0 {
             text += &format!(", in periods of {} ms", spread(&figures.period_ms));
@@ -142,8 +142,8 @@ fn held(figures: &ConsoleFigures) -> String {
         return format!("guest: never held for 20 ms, {gap}");
     }
     let mut text = format!(
-        "guest: held {} times for {} ms, {gap}",
-        thousands(stalls.held_ms.count),
+        "guest: held {} for {} ms, {gap}",
+        counted(stalls.held_ms.count, "time"),
         spread(&stalls.held_ms)
     );
     if stalls.period_ms.count > 0 {
@@ -171,8 +171,9 @@ fn read(figures: &ConsoleFigures) -> Vec<String> {
     let own = ms(figures.read_us).map(|text| format!("from a line to its being read: {text}"));
     let others = figures.neighbours.as_ref().map(|others| {
         let text = ms(others.read_us).unwrap_or_else(|| "none was read".into());
-        let (count, lines) = (others.count, thousands(others.messages));
-        format!("{count} neighbours, {lines} lines; from a line to its being read: {text}")
+        let (count, lines) = (others.count.into(), counted(others.messages, "line"));
+        let count = counted(count, "neighbour");
+        format!("{count}, {lines}; from a line to its being read: {text}")
     });
     own.into_iter().chain(others).collect()
 }
