@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 use console::front::Console;
 use rings::DomainError;
 use rings::bytes::IllegalIndex;
-use rings::evtchn::EventCounters;
 use rings::worker::Task;
 use rings_host::{EpollWaiter, HostDomain};
-use serde::{Deserialize, Serialize};
 use tracer::clock::{cycles, cycles_per_us};
 
 use super::clock::{Clock, micros};
 use super::lines::Lines;
-use super::series::{STALL_US, Series, Stalls};
+use super::series::STALL_US;
+use super::tally::{Counted, WriterReport};
 use crate::config::{Amount, GuestConfig, OnFull, RunConfig};
 use crate::counters::Counters;
 use crate::results::Latencies;
@@ -21,23 +20,6 @@ use crate::workload::{Job, SideReport, think};
 
 /// Lines in one turn.
 const BUDGET: u32 = 64;
-
-/// What a writer found, beside what every job reports.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct WriterReport {
-    /// Lines over time.
-    pub series: Series,
-    /// When it was held.
-    pub stalls: Stalls,
-    /// The longest time from one line to the next, thinking and pacing apart. Microseconds.
-    pub longest_us: u64,
-    /// All lines ever put, warm-up included.
-    pub all_lines: u64,
-    /// Times from a line to its being read, where lines are paced.
-    pub read: Option<Latencies>,
-    /// Whether all of it was read in the end.
-    pub flushed: bool,
-}
 
 /// The writer.
 #[derive(Debug)]
@@ -64,21 +46,6 @@ pub struct Writer {
     waits: (usize, u64),
     /// Nobody reads any more after so long without a byte read.
     patience_us: u64,
-}
-
-/// What was done since measuring began.
-#[derive(Debug, Default)]
-struct Counted {
-    warm: bool,
-    lines: u64,
-    bytes: u64,
-    dropped: u64,
-    puts: u64,
-    full: u64,
-    /// Bytes read of what was written before measuring began come first.
-    unread_at_start: u64,
-    /// Events sent before, and of them those that rang a doorbell.
-    before: EventCounters,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -347,20 +314,7 @@ impl Task for Writer {
 impl Writer {
     /// What was counted since measuring began.
     fn measured(&self) -> Counters {
-        let (events, before) = (self.console.events(), &self.counted.before);
-        let rung = events.rung - before.rung;
-        Counters {
-            frames_out: self.counted.lines,
-            bytes_out: self.counted.bytes,
-            dropped: self.counted.dropped,
-            pushes: self.counted.puts,
-            pushed: self.counted.lines,
-            notifies: events.sent() - before.sent(),
-            ring_full: self.counted.full,
-            copied_bytes: self.counted.bytes,
-            syscalls: rung,
-            ..Counters::default()
-        }
+        self.counted.counters(self.console.events())
     }
 }
 
