@@ -138,6 +138,7 @@ impl<D: Domain> Consoled<D> {
             }
             // It went while we looked: the store will say so, or say that another has come.
             Err(ServeError::Store(error)) if error.is_not_found() => Ok(None),
+            Err(_) if !self.there()?.contains(&front) => Ok(None),
             Err(why) => {
                 tracing::warn!(%front, %why, "console refused");
                 self.consoles.insert(front, Served::Refused);
