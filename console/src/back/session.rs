@@ -164,6 +164,7 @@ impl<D: Domain> Session<D> {
         true
     }
 
+    /// Without a limit: reads, and lets the next writes gather.
     fn take_what_there_is(&mut self, tap: &mut impl FnMut(&[u8])) -> bool {
         let bytes = self.drain(tap);
         if bytes == 0 {
@@ -201,8 +202,8 @@ impl<D: Domain> Session<D> {
         true
     }
 
-    /// Reads the whole ring, once, and says how much that was. What is logged is in the log before it leaves the ring: a daemon
-    /// that is killed in between logs it twice rather than never.
+    /// Reads the whole ring, once, and says how much that was. What is logged is in the log before it
+    /// leaves the ring: a daemon that is killed in between logs it twice rather than never.
     #[traced(quiet)]
     fn drain(&mut self, tap: &mut impl FnMut(&[u8])) -> usize {
         let room = &mut self.state.room[..];
