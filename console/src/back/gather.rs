@@ -11,8 +11,8 @@ use std::time::Duration;
 use rings::io::console::OUT_SIZE;
 use tracer::clock::ns_to_cycles;
 
-/// The moments for which one ring is left alone. Measured with 6-byte writes and both ends on a CPU of their
-/// own: two microseconds at most brought 2.5 times the bytes, four 4 times, and eight no more.
+/// The moments for which one ring is left alone. Measured in turns with 6-byte writes, on two CPUs that
+/// others used too: two microseconds at most brought 2.5 times the bytes, four 4 times, and eight no more.
 #[derive(Clone, Copy, Debug)]
 pub struct Gather {
     least: u64,
