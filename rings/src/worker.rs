@@ -24,6 +24,10 @@ pub trait Task {
     fn settle(&mut self, worked: bool, now: Instant);
     /// How long this task may be left asleep.
     fn patience(&self, now: Instant) -> Duration;
+    /// Whether a limit keeps it asleep, whatever waits for it: a trace tells that from having nothing to do.
+    fn limited(&self) -> bool {
+        false
+    }
     /// Slept out, and no event has come: whether work waits all the same, of which the other end
     /// should have told.
     fn missed(&mut self) -> bool {
@@ -52,6 +56,10 @@ impl<T: Task + ?Sized> Task for Box<T> {
 
     fn patience(&self, now: Instant) -> Duration {
         (**self).patience(now)
+    }
+
+    fn limited(&self) -> bool {
+        (**self).limited()
     }
 
     fn missed(&mut self) -> bool {
@@ -189,9 +197,12 @@ impl<W> Worker<W> {
         if !look_again && !patience.is_zero() {
             let asleep = cycles();
             self.cost.charge(Charge::Block);
-            let span = tracer::span!(WAIT, "sleep", patience_us = patience.as_micros());
-            self.waiter.wait(patience);
-            drop(span);
+            {
+                let _span = tracer::span!(WAIT, "sleep", patience_us = patience.as_micros());
+                let limited = tasks.iter().any(Task::limited);
+                let _why = limited.then(|| tracer::span!(WAIT, "limit"));
+                self.waiter.wait(patience);
+            }
             self.slept += cycles().wrapping_sub(asleep);
             self.wakeups += 1;
             slept_out = patience == LONGEST_SLEEP && now.elapsed() >= patience;

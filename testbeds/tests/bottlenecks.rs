@@ -21,7 +21,14 @@ fn explained(args: &str) -> Explained {
     let scratch = Scratch::new();
     let to = scratch.text("out.pvtrace");
     let args: Vec<&str> = args.split_whitespace().collect();
-    scratch.net(&[&args[..], &["--trace", &to, "--trace-buffer", "64M"]].concat());
+    let all = [&args[..], &["--trace", &to, "--trace-buffer", "64M"]].concat();
+    if args[0] == "console" {
+        let _turn = common::turn();
+        let ended = scratch.run(&all);
+        assert!(ended.status.success(), "{ended:?}");
+    } else {
+        scratch.net(&all);
+    }
     let ended = scratch.run(&["trace", "explain", &to]);
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
     let verdict = ended.stdout.lines().find_map(|line| line.strip_prefix("verdict: "));
@@ -103,4 +110,17 @@ fn two_domains_on_one_cpu_are_named() {
         "--mode rr -n 200 --wait poll",
         &["has no CPU", "not -A 0,0"],
     );
+}
+
+#[test]
+fn a_consoles_event_limit_is_named() {
+    assert_named(
+        "console -t 0.7 --quiet",
+        "console --limit off --messages 3000 --quiet",
+        &["port masked", "event limit (--limit)", "--limit off", "--len"],
+    );
+    // What there is no such option for is not advised.
+    let never = ["--batch", "--notify"];
+    let said = explained("console --limit off --messages 3000 --quiet").verdict;
+    assert!(never.iter().all(|option| !said.contains(option)), "{said}");
 }

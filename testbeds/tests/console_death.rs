@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use rings::cost::CostNs;
 use rings::store::{Nodes, XsClient};
 use rings_host::{Connect, HostDomain, UnixTransport};
+use testbeds::counters::Counters;
 
 /// A host by hand.
 fn host(scratch: &Scratch) -> Process {
@@ -219,6 +220,43 @@ fn a_run_that_is_interrupted_leaves_nothing() {
         run.end().assert_one_line("interrupted", 1, &["interrupted"]);
         scratch.assert_clean(&[host], "interrupted");
     }
+}
+
+#[test]
+fn ctrl_c_shows_the_figures_so_far() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    for (limit, neighbours) in [("off", "0"), ("30/200ms", "2")] {
+        let run = scratch.start(
+            &[
+                &["console", "-t", "100", "--quiet", "--dir", &dir, "-J"][..],
+                &["--limit", limit, "--neighbours", neighbours],
+            ]
+            .concat(),
+        );
+        let host = run.pid();
+        let moved = within(WATCHDOG, || payload(&scratch) > 20_000);
+        assert!(moved, "nothing is written");
+        // As a terminal does it: to the whole process group.
+        let group = nix::unistd::Pid::from_raw(host);
+        nix::sys::signal::killpg(group, Signal::SIGINT).expect("a process group");
+        let ended = run.end();
+        ended.assert_one_line("Ctrl-C", 1, &["interrupted"]);
+        let found: serde_json::Value = serde_json::from_str(&ended.stdout).expect("figures");
+        let number = |key: &str| found["summary"][key].as_u64();
+        assert!(number("bytes") > Some(10_000) && number("ops") > Some(2_000), "{found:#}");
+        assert_eq!((number("lost"), number("errors")), (Some(0), Some(0)));
+        let others = &found["console"]["neighbours"]["count"];
+        assert_eq!(others.as_u64().unwrap_or(0).to_string(), neighbours);
+        scratch.assert_clean(&[host], "Ctrl-C");
+    }
+}
+
+/// Bytes that the daemon has read.
+fn payload(scratch: &Scratch) -> u64 {
+    rings_host::Segment::open(&scratch.path("lab"))
+        .map_or(0, |segment| segment.blocks().map(|block| Counters::read(&block).payload).sum())
 }
 
 #[test]

@@ -58,6 +58,52 @@ fn lines_arrive_without_a_limit_at_any_index() {
 }
 
 #[test]
+fn every_write_is_told_and_counted_whether_or_not_a_doorbell_rang() {
+    let scratch = Scratch::new();
+    for limit in ["30/200ms", "off"] {
+        let found = console(&scratch, &["--messages", "1500", "--limit", limit]);
+        let summary = &found["summary"];
+        assert!(summary["notifies_per_op"].as_f64() >= Some(1.0), "{limit}: {summary}");
+        // There is no event index with which anybody could ask for less.
+        assert_eq!(summary["notifies_suppressed"], Value::Null, "{limit}");
+    }
+}
+
+#[test]
+fn a_slow_daemon_finds_more_at_each_event() {
+    let scratch = Scratch::new();
+    let each = |think: &str| {
+        let found = console(&scratch, &["--messages", "8000", "--daemon-think", think]);
+        found["console"]["bytes_per_drain"].as_f64().expect("some")
+    };
+    // Only events count: what the guest writes while one is dealt with is read with it.
+    let (quick, slow) = (each("0"), each("3ms"));
+    assert!(slow > quick, "{slow} bytes at a time, and {quick} of a quick one");
+}
+
+#[test]
+fn what_a_warm_up_did_is_in_no_figure() {
+    let scratch = Scratch::new();
+    let found = console(&scratch, &["--warmup", "1.3", "-t", "0.1"]);
+    let (summary, figures) = (&found["summary"], &found["console"]);
+    assert_eq!(summary["bytes_verified"], summary["bytes"], "of the bytes that were read, all");
+    let series = found["series"]["messages"].as_array().expect("a series");
+    assert_eq!(series.iter().map(number).sum::<u64>(), number(&summary["ops"]));
+    // A period is longer than what counts: at most one begins in it.
+    let (events, limited) = (number(&figures["events"]), number(&figures["limited"]));
+    assert!(events <= 60 && limited <= 2, "{figures}");
+    assert!(number(&figures["period_ms"]["count"]) <= 1, "{figures}");
+    // A time that is over is over: what is read of the last ring afterwards is not in it either.
+    for args in [&["-t", "0.8"][..], &["-t", "0.8", "--limit", "off"], &["--messages", "900"]] {
+        let all = [args, &["--warmup", "0.2", "--len", "100"]].concat();
+        let summary = console(&scratch, &all)["summary"].take();
+        assert_eq!(summary["bytes_verified"], summary["bytes"], "{all:?}: {summary}");
+        assert!(number(&summary["ops"]) > 0, "{all:?}: {summary}");
+        assert!(summary["notifies_per_op"].as_f64() >= Some(1.0), "{all:?}: {summary}");
+    }
+}
+
+#[test]
 fn whoever_drops_loses_lines_and_counts_them() {
     let scratch = Scratch::new();
     let found = console(&scratch, &["--messages", "300000", "--on-full", "drop", "--len", "16"]);
@@ -87,6 +133,26 @@ fn every_sink_gets_every_line() {
     let keep = [&args[..], &["--overflow", "keep", "--buffer", "4K"]].concat();
     let found = console(&scratch, &keep);
     assert_eq!(number(&found["console"]["discarded_bytes"]), 0, "the guest waits instead");
+}
+
+#[test]
+fn lines_that_are_checked_can_be_seen_too() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    for verify in ["on", "off"] {
+        let args = ["console", "--messages", "700", "--neighbours", "1", "--sink", "stderr"];
+        let ended = scratch.run(&[&args[..], &["--verify", verify, "-J"]].concat());
+        assert!(ended.status.success(), "{ended:?}");
+        let found: Value = serde_json::from_str(&ended.stdout).expect("results alone");
+        let checked = found["summary"]["bytes_verified"].as_u64();
+        assert_eq!(checked, (verify == "on").then_some(4200), "--verify {verify}");
+        let mut seen = ended.stderr.lines().filter_map(|line| line.strip_prefix("domain 1: "));
+        assert!((0..700).all(|n| seen.next() == Some(&format!("{n:05}"))), "--verify {verify}");
+        assert_eq!(seen.next(), None);
+        let others = ended.stderr.lines().filter(|line| !line.starts_with("domain 1: "));
+        assert!(others.clone().all(|line| line.starts_with("domain 2: 0")), "whole lines");
+        assert!(others.count() > 0, "all guests are seen");
+    }
 }
 
 #[test]
@@ -124,6 +190,9 @@ fn neighbours_are_measured_apart() {
     let others = &found["console"]["neighbours"];
     assert_eq!(number(&others["count"]), 3);
     assert!(number(&others["messages"]) > 0 && others["read_us"]["max"].as_f64() > Some(0.0));
+    // The run may be over before all of them are there.
+    let found = console(&scratch, &["--messages", "1", "--neighbours", "20"]);
+    assert_eq!(number(&found["summary"]["bytes_verified"]), 6);
 }
 
 #[test]
@@ -153,6 +222,20 @@ fn what_is_printed_can_be_typed_again() {
     }
     let ended = scratch.run(&again);
     assert!(ended.status.success(), "{again:?}: {ended:?}");
+    if cfg!(feature = "no-trace") {
+        return;
+    }
+    // The files too.
+    let files = ["--svg", "lines.svg", "--trace", "out.pvtrace"].map(|word| match word {
+        option if option.starts_with("--") => option.to_owned(),
+        file => scratch.text(file),
+    });
+    let typed: Vec<&str> = ["console", "--messages", "50"]
+        .into_iter()
+        .chain(files.iter().map(String::as_str))
+        .collect();
+    let ended = scratch.run(&typed);
+    assert!(ended.stdout.contains(&format!("repeat:  pvlab {}\n", typed.join(" "))), "{ended:?}");
 }
 
 #[test]

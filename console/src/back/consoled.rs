@@ -17,7 +17,8 @@ use super::error::ServeError;
 use super::limit::{EventLimit, Limit};
 use super::log::LogConfig;
 use super::outlet::{Outlet, Sink};
-use super::session::{Session, State, Stats};
+use super::session::{Session, State};
+use super::stats::Stats;
 
 /// How consoles are served.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +138,7 @@ impl<D: Domain> Consoled<D> {
             }
             // It went while we looked: the store will say so, or say that another has come.
             Err(ServeError::Store(error)) if error.is_not_found() => Ok(None),
+            Err(_) if !self.there()?.contains(&front) => Ok(None),
             Err(why) => {
                 tracing::warn!(%front, %why, "console refused");
                 self.consoles.insert(front, Served::Refused);

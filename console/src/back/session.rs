@@ -6,7 +6,8 @@
 //!   below the limit       unmask: the next event wakes us
 //!   at the limit          leave it masked until the period is over: the ring fills, the guest waits
 //! ```
-//! Without a limit events only wake: the ring is read for as long as there is something in it.
+//! Without a limit events only wake: the ring is read for as long as there is something in it, and left alone
+//! for moments in which small writes gather.
 
 use std::time::{Duration, Instant};
 
@@ -14,55 +15,17 @@ use rings::bytes::{ConsolePage, Half, IllegalIndex};
 use rings::evtchn::{Channel, Eoi, EventCounters};
 use rings::io::console::OUT_SIZE;
 use rings::{DomId, Domain, DomainError, Foreign, Waiter};
+use tracer::clock::cycles;
 use tracer::traced;
 
+use super::gather::Gather;
 use super::limit::EventLimit;
 use super::outlet::Outlet;
+use super::stats::{Periods, Stats};
 use super::terminal::CHUNK;
 
 /// Turns between two looks at what is typed while there is no end of output.
 const TURNS_PER_LOOK: u32 = 16;
-
-/// What one console has done so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stats {
-    /// Bytes from the guest.
-    pub bytes: u64,
-    /// Bytes to the guest.
-    pub typed: u64,
-    /// Events taken; only with a limit are they told apart.
-    pub events: u64,
-    /// Times the ring was drained of something.
-    pub drains: u64,
-    /// Times the port was left masked.
-    pub limited: u64,
-    /// Looks at indices that cannot be.
-    pub illegal: u64,
-    /// Periods that ended with a masked port: how many, and how long from each to the next.
-    pub periods: Periods,
-}
-
-/// Lengths of the periods between two times at which a masked port was unmasked.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Periods {
-    /// How many.
-    pub count: u64,
-    /// All together.
-    pub sum: Duration,
-    /// The shortest.
-    pub min: Duration,
-    /// The longest.
-    pub max: Duration,
-}
-
-impl Periods {
-    fn add(&mut self, one: Duration) {
-        self.min = if self.count == 0 { one } else { self.min.min(one) };
-        self.max = self.max.max(one);
-        self.sum += one;
-        self.count += 1;
-    }
-}
 
 /// One console.
 #[derive(Debug)]
@@ -87,6 +50,9 @@ pub(super) struct State {
     /// The terminal has not been looked at since we slept.
     look: bool,
     turns: u32,
+    /// The guest was gone when that was last looked at.
+    closed: bool,
+    gather: Gather,
     eoi: Eoi,
     /// Room for what is to be typed, when we last looked: less or more means the guest was there.
     typing_room: usize,
@@ -106,6 +72,8 @@ impl State {
             event: false,
             look: true,
             turns: 0,
+            closed: false,
+            gather: Gather::new(),
             eoi: Eoi::default(),
             typing_room: 0,
             unmasked: None,
@@ -129,6 +97,11 @@ impl<D: Domain> Session<D> {
         &self.stats
     }
 
+    /// Lengths of periods are noted from now on: those before are forgotten.
+    pub fn forget_periods(&mut self) {
+        (self.stats.periods, self.state.unmasked) = (Periods::default(), None);
+    }
+
     /// Where its output goes.
     #[must_use]
     pub fn outlet(&self) -> &Outlet {
@@ -147,19 +120,28 @@ impl<D: Domain> Session<D> {
         self.state.eoi.delays()
     }
 
-    /// Whether the guest is gone: what it wrote is to be read, and that is all.
+    /// Whether the guest is gone: what it wrote is to be read, and that is all. As far as was looked: now and
+    /// then, and after each sleep, since the word is beside the one that the guest writes with each event.
+    #[inline]
     #[must_use]
     pub fn closed(&self) -> bool {
-        self.channel.closed()
+        self.state.closed
     }
 
     /// Takes what there is to take; `tap` sees the guest's bytes as they come. `false` if there was
     /// nothing to do.
     #[inline]
     pub fn work(&mut self, tap: &mut impl FnMut(&[u8])) -> bool {
+        if !self.limit.is_on() && self.state.gather.rests(cycles()) {
+            return false;
+        }
         let drained = self.serve_ring(tap);
         self.state.turns = self.state.turns.wrapping_add(1);
-        let look = !drained || self.state.turns.is_multiple_of(TURNS_PER_LOOK);
+        let now_and_then = self.state.turns.is_multiple_of(TURNS_PER_LOOK);
+        if now_and_then {
+            self.state.closed = self.channel.closed();
+        }
+        let look = !drained || now_and_then;
         let served = look && self.serve_terminal();
         drained || served
     }
@@ -169,11 +151,7 @@ impl<D: Domain> Session<D> {
             return false;
         }
         if !self.limit.is_on() {
-            let drained = self.drain(tap);
-            if drained {
-                self.channel.send();
-            }
-            return drained;
+            return self.take_what_there_is(tap);
         }
         if self.limit.is_spent() && !self.refill() {
             return false;
@@ -183,6 +161,18 @@ impl<D: Domain> Session<D> {
             return false;
         }
         self.take_event(tap);
+        true
+    }
+
+    /// Without a limit: reads, and lets the next writes gather.
+    fn take_what_there_is(&mut self, tap: &mut impl FnMut(&[u8])) -> bool {
+        let bytes = self.drain(tap);
+        if bytes == 0 {
+            self.state.gather.forget();
+            return false;
+        }
+        self.state.gather.found(bytes, cycles());
+        self.channel.send();
         true
     }
 
@@ -212,24 +202,24 @@ impl<D: Domain> Session<D> {
         true
     }
 
-    /// Reads the whole ring, once. What is logged is in the log before it leaves the ring: a daemon
-    /// that is killed in between logs it twice rather than never.
+    /// Reads the whole ring, once, and says how much that was. What is logged is in the log before it
+    /// leaves the ring: a daemon that is killed in between logs it twice rather than never.
     #[traced(quiet)]
-    fn drain(&mut self, tap: &mut impl FnMut(&[u8])) -> bool {
+    fn drain(&mut self, tap: &mut impl FnMut(&[u8])) -> usize {
         let room = &mut self.state.room[..];
         match self.half.reader.peek(room) {
-            Ok(0) => false,
+            Ok(0) => 0,
             Ok(len) => {
                 tap(&room[..len]);
                 self.outlet.take(&room[..len]);
                 self.half.reader.consume(len);
                 self.stats.bytes += len as u64;
                 self.stats.drains += 1;
-                true
+                len
             }
             Err(lie) => {
                 self.ignore(lie);
-                false
+                0
             }
         }
     }
@@ -315,7 +305,8 @@ impl<D: Domain> Session<D> {
     /// After sleeping: masks the port. `true` if an event had come.
     pub fn disarm(&mut self) -> bool {
         self.channel.mask();
-        self.state.look = true;
+        (self.state.look, self.state.closed) = (true, self.channel.closed());
+        self.state.gather.forget();
         if !self.limit.is_spent() && !self.outlet.is_full() {
             self.state.event |= self.channel.clear();
         }
@@ -335,6 +326,12 @@ impl<D: Domain> Session<D> {
     #[must_use]
     pub fn patience(&self, now: Instant) -> Duration {
         self.limit.left(now).unwrap_or(Duration::MAX).min(self.state.eoi.patience(now))
+    }
+
+    /// Whether the limit keeps the port masked.
+    #[must_use]
+    pub fn limited(&self) -> bool {
+        self.limit.is_spent()
     }
 
     /// Sleeps on this console's port and terminal from now on.

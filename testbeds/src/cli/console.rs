@@ -58,7 +58,7 @@ pub(super) fn consoled(typed: &ConsoledArgs) -> Result<ConsoledConfig, Refusal> 
     no_amount("consoled", &typed.run)?;
     let mut daemon = daemon(&typed.daemon, DaemonConfig::of_sink(SinkKind::Pty))?;
     daemon.check = typed.check;
-    Ok(ConsoledConfig { daemon, run })
+    Ok(ConsoledConfig { daemon, measure: typed.measure, run })
 }
 
 /// What `pvlab console-guest` is to do; without an amount it is a shell.

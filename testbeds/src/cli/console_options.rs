@@ -141,6 +141,9 @@ pub(super) struct ConsoledArgs {
     /// Check that all guests write numbered lines of so many bytes, as console-guest does
     #[arg(long, value_name = "LEN", value_parser = values::line, allow_hyphen_values = true)]
     pub(super) check: Option<usize>,
+    /// Figures count for so long: what a run says to the daemon that it starts
+    #[arg(long, value_name = "SECS", value_parser = values::run_time, hide = true)]
+    pub(super) measure: Option<f64>,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }

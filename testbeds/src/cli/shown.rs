@@ -9,16 +9,18 @@ const LENGTH: [&str; 5] = ["time", "num", "interval", "warmup", "verify"];
 /// What is a guest's affair.
 const GUEST: [&str; 3] = ["think", "index_base", "stall_timeout"];
 /// What a console has none of.
-const RING: [&str; 4] = ["batch", "notify", "grant", "console"];
+const RING: [&str; 5] = ["batch", "notify", "grant", "console", "seed"];
+/// What has a name of its own there: `--messages`.
+const LINES: [&str; 1] = ["num"];
 
 /// What does nothing in which command, by the names of the fields: clap panics, and with it every test of the
 /// command line, on a name that is gone.
 const IDLE: [(&str, &[&[&str]]); 7] = [
-    ("console", &[&RING]),
+    ("console", &[&RING, &LINES]),
     ("netback", &[&LENGTH, &GUEST, &["seed"]]),
     ("netfront", &[&["interval", "grant", "vifs"]]),
-    ("consoled", &[&LENGTH, &GUEST, &RING, &["seed"]]),
-    ("console-guest", &[&RING, &["interval"]]),
+    ("consoled", &[&LENGTH, &GUEST, &RING]),
+    ("console-guest", &[&RING, &LINES, &["interval"]]),
     ("blkback", &[&LENGTH, &GUEST]),
     ("blkfront", &[&["interval", "kill_backend_every"]]),
 ];

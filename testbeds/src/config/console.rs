@@ -237,6 +237,8 @@ impl DaemonConfig {
 pub struct ConsoledConfig {
     /// What it does.
     pub daemon: DaemonConfig,
+    /// Seconds after the warm-up that figures count, if there is an end to them.
+    pub measure: Option<f64>,
     /// The options every process has.
     pub run: RunConfig,
 }
@@ -249,6 +251,9 @@ impl ConsoledConfig {
         self.daemon.push(&mut args, &DaemonConfig::of_sink(SinkKind::Pty));
         if let Some(len) = self.daemon.check {
             args.option("--check", true, || len.to_string());
+        }
+        if let Some(seconds) = self.measure {
+            args.option("--measure", true, || seconds.to_string());
         }
         self.run.push(&mut args);
         args.0
@@ -369,6 +374,18 @@ pub struct Pictures {
     pub csv: Option<PathBuf>,
     /// As a picture.
     pub svg: Option<PathBuf>,
+}
+
+impl Pictures {
+    /// What makes them, to be put behind a command: ` --csv lines.csv`.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        let all = [("--csv", &self.csv), ("--svg", &self.svg)].into_iter();
+        let given = all.filter_map(|(option, path)| Some((option, path.as_ref()?)));
+        given
+            .map(|(option, path)| format!(" {option} {}", quoted(&path.display().to_string())))
+            .collect()
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::crew::Crew;
 use super::process::{StopFlag, Wanted, live};
 use super::worker::Told;
 use crate::config::{self, ConsoledConfig, DaemonConfig, RunConfig, SinkKind};
-use crate::workload::console::{ConsoleReport, Served};
+use crate::workload::console::{ConsoleReport, Served, Window};
 
 /// Between two looks at signals and workers.
 const STEP: Duration = Duration::from_millis(10);
@@ -22,8 +22,9 @@ const STEP: Duration = Duration::from_millis(10);
 /// If there is no lab.
 pub fn run(config: &ConsoledConfig, stop: &StopFlag) -> anyhow::Result<Vec<ConsoleReport>> {
     let wanted = Wanted { name: "consoled", domid: Some(DomId::DOM0), pool_frames: 1 };
+    let window = Window::new(config.run.warmup, config.measure);
     live(&wanted, &config.run, |domain| {
-        Daemon::start(domain, &config.daemon, &config.run)?.serve(stop)
+        Daemon::start(domain, &config.daemon, &config.run, window)?.serve(stop)
     })
 }
 
@@ -33,6 +34,7 @@ pub(super) struct Daemon {
     crew: Crew<DomId>,
     check: Option<usize>,
     print: bool,
+    window: Window,
     reports: Vec<ConsoleReport>,
 }
 
@@ -41,12 +43,14 @@ impl Daemon {
         domain: &HostDomain,
         config: &DaemonConfig,
         run: &RunConfig,
+        window: Window,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             consoled: Consoled::new(domain, serve_so(config))?,
             crew: Crew::of_backend(domain, run)?,
             check: config.check,
             print: config.sink == SinkKind::Stderr,
+            window,
             reports: Vec::new(),
         })
     }
@@ -55,7 +59,7 @@ impl Daemon {
     /// terminal.
     pub(super) fn beside_backend(domain: &HostDomain, run: &RunConfig) -> anyhow::Result<Self> {
         let sink = if crate::lab::is_child() { SinkKind::Stderr } else { SinkKind::Pty };
-        Self::start(domain, &DaemonConfig::of_sink(sink), run)
+        Self::start(domain, &DaemonConfig::of_sink(sink), run, Window::new(0.0, None))
     }
 
     fn serve(mut self, stop: &StopFlag) -> anyhow::Result<Vec<ConsoleReport>> {
@@ -86,7 +90,7 @@ impl Daemon {
     }
 
     fn connected(&mut self, front: DomId, session: Session<HostDomain>) {
-        let job = Served::new(session, self.check, self.print);
+        let job = Served::new(session, self.check, self.print, self.window);
         self.crew.add(front, Box::new(job));
     }
 

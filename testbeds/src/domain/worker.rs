@@ -127,6 +127,8 @@ struct Name<K> {
     stalled: bool,
     /// The worker's own counters then.
     base: Counters,
+    /// The same when it ended, where it does before the job is removed.
+    end: Option<Counters>,
 }
 
 /// Between two publications of the counters, in microseconds.
@@ -188,7 +190,8 @@ impl<K: Copy + Eq> Loop<K> {
                     job.disarm();
                     self.jobs.push(job);
                     let base = self.own_counters();
-                    self.names.push(Name { key, told: false, begun: false, stalled: false, base });
+                    let (told, begun, stalled, end) = (false, false, false, None);
+                    self.names.push(Name { key, told, begun, stalled, base, end });
                 }
                 Command::Change(key, what) => self.change(key, what),
                 Command::Remove(key) => self.remove(key),
@@ -224,6 +227,7 @@ impl<K: Copy + Eq> Loop<K> {
                 // The worker's own time is one, however many jobs it has served.
                 Some(sum) => sum.plus(one),
                 None => {
+                    let own = name.end.unwrap_or(own);
                     one.counters = one.counters.plus(&own.since(&name.base));
                     one
                 }
@@ -246,6 +250,9 @@ impl<K: Copy + Eq> Loop<K> {
         for (job, name) in self.jobs.iter().zip(&mut self.names) {
             if !name.begun && job.begun() {
                 (name.begun, name.base) = (true, own);
+            }
+            if name.end.is_none() && job.over() {
+                name.end = Some(own);
             }
         }
     }

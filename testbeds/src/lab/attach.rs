@@ -55,7 +55,7 @@ fn with_own_lab(config: &ConsoleConfig, stop: &StopFlag) -> anyhow::Result<()> {
     run.dir = Some(host.dir().to_owned());
     run.quiet = true;
     // Children end before their host does.
-    let mut daemon = start_daemon(&config.daemon, &run)?;
+    let mut daemon = start_daemon(&config.daemon, &run, None)?;
     let mut guest = Domain::start("console-guest", &super::console::shell_args(&run))?;
     let mut store = open_store(host.dir())?;
     let deadline = Instant::now() + PATIENCE;

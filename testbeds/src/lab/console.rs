@@ -19,7 +19,7 @@ use crate::config::{
 };
 use crate::domain::{GuestReport, StopFlag};
 use crate::report::{self, Progress};
-use crate::results::{ConsoleResults, ConsoleStart, host_info};
+use crate::results::{ConsoleRecord, ConsoleResults, ConsoleStart, host_info};
 use crate::units::float;
 use crate::workload::console::ConsoleReport;
 
@@ -47,7 +47,10 @@ pub fn console(
         super::print(&(report::console_headline(config) + "\n"))?;
     }
     let (results, failure) = run(config, (quiet, text), trace, stop)?;
-    outputs::show(json, &results.to_json()?, &report::console_text(&results))?;
+    let repeat = config.command_line()
+        + &pictures.arguments()
+        + &trace.map(TraceTo::arguments).unwrap_or_default();
+    outputs::show(json, &results.to_json()?, &report::console_text(&results, &repeat))?;
     draw(&results, pictures)?;
     match failure {
         Some(why) => bail!(why),
@@ -93,12 +96,13 @@ fn run(
     let (guests, consoles) = outcome?;
     let (summary, figures) =
         summarise(config, &guests, &consoles, lab.sampler.cpu(), lab.sampler.peak_bytes());
-    let why = failure(config, &guests, &consoles);
+    let interrupted = stop.is_set().then(|| "interrupted".to_owned());
+    let why = interrupted.or_else(|| failure(config, &guests, &consoles));
     let series = guests.into_iter().find(|guest| guest.domid == 1).map(|guest| guest.writer.series);
     let results = ConsoleResults {
         start,
         intervals: std::mem::take(lab.sampler.intervals()),
-        config: config.clone().into(),
+        config: ConsoleRecord::from(config.clone()).traced(trace),
         summary,
         console: figures,
         series: series.unwrap_or_default(),
@@ -121,11 +125,15 @@ pub(super) fn host_config(config: &ConsoleConfig) -> anyhow::Result<HostConfig> 
     })
 }
 
-/// Starts the daemon's process.
-pub(super) fn start_daemon(daemon: &DaemonConfig, run: &RunConfig) -> anyhow::Result<Domain> {
-    // It serves until it is told to end.
-    let run = RunConfig { amount: RunConfig::default().amount, ..run.clone() };
-    Domain::start("consoled", &ConsoledConfig { daemon: daemon.clone(), run }.to_args())
+/// Starts the daemon's process, whose figures count for so many seconds, or until it ends. It serves until
+/// it is told to end.
+pub(super) fn start_daemon(
+    daemon: &DaemonConfig,
+    run: &RunConfig,
+    measure: Option<f64>,
+) -> anyhow::Result<Domain> {
+    let config = ConsoledConfig { daemon: daemon.clone(), measure, run: run.clone() };
+    Domain::start("consoled", &config.to_args())
 }
 
 /// The arguments of a guest that is a shell.
@@ -144,7 +152,11 @@ impl Lab {
         let mut run = config.run.clone();
         run.dir = Some(host.dir().to_owned());
         (run.quiet, run.index_base) = (true, 0);
-        let daemon = start_daemon(&config.daemon, &run)?;
+        let measure = match run.amount {
+            Amount::Seconds(seconds) => Some(seconds),
+            Amount::Count(_) => None,
+        };
+        let daemon = start_daemon(&config.daemon, &run, measure)?;
         // The first to register is domain 1, whose lines the run is about.
         let mut guests = vec![Domain::start("console-guest", &config.guest.to_args(&run))?];
         let registered = |host: &Host| loop {
@@ -163,7 +175,7 @@ impl Lab {
             ..GuestConfig::default()
         };
         // They write until they are told to end.
-        let endless = RunConfig { amount: Amount::Count(u64::MAX >> 8), warmup: 0.0, ..run };
+        let endless = RunConfig { amount: Amount::Count(u64::MAX >> 8), ..run };
         for _ in 0..config.neighbours {
             guests.push(Domain::start("console-guest", &quiet.to_args(&endless))?);
         }
@@ -190,7 +202,9 @@ impl Lab {
         quiet: bool,
         stop: &StopFlag,
     ) -> anyhow::Result<Vec<GuestReport>> {
-        let progress = Progress::new(&report::console_what(config), config.run.amount, quiet);
+        // Where lines of guests go there is no place for a bar.
+        let no_bar = quiet || config.daemon.sink == SinkKind::Stderr;
+        let progress = Progress::new(&report::console_what(config), config.run.amount, no_bar);
         let lines = config.run.interval.is_some() && !quiet;
         if lines {
             progress.print("[ ID] Interval           Transfer     Rate")?;
@@ -198,7 +212,7 @@ impl Lab {
         let mut reports: Vec<GuestReport> = Vec::new();
         while !self.domains.fronts.is_empty() {
             if stop.is_set() {
-                bail!("interrupted");
+                self.domains.interrupt(self.sampler.elapsed())?;
             }
             self.domains.look(LOOK)?;
             if let Some(interval) = self.sampler.look()
@@ -213,7 +227,14 @@ impl Lab {
             }
             self.show(&progress);
             self.domains.back_lives(stop)?;
-            reports.extend(self.domains.reap()?);
+            for report in self.domains.reap::<GuestReport>()? {
+                // The number of the first one, which has left, may be given to a neighbour that comes so late:
+                // what that did is in no figure.
+                let first_has_left = reports.iter().any(|report| report.domid == 1);
+                if !(first_has_left && report.domid == 1) {
+                    reports.push(report);
+                }
+            }
             // The neighbours end when the first one has.
             if reports.iter().any(|report| report.domid == 1) {
                 self.domains.fronts.iter_mut().for_each(Domain::ask_to_end);

@@ -44,12 +44,16 @@ fn summary(
         throughput_bps: (seconds > 0.0).then(|| float(side.bytes * 8) / seconds),
         latency_us: side.latencies.as_ref().and_then(Latencies::latency),
         bytes: Some(side.bytes),
-        bytes_verified: console.checked.map(|checked| checked.lines * len),
+        bytes_verified: console.checked.map(|checked| {
+            // Lines are checked whenever they were written; what was not read in this run's window is no
+            // part of its figures.
+            let outside = (guest.writer.all_lines * len).saturating_sub(side.bytes);
+            (checked.lines * len).saturating_sub(outside)
+        }),
         errors: Some(console.checked.map_or(0, |checked| checked.bad) + console.illegal),
         lost: Some(side.lost + discarded),
         ops: Some(side.ops),
         notifies_per_op: per(counters.notifies + back.notifies, side.ops),
-        notifies_suppressed: Some(counters.suppressed + back.suppressed),
         wakeups: Some(counters.wakeups + back.wakeups),
         ring_full: Some(counters.ring_full),
         cycles_per_op: per(counters.busy_cycles + back.busy_cycles, side.ops),
@@ -112,6 +116,10 @@ pub(super) fn failure(
             return Some(format!("domain {domid}: {why}"));
         }
         let Some(console) = consoles.iter().find(|console| console.domid == domid) else {
+            // It may have been told so before anybody served it.
+            if ended {
+                continue;
+            }
             return Some(format!("domain {domid}: the daemon does not know its console"));
         };
         if console.illegal > 0 {

@@ -49,6 +49,8 @@ pub(super) struct Sampler {
     interval: Option<Duration>,
     warmup: f64,
     began: Option<Began>,
+    /// The first look after the warm-up.
+    warm: Option<Began>,
     last: Option<Began>,
     /// The last look at which more had been done than before, and what.
     moved: Option<(Instant, (u64, u64))>,
@@ -84,6 +86,7 @@ impl Sampler {
             interval: interval.map(Duration::from_secs_f64),
             warmup,
             began: None,
+            warm: None,
             last: None,
             moved: None,
             intervals: Vec::new(),
@@ -150,6 +153,9 @@ impl Sampler {
             self.moved = Some((now.at, done));
             return None;
         };
+        if self.warm.is_none() && now.at.duration_since(began.at).as_secs_f64() >= self.warmup {
+            self.warm = Some(if self.warmup > 0.0 { now } else { began });
+        }
         if self.moved.is_none_or(|(_, before)| done.0 > before.0) {
             self.moved = Some((now.at, done));
         }
@@ -208,10 +214,10 @@ impl Sampler {
         self.began.map_or(Duration::ZERO, |began| began.at.elapsed())
     }
 
-    /// CPU time of both sides while the run went on, in cores.
+    /// CPU time of both sides while what counts went on, in cores.
     pub(super) fn cpu(&self) -> Option<Cpu> {
-        let (began, last) = (self.began?, self.last?);
-        let seconds = last.at.duration_since(began.at).as_secs_f64();
+        let (began, last) = (self.warm?, self.last?);
+        let seconds = last.at.saturating_duration_since(began.at).as_secs_f64();
         // Two samples too close together say nothing.
         (seconds > 0.005).then(|| Cpu {
             front: (last.cpu.0 - began.cpu.0) / seconds,

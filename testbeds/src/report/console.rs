@@ -1,10 +1,10 @@
 //! The text of a console run.
 
-use super::numbers::{per_op, scaled, thousands, three_digits};
+use super::numbers::{counted, per_op, scaled, thousands, three_digits};
 use super::options::{Setting, cost_sentence};
 use super::stairs::first_second;
 use super::table::{HEAD, grid};
-use super::text::{crowded, folded};
+use super::text::{crowded, folded, memory, ring, work};
 use crate::config::{Amount, ConsoleConfig, EventRate, SinkKind, format_cpus};
 use crate::results::{ConsoleFigures, ConsoleResults, Latency};
 use crate::workload::console::Spread;
@@ -46,9 +46,10 @@ pub fn console_title(results: &ConsoleResults) -> String {
     format!("{len}-byte lines, {limit}: {}", rate(&results.console))
 }
 
-/// Everything about one run, below its headline, which is shown when it begins.
+/// Everything about one run, below its headline, which is shown when it begins. `repeat` is the command that
+/// does the same again.
 #[must_use]
-pub fn console_text(results: &ConsoleResults) -> String {
+pub fn console_text(results: &ConsoleResults, repeat: &str) -> String {
     let config = &results.config.console;
     let row = [console_what(config)].into_iter().chain(cells(results));
     let mut text = grid(HEAD, [row].into_iter());
@@ -63,7 +64,7 @@ pub fn console_text(results: &ConsoleResults) -> String {
     for line in folded(&settings(config)) {
         text += &format!("    {line}\n");
     }
-    text += &format!("  repeat:  {}\n", config.command_line());
+    text += &format!("  repeat:  {repeat}\n");
     text
 }
 
@@ -73,7 +74,8 @@ pub(super) fn remarks(results: &ConsoleResults) -> Vec<String> {
     lines.extend(limited(&results.console));
     lines.push(held(&results.console));
     lines.extend(read(&results.console));
-    lines.push(rings(results));
+    let summary = &results.summary;
+    lines.extend([ring(summary), work(summary), memory(summary)]);
     lines
 }
 
@@ -102,32 +104,32 @@ fn rate(figures: &ConsoleFigures) -> String {
 fn volume(results: &ConsoleResults) -> String {
     let (summary, figures) = (&results.summary, &results.console);
     let mut parts = vec![
-        format!("{} lines", thousands(summary.ops.unwrap_or(0))),
-        format!("{} bytes read", thousands(summary.bytes.unwrap_or(0))),
+        counted(summary.ops.unwrap_or(0), "line"),
+        format!("{} read", counted(summary.bytes.unwrap_or(0), "byte")),
     ];
     if let Some(checked) = summary.bytes_verified {
-        parts.push(format!("{} bytes checked", thousands(checked)));
+        parts.push(format!("{} checked", counted(checked, "byte")));
     }
     parts.push(format!("{} lost", thousands(summary.lost.unwrap_or(0))));
     if figures.discarded_bytes > 0 {
-        let discarded = thousands(figures.discarded_bytes);
-        parts.push(format!("{discarded} bytes discarded that nobody took"));
+        let discarded = counted(figures.discarded_bytes, "byte");
+        parts.push(format!("{discarded} discarded that nobody took"));
     }
-    parts.push(format!("{} errors", thousands(summary.errors.unwrap_or(0))));
+    parts.push(counted(summary.errors.unwrap_or(0), "error"));
     format!("{:.2} s: {}", summary.seconds, parts.join(", "))
 }
 
 fn limited(figures: &ConsoleFigures) -> Option<String> {
     (figures.events > 0).then(|| {
         let mut text = format!(
-            "limit: {} events taken, {:.1} a second, {} bytes each; port left masked {} times",
-            thousands(figures.events),
+            "limit: {} taken ({:.1} a second), {} bytes read at a time; port left masked {}",
+            counted(figures.events, "event"),
             figures.events_per_s,
             per_op(figures.bytes_per_drain),
-            thousands(figures.limited),
+            counted(figures.limited, "time"),
         );
         if figures.period_ms.count > 0 {
-            text += &format!(", periods of {} ms", spread(&figures.period_ms));
+            text += &format!(", in periods of {} ms", spread(&figures.period_ms));
         }
         text
     })
@@ -140,8 +142,8 @@ fn held(figures: &ConsoleFigures) -> String {
         return format!("guest: never held for 20 ms, {gap}");
     }
     let mut text = format!(
-        "guest: held {} times for {} ms, {gap}",
-        thousands(stalls.held_ms.count),
+        "guest: held {} for {} ms, {gap}",
+        counted(stalls.held_ms.count, "time"),
         spread(&stalls.held_ms)
     );
     if stalls.period_ms.count > 0 {
@@ -169,23 +171,11 @@ fn read(figures: &ConsoleFigures) -> Vec<String> {
     let own = ms(figures.read_us).map(|text| format!("from a line to its being read: {text}"));
     let others = figures.neighbours.as_ref().map(|others| {
         let text = ms(others.read_us).unwrap_or_else(|| "none was read".into());
-        let (count, lines) = (others.count, thousands(others.messages));
-        format!("{count} neighbours, {lines} lines; from a line to its being read: {text}")
+        let (count, lines) = (others.count.into(), counted(others.messages, "line"));
+        let count = counted(count, "neighbour");
+        format!("{count}, {lines}; from a line to its being read: {text}")
     });
     own.into_iter().chain(others).collect()
-}
-
-fn rings(results: &ConsoleResults) -> String {
-    let s = &results.summary;
-    let count = |value: Option<u64>| thousands(value.unwrap_or(0));
-    format!(
-        "ring: full {} times, {} sends met a pending or masked port, {} wake-ups, {} allocations and {} system calls per line",
-        count(s.ring_full),
-        count(s.notifies_suppressed),
-        count(s.wakeups),
-        per_op(s.allocs_per_op.unwrap_or(0.0)),
-        per_op(s.syscalls_per_op.unwrap_or(0.0)),
-    )
 }
 
 /// Every option as `name=value`.

@@ -151,7 +151,8 @@ fn volume(summary: &Summary) -> String {
     format!("{:.2} s: {}", summary.seconds, parts.join(", "))
 }
 
-fn ring(summary: &Summary) -> String {
+/// What went over the rings, and what it cost to tell of it.
+pub(super) fn ring(summary: &Summary) -> String {
     let parts = [
         summary.batch_mean.map(|mean| format!("{} slots per push", three_digits(mean))),
         summary.ring_full.map(|n| format!("full {}", counted(n, "time"))),
@@ -169,7 +170,8 @@ fn some(count: Option<u64>) -> Option<u64> {
     count.filter(|&n| n > 0)
 }
 
-fn work(summary: &Summary) -> String {
+/// What an operation took.
+pub(super) fn work(summary: &Summary) -> String {
     let parts = [
         summary.allocs_per_op.map(|n| format!("{} allocations", per_op(n))),
         summary.syscalls_per_op.map(|n| format!("{} system calls", per_op(n))),
@@ -178,7 +180,8 @@ fn work(summary: &Summary) -> String {
     labelled("per op: ", parts)
 }
 
-fn memory(summary: &Summary) -> String {
+/// How often bytes were copied, and the memory of all processes.
+pub(super) fn memory(summary: &Summary) -> String {
     let (copies, maps) = summary.grants.map(|grants| (grants.copies, grants.maps)).unzip();
     let parts = [
         summary.copies_per_byte.map(|n| format!("each byte copied {n:.1} times")),

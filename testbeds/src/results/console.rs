@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Host, Interval, Latency, Summary, Timestamp};
-use crate::config::ConsoleConfig;
+use super::{Host, Interval, Latency, Summary, Timestamp, TraceRecord};
+use crate::config::{ConsoleConfig, TraceTo};
 use crate::workload::console::{Series, Spread, Stalls};
 
 /// Everything one console run found.
@@ -55,14 +55,26 @@ impl ConsoleStart {
 pub struct ConsoleRecord {
     /// `console`.
     pub command: String,
-    /// All options.
+    /// Of its trace, if there is one.
+    #[serde(flatten)]
+    pub trace: Option<TraceRecord>,
+    /// All others.
     #[serde(flatten)]
     pub console: ConsoleConfig,
 }
 
 impl From<ConsoleConfig> for ConsoleRecord {
     fn from(console: ConsoleConfig) -> Self {
-        Self { command: "console".to_owned(), console }
+        Self { command: "console".to_owned(), trace: None, console }
+    }
+}
+
+impl ConsoleRecord {
+    /// The same, for a run with this trace.
+    #[must_use]
+    pub fn traced(mut self, to: Option<&TraceTo>) -> Self {
+        self.trace = to.map(TraceRecord::from);
+        self
     }
 }
 

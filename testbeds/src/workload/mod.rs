@@ -78,6 +78,10 @@ pub trait Job: Task + Send {
     fn failure(&self) -> Option<String>;
     /// Whether measuring has begun.
     fn begun(&self) -> bool;
+    /// Whether measuring has ended, although the job has not.
+    fn over(&self) -> bool {
+        false
+    }
     /// Whether its other end has taken nothing for so long that what is for it is dropped.
     fn stalled(&self) -> bool {
         false

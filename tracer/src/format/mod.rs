@@ -44,7 +44,8 @@ pub use record::{Event, Record, Sent, Slot, Slots};
 pub mod category {
     /// A function.
     pub const FUNCTION: &str = "function";
-    /// The thread does nothing: `sleep`, or the site of a [`Spin`](super::Event::Spin).
+    /// The thread does nothing: `sleep`, in it `limit` if a limit keeps it asleep whatever there is to do, or the
+    /// site of a [`Spin`](super::Event::Spin).
     pub const WAIT: &str = "wait";
     /// Work on granted pages: `copy_from`, `copy_to`, `map`, `unmap`; the argument is the number of
     /// operations, the result of copies the number of bytes.

@@ -179,6 +179,8 @@ pub struct Plan {
     pub grant_kind: &'static str,
     /// The backend sleeps when it has nothing to do, and it takes this long to wake it.
     pub wake: Option<u64>,
+    /// It is a limit that keeps the backend asleep, however long that is.
+    pub limited: bool,
     /// The doorbell is rung for each batch, and that takes this long.
     pub ring_bell: Option<u64>,
     /// The frontend finds the ring full before each batch, for so long.
@@ -202,6 +204,7 @@ impl Default for Plan {
             grant: 200,
             grant_kind: "grant.copy",
             wake: None,
+            limited: false,
             ring_bell: None,
             full: 0,
             back_function: None,
@@ -227,6 +230,9 @@ impl Plan {
         to.record(back.thread, 90, Event::Spin { site: back.spin });
         if self.wake.is_some() {
             to.record(back.thread, 95, Event::Enter { site: back.sleep, arg: 5000 });
+        }
+        if self.limited {
+            to.record(back.thread, 96, Event::Enter { site: back.limit, arg: 0 });
         }
         for n in 0..self.batches {
             self.one(&mut to, &front, &back, n, &mut clock);
@@ -269,6 +275,9 @@ impl Plan {
         *b = (*b).max(pushed + LINE).max(if self.wake.is_some() { *f } else { 0 });
         if let Some(wake) = self.wake {
             *b += wake;
+            if self.limited {
+                to.record(back.thread, *b - 1, Event::Exit { site: back.limit, arg: 0 });
+            }
             to.record(back.thread, *b, Event::Exit { site: back.sleep, arg: 0 });
         }
         if self.wake.is_some() {
@@ -297,6 +306,9 @@ impl Plan {
             to.record(back.thread, *b + 20, Event::Enter { site: back.sleep, arg: 5000 });
             *b += 20;
         }
+        if self.limited {
+            to.record(back.thread, *b + 1, Event::Enter { site: back.limit, arg: 0 });
+        }
 
         *f = (*f + 20).max(answered + LINE);
         to.record(front.thread, *f, Event::Enter { site: front.done, arg: self.batch });
@@ -319,6 +331,7 @@ struct Side {
     extra: u32,
     spin: u32,
     sleep: u32,
+    limit: u32,
     round: u32,
 }
 
@@ -339,6 +352,7 @@ impl Side {
             round: to.site(process, category::ITERATION, "round", "number"),
             ring: to.ring(process, half, ring, plan.base),
             port: to.port(process, 3, ring),
+            limit: to.site(process, category::WAIT, "limit", ""),
             thread: to.thread(process, "worker-0"),
         }
     }

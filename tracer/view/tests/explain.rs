@@ -52,6 +52,24 @@ fn a_sleeping_backend_is_named() {
 }
 
 #[test]
+fn a_limit_on_events_is_named_and_not_the_ring_that_is_full_of_it() {
+    let held = Plan { wake: Some(30_000), limited: true, full: 60_000, ..calm() };
+    let found = explained(&held.make());
+    assert!(found.blames(&Cause::EventLimit), "{:?}", found.verdict);
+    for word in ["port masked", "--limit off", "--len"] {
+        assert!(found.verdict.sentence.contains(word), "{:?}", found.verdict);
+    }
+    assert!(mean(tx(&found), Phase::RingWait) >= 29_000, "{:?}", tx(&found));
+    // The same sleep without the limit, and a limit that holds up little.
+    let slept = explained(&Plan { limited: false, full: 0, ..held.clone() }.make());
+    assert!(slept.blames(&Cause::Sleep), "{:?}", slept.verdict);
+    let slow = Some(("look_up", 9_000));
+    let little = Plan { wake: Some(300), full: 0, back_function: slow, ..held };
+    let little = explained(&little.make());
+    assert!(!little.blames(&Cause::EventLimit), "{:?}", little.verdict);
+}
+
+#[test]
 fn a_slow_function_is_named_on_either_side() {
     let slow = |name| Some((name, 5_000));
     let back = explained(&Plan { back_function: slow("look_up"), ..calm() }.make());

@@ -6,6 +6,8 @@
 //! | `series` | lines over time, in few points however long it goes on |
 //! | `clock` | when a writer writes, and when its time is over |
 //! | `writer` | a guest that writes lines, as a job of a worker |
+//! | `tally` | what a writer counts, and what it reports |
+//! | `window` | when a daemon's figures begin and end |
 //! | `served` | a console that the daemon serves, as a job of a worker |
 //! | `shell` | a guest for people: a small shell on its console |
 //! | `editor` | the line that is being typed in it |
@@ -22,6 +24,8 @@ mod printer;
 mod series;
 mod served;
 mod shell;
+mod tally;
+mod window;
 mod writer;
 
 pub use last_words::say_last_words;
@@ -29,4 +33,6 @@ pub use lines::{Checked, Lines};
 pub use series::{Series, Spread, Stalls};
 pub use served::{ConsoleReport, Served};
 pub use shell::shell;
-pub use writer::{Writer, WriterReport};
+pub use tally::WriterReport;
+pub use window::Window;
+pub use writer::Writer;

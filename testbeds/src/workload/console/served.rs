@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use console::back::Session;
+use console::back::{Periods, Session};
 use rings::DomainError;
 use rings::worker::Task;
 use rings_host::{EpollWaiter, HostDomain};
 use serde::{Deserialize, Serialize};
+use tracer::clock::cycles;
 
 use super::lines::{Check, Checked};
 use super::printer::Printer;
 use super::series::Spread;
+use super::window::{Stage, Window};
 use crate::counters::Counters;
 use crate::workload::{Job, SideReport};
 
@@ -19,7 +21,7 @@ use crate::workload::{Job, SideReport};
 pub struct ConsoleReport {
     /// Whose.
     pub domid: u16,
-    /// Bytes that the guest wrote.
+    /// Bytes that the guest wrote. This and what follows, what is wrong apart, are figures of the window.
     pub bytes: u64,
     /// Events taken against the limit.
     pub events: u64,
@@ -40,23 +42,22 @@ pub struct ConsoleReport {
 }
 
 /// What is made of a guest's bytes as they come.
-#[derive(Debug)]
-enum Look {
-    /// Nothing.
-    Away,
+#[derive(Debug, Default)]
+struct Look {
     /// They are numbered lines.
-    Check(Check),
+    check: Option<Check>,
     /// They are to be seen.
-    Print(Printer),
+    printer: Option<Printer>,
 }
 
 impl Look {
     #[inline(always)]
     fn at(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Away => {}
-            Self::Check(check) => check.look(bytes),
-            Self::Print(printer) => printer.take(bytes),
+        if let Some(check) = &mut self.check {
+            check.look(bytes);
+        }
+        if let Some(printer) = &mut self.printer {
+            printer.take(bytes);
         }
     }
 }
@@ -66,51 +67,89 @@ impl Look {
 pub struct Served {
     session: Session<HostDomain>,
     look: Look,
+    window: Window,
+    /// What had been counted when the window began; nothing as long as it has not.
+    base: Option<Counters>,
+    /// What had been counted when it ended.
+    ended: Option<(Counters, Periods)>,
 }
 
 impl Served {
     /// Serves this console; with a length, its guest writes numbered lines of so many bytes, which are
-    /// checked; with `print` its lines go to stderr.
-    pub fn new(session: Session<HostDomain>, check: Option<usize>, print: bool) -> Self {
-        let look = match check {
-            Some(len) => Look::Check(Check::new(len)),
-            None if print => Look::Print(Printer::new(session.front().0)),
-            None => Look::Away,
-        };
-        Self { session, look }
+    /// checked; with `print` its lines go to stderr. Figures are those of the window; what was wrong
+    /// counts whenever it was.
+    pub fn new(
+        session: Session<HostDomain>,
+        check: Option<usize>,
+        print: bool,
+        window: Window,
+    ) -> Self {
+        let printer = print.then(|| Printer::new(session.front().0));
+        let look = Look { check: check.map(Check::new), printer };
+        let base = (!window.warms_up()).then(Counters::default);
+        Self { session, look, window, base, ended: None }
+    }
+
+    /// Another part of the run begins, before anything is taken in it.
+    #[cold]
+    fn turn_to(&mut self, stage: Stage) {
+        let now = self.counters();
+        match stage {
+            Stage::Before => {}
+            Stage::Open => {
+                self.base = Some(now);
+                self.session.forget_periods();
+            }
+            Stage::Over => {
+                // Whoever slept through all of it took nothing in it.
+                self.base.get_or_insert(now);
+                self.ended = Some((now, self.session.stats().periods));
+            }
+        }
+    }
+
+    /// What was counted in the window.
+    fn measured(&self) -> (Counters, Periods) {
+        let now = || (self.counters(), self.session.stats().periods);
+        let (counters, periods) = self.ended.unwrap_or_else(now);
+        (counters.since(&self.base.unwrap_or(counters)), periods)
     }
 
     fn report(&self) -> ConsoleReport {
-        let stats = self.session.stats();
+        let (counters, periods) = self.measured();
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        let periods = &stats.periods;
         ConsoleReport {
             domid: self.session.front().0,
-            bytes: stats.bytes,
-            events: stats.events,
-            drains: stats.drains,
-            limited: stats.limited,
+            bytes: counters.bytes_in,
+            events: counters.events,
+            drains: counters.frames_in,
+            limited: counters.limited,
             period_ms: Spread {
                 count: periods.count,
                 mean: ms(periods.sum) / (periods.count.max(1) as f64),
                 min: ms(periods.min),
                 max: ms(periods.max),
             },
-            lost: self.session.outlet().lost(),
-            illegal: stats.illegal,
-            counters: self.counters(),
-            checked: match &self.look {
-                Look::Check(check) => Some(check.checked),
-                Look::Print(_) | Look::Away => None,
-            },
+            lost: counters.lost,
+            illegal: self.session.stats().illegal,
+            counters,
+            checked: self.look.check.as_ref().map(|check| check.checked),
         }
     }
 }
 
 impl Task for Served {
     fn work(&mut self) -> bool {
+        let now = cycles();
+        if let Some(stage) = self.window.turns(now) {
+            self.turn_to(stage);
+        }
         let Self { session, look, .. } = self;
-        session.work(&mut |bytes| look.at(bytes))
+        let worked = session.work(&mut |bytes| look.at(bytes));
+        if worked {
+            self.window.came(now);
+        }
+        worked
     }
 
     fn arm(&mut self, now: Instant) -> bool {
@@ -129,6 +168,10 @@ impl Task for Served {
         self.session.patience(now)
     }
 
+    fn limited(&self) -> bool {
+        self.session.limited()
+    }
+
     fn finished(&self) -> bool {
         self.session.closed()
     }
@@ -142,8 +185,7 @@ impl Job for Served {
             bytes_in: stats.bytes,
             frames_in: stats.drains,
             lost: self.session.outlet().lost(),
-            notifies: events.rung,
-            suppressed: events.merged,
+            notifies: events.sent(),
             copied_bytes: stats.bytes + stats.typed,
             syscalls: events.rung,
             storm_delays: self.session.storm_delays(),
@@ -159,7 +201,11 @@ impl Job for Served {
     }
 
     fn begun(&self) -> bool {
-        self.session.stats().bytes > 0
+        self.window.has_begun()
+    }
+
+    fn over(&self) -> bool {
+        self.window.is_over()
     }
 
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
@@ -173,11 +219,12 @@ impl Job for Served {
     fn finish(mut self: Box<Self>) -> SideReport {
         let Self { session, look, .. } = &mut *self;
         session.drain_all(&mut |bytes| look.at(bytes));
-        if let Look::Print(printer) = look {
+        if let Some(printer) = &mut look.printer {
             printer.end();
         }
-        let (console, counters) = (Some(self.report()), self.counters());
+        let (report, bytes) = (self.report(), self.counters().payload);
         self.session.close();
-        SideReport { bytes: counters.payload, counters, console, ..SideReport::default() }
+        let counters = report.counters;
+        SideReport { bytes, counters, console: Some(report), ..SideReport::default() }
     }
 }

@@ -143,10 +143,10 @@ impl Shell {
         let served = if self.console.connected() { "somebody reads" } else { "nobody reads" };
         format!(
             "up {:.1} s; {served}\nout {put} bytes, in {got}, dropped {dropped}\n{ring}\n\
-             events sent: {} rang, {} met one that was pending or masked\n",
+             events sent: {}, of which {} rang a doorbell\n",
             self.started.elapsed().as_secs_f64(),
-            events.rung,
-            events.merged
+            events.sent(),
+            events.rung
         )
     }
 

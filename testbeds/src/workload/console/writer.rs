@@ -7,12 +7,12 @@ use rings::DomainError;
 use rings::bytes::IllegalIndex;
 use rings::worker::Task;
 use rings_host::{EpollWaiter, HostDomain};
-use serde::{Deserialize, Serialize};
 use tracer::clock::{cycles, cycles_per_us};
 
 use super::clock::{Clock, micros};
 use super::lines::Lines;
-use super::series::{STALL_US, Series, Stalls};
+use super::series::STALL_US;
+use super::tally::{Counted, WriterReport};
 use crate::config::{Amount, GuestConfig, OnFull, RunConfig};
 use crate::counters::Counters;
 use crate::results::Latencies;
@@ -20,23 +20,6 @@ use crate::workload::{Job, SideReport, think};
 
 /// Lines in one turn.
 const BUDGET: u32 = 64;
-
-/// What a writer found, beside what every job reports.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct WriterReport {
-    /// Lines over time.
-    pub series: Series,
-    /// When it was held.
-    pub stalls: Stalls,
-    /// The longest time from one line to the next, thinking and pacing apart. Microseconds.
-    pub longest_us: u64,
-    /// All lines ever put, warm-up included.
-    pub all_lines: u64,
-    /// Times from a line to its being read, where lines are paced.
-    pub read: Option<Latencies>,
-    /// Whether all of it was read in the end.
-    pub flushed: bool,
-}
 
 /// The writer.
 #[derive(Debug)]
@@ -51,6 +34,8 @@ pub struct Writer {
     held: bool,
     clock: Clock,
     counted: Counted,
+    /// What was counted before that.
+    past: Counters,
     report: WriterReport,
     latencies: Latencies,
     /// The oldest line that was not read when we last looked: when it was written.
@@ -61,19 +46,6 @@ pub struct Writer {
     waits: (usize, u64),
     /// Nobody reads any more after so long without a byte read.
     patience_us: u64,
-}
-
-/// What was done since measuring began.
-#[derive(Debug, Default)]
-struct Counted {
-    warm: bool,
-    lines: u64,
-    bytes: u64,
-    dropped: u64,
-    puts: u64,
-    full: u64,
-    /// Bytes read of what was written before measuring began come first.
-    unread_at_start: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +76,7 @@ impl Writer {
             held: false,
             clock: Clock::new(run, config.pace_ns),
             counted: Counted { warm: run.warmup > 0.0, ..Counted::default() },
+            past: Counters::default(),
             report: WriterReport {
                 read: (config.pace_ns > 0).then(Latencies::new),
                 ..WriterReport::default()
@@ -218,11 +191,15 @@ impl Writer {
         }
     }
 
+    /// Measuring begins. Of a line that is held, what is in the ring already counts with the rest of it.
     #[cold]
     fn end_warmup(&mut self, now: u64) {
-        self.clock.start = Some(now);
-        let unread = self.console.unread().unwrap_or(0) as u64;
-        self.counted = Counted { unread_at_start: unread, ..Counted::default() };
+        (self.clock.start, self.clock.last) = (Some(now), now);
+        self.past = self.counters();
+        let unread = self.console.unread().unwrap_or(0).saturating_sub(self.put) as u64;
+        let before = self.console.events();
+        self.counted = Counted { unread_at_start: unread, before, ..Counted::default() };
+        self.unread_since = None;
         self.latencies.clear();
         let WriterReport { all_lines, read, .. } = std::mem::take(&mut self.report);
         self.report = WriterReport { all_lines, read, ..WriterReport::default() };
@@ -238,12 +215,16 @@ impl Writer {
     /// All is written: what has been read by now is what the run has moved.
     fn stop(&mut self) -> Result<(), IllegalIndex> {
         let waits = self.console.unread()?;
+        self.waits = (waits, cycles());
+        self.state = State::Drains { read: self.read_but(waits), us: self.clock.elapsed_us() };
+        Ok(())
+    }
+
+    /// Bytes read since measuring began, if so many wait to be read.
+    fn read_but(&self, waits: usize) -> u64 {
         // Of a line that was held, what is in the ring was not counted.
         let unread = (waits as u64).saturating_sub(self.put as u64);
-        let read = (self.counted.bytes + self.counted.unread_at_start).saturating_sub(unread);
-        self.waits = (waits, cycles());
-        self.state = State::Drains { read, us: self.clock.elapsed_us() };
-        Ok(())
+        (self.counted.bytes + self.counted.unread_at_start).saturating_sub(unread)
     }
 
     /// Looks whether lines have been read meanwhile.
@@ -330,22 +311,16 @@ impl Task for Writer {
     }
 }
 
+impl Writer {
+    /// What was counted since measuring began.
+    fn measured(&self) -> Counters {
+        self.counted.counters(self.console.events())
+    }
+}
+
 impl Job for Writer {
     fn counters(&self) -> Counters {
-        let events = self.console.events();
-        Counters {
-            frames_out: self.counted.lines,
-            bytes_out: self.counted.bytes,
-            dropped: self.counted.dropped,
-            pushes: self.counted.puts,
-            pushed: self.counted.lines,
-            notifies: events.rung,
-            suppressed: events.merged,
-            ring_full: self.counted.full,
-            copied_bytes: self.counted.bytes,
-            syscalls: events.rung,
-            ..Counters::default()
-        }
+        self.past.plus(&self.measured())
     }
 
     fn failure(&self) -> Option<String> {
@@ -366,6 +341,10 @@ impl Job for Writer {
         self.clock.start.is_some() && !self.counted.warm
     }
 
+    fn over(&self) -> bool {
+        matches!(self.state, State::Drains { .. } | State::Done { .. })
+    }
+
     fn watch(&self, waiter: &mut EpollWaiter) -> Result<(), DomainError> {
         self.console.watch(waiter)
     }
@@ -374,17 +353,21 @@ impl Job for Writer {
         self.console.unwatch(waiter);
     }
 
-    fn finish(self: Box<Self>) -> SideReport {
+    fn finish(mut self: Box<Self>) -> SideReport {
         let (read, us) = match self.state {
             State::Drains { read, us } | State::Done { read, us } => (read, us),
-            State::Waits | State::Writes => (0, self.clock.elapsed_us()),
+            // In the middle of it; a lie was told of already.
+            State::Waits | State::Writes => {
+                let waits = self.console.unread().unwrap_or(0);
+                (self.read_but(waits), self.clock.elapsed_us())
+            }
         };
         SideReport {
             bytes: read,
             ops: self.counted.lines,
             lost: self.counted.dropped,
             seconds: Duration::from_micros(us).as_secs_f64(),
-            counters: self.counters(),
+            counters: self.measured(),
             latencies: Some(self.latencies),
             writer: Some(self.report),
             ..SideReport::default()

@@ -12,7 +12,7 @@ use crate::view::{STARTING, View};
 pub enum Phase {
     /// The frontend makes it, until it is pushed.
     Submit,
-    /// It lies on the ring; the backend is awake.
+    /// It lies on the ring; the backend is awake, or a limit keeps it from looking.
     RingWait,
     /// Who is to act has not started yet, on either side.
     StartUp,
@@ -70,21 +70,31 @@ impl Phase {
 }
 
 /// Where a name's time goes to, by what it is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Class {
     Work,
     Grant,
     Cost,
     Spin,
     Sleep,
+    /// It sleeps because it may take no more, whatever there is.
+    Limit,
     /// It is not there yet.
     Start,
+}
+
+impl Class {
+    /// Whether nothing is done.
+    pub(super) fn is_wait(self) -> bool {
+        matches!(self, Self::Spin | Self::Sleep | Self::Limit)
+    }
 }
 
 /// Names' classes.
 pub(super) fn classes(view: &View<'_>) -> Vec<Class> {
     let class = |name: &crate::name::Name| match (name.category.as_str(), name.text.as_str()) {
         ("wait", "sleep") => Class::Sleep,
+        ("wait", "limit") => Class::Limit,
         ("wait", _) => Class::Spin,
         ("grant", _) => Class::Grant,
         ("cost", _) => Class::Cost,

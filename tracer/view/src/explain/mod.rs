@@ -226,7 +226,7 @@ fn busy(view: &View<'_>, phases: &Phases<'_, '_>, classes: &[Class], at: usize) 
         mine.map(|(_, ns)| ns).sum::<i64>()
     };
     let work = of(&[Class::Work, Class::Grant, Class::Cost]);
-    let (spin, sleep) = (of(&[Class::Spin]), of(&[Class::Sleep]));
+    let (spin, sleep) = (of(&[Class::Spin]), of(&[Class::Sleep, Class::Limit]));
     let thread = &view.threads[at];
     let events = (thread.records().len() as u64).saturating_mul(view.clock.event_ps) / 1000;
     Some(Busy {

@@ -170,7 +170,7 @@ impl<'v, 'a> Phases<'v, 'a> {
         let backend = |class| match class {
             Class::Grant => Phase::Grant,
             Class::Cost => Phase::Cost,
-            Class::Spin | Class::Sleep => Phase::BackendWait,
+            Class::Spin | Class::Sleep | Class::Limit => Phase::BackendWait,
             Class::Work | Class::Start => Phase::BackendWork,
         };
         let mut begin = s2.at - m2.before_ns;
@@ -258,8 +258,7 @@ fn kind(name: &str) -> String {
 impl Listener for Phases<'_, '_> {
     fn begin(&mut self, at: At, stack: &Stack) {
         self.ledger.begin(at, stack);
-        let waits = |class| matches!(class, Class::Spin | Class::Sleep);
-        if stack.top().is_some_and(|top| waits(self.classes[top.name.index()])) {
+        if stack.top().is_some_and(|top| self.classes[top.name.index()].is_wait()) {
             self.pushed[at.thread] = None;
         }
     }

@@ -27,6 +27,8 @@ pub enum Cause {
     Nothing,
     /// Somebody sleeps, and must be woken.
     Sleep,
+    /// A limit on its events keeps the backend from looking.
+    EventLimit,
     /// Somebody who is awake does not see what is there: it has no CPU.
     NoCpu,
     /// Too many notifications are sent.
@@ -75,10 +77,15 @@ impl Candidate {
     }
 
     /// Where frontends mostly stand before a full ring, requests wait in it for whatever the backend does:
-    /// that is the consequence.
+    /// that is the consequence. Of a ring that is full because a limit keeps the backend away it is the limit.
     fn weight(&self) -> f64 {
-        let is_first = self.cause == Cause::FullRing && self.share() > 0.5;
-        self.share() + f64::from(u8::from(is_first))
+        let rank = match self.cause {
+            _ if self.share() <= 0.5 => 0,
+            Cause::EventLimit => 2,
+            Cause::FullRing => 1,
+            _ => 0,
+        };
+        self.share() + f64::from(rank)
     }
 }
 
@@ -131,33 +138,39 @@ impl Evidence<'_, '_> {
         self.classes[name.index()]
     }
 
-    /// Time in which somebody who should act waits, by process and whether it sleeps.
+    /// Time in which somebody who should act waits, by process and how.
     fn waits(&self) -> Vec<Candidate> {
-        let mut waits: HashMap<(usize, bool), i64> = HashMap::new();
+        let mut waits: HashMap<(usize, Class), i64> = HashMap::new();
         for (&(process, name, phase), &ns) in &self.typical.blame {
             let class = self.class(name);
-            let is_wait = matches!(class, Class::Spin | Class::Sleep);
-            if is_wait && phase != Phase::Completion && phase != Phase::Submit {
-                let sum: &mut i64 = waits.entry((process, class == Class::Sleep)).or_default();
+            if class.is_wait() && phase != Phase::Completion && phase != Phase::Submit {
+                let sum: &mut i64 = waits.entry((process, class)).or_default();
                 *sum = sum.saturating_add(ns);
             }
         }
-        let made = waits.into_iter().map(|((process, sleeps), ns)| {
+        let made = waits.into_iter().map(|((process, class), ns)| {
             let (who, each) = (self.process(process), self.each(ns));
             let time = duration(each);
-            let (cause, sentence) = match sleeps {
-                true => (Cause::Sleep, format!(
+            let (cause, sentence) = match class {
+                Class::Limit => (Cause::EventLimit, format!(
+                    "of a request's time {who} leaves the guest's port masked, {time} a request: its event \
+                     limit ({}) is reached; --limit off would take that wait away, longer writes (--len) \
+                     would move more with each event",
+                    self.limit()
+                )),
+                Class::Sleep => (Cause::Sleep, format!(
                     "of a request's time {who} sleeps and is to be woken: polling (--wait poll) or \
                      spinning longer (--spin) would save up to {time} a request"
                 )),
-                false if each > SEES || !self.affinity().is_empty() => (Cause::NoCpu, format!(
+                _ if each > SEES || !self.affinity().is_empty() => (Cause::NoCpu, format!(
                     "of a request's time {who} is looking for work and does not see what is there, \
                      {time} a request: it has no CPU; give each side one of its own (-A 0,1){}",
                     self.affinity()
                 )),
-                false => (Cause::Ring, format!(
-                    "of a request's time is its way from one CPU to the other ({time}): larger \
-                     batches (--batch) would share it among more requests"
+                _ => (Cause::Ring, format!(
+                    "of a request's time is its way from one CPU to the other ({time}): {} would share it \
+                     among more requests",
+                    self.more_at_once()
                 )),
             };
             Candidate { cause, ns, whole: self.typical.whole, sentence }
@@ -165,11 +178,29 @@ impl Evidence<'_, '_> {
         made.collect()
     }
 
+    /// What was typed for an option.
+    fn typed(&self, option: &str) -> Option<&str> {
+        let mut words = self.view.command().unwrap_or_default().split_whitespace();
+        words.find(|word| *word == option).and_then(|_| words.next())
+    }
+
+    /// The option that is the limit, as it was typed.
+    fn limit(&self) -> String {
+        self.typed("--limit").map_or("--limit".to_owned(), |limit| format!("--limit {limit}"))
+    }
+
+    /// How more goes over a ring at once. The requests of a console are bytes, of which a write publishes some.
+    fn more_at_once(&self) -> &'static str {
+        if self.is_console() { "longer writes (--len)" } else { "larger batches (--batch)" }
+    }
+
+    fn is_console(&self) -> bool {
+        self.view.rings.iter().any(|ring| ring.name.starts_with("console"))
+    }
+
     /// What was typed about CPUs, if both sides got the same.
     fn affinity(&self) -> String {
-        let mut words = self.view.command().unwrap_or_default().split_whitespace();
-        let given = words.find(|word| *word == "-A").and_then(|_| words.next());
-        match given.and_then(|cpus| cpus.split_once(',')) {
+        match self.typed("-A").and_then(|cpus| cpus.split_once(',')) {
             Some((front, back)) if front == back => format!(", not -A {front},{back}"),
             _ => String::new(),
         }
@@ -184,10 +215,16 @@ impl Evidence<'_, '_> {
         if often < 0.25 {
             return None;
         }
+        let remedy = match self.more_at_once() {
+            // It has no event index, by which one could be left out.
+            writes if self.is_console() => writes.to_owned(),
+            batches => format!(
+                "leaving out those that nobody waits for (--notify suppressed) and {batches}"
+            ),
+        };
         let sentence = format!(
-            "of the time of {who} goes to sending notifications, {often:.2} for each request: leaving out \
-             those that nobody waits for (--notify suppressed) and larger batches (--batch) would save up \
-             to {} a request",
+            "of the time of {who} goes to sending notifications, {often:.2} for each request: {remedy} would \
+             save up to {} a request",
             duration(self.each(ns))
         );
         Some(Candidate { cause: Cause::Notifications, ns, whole, sentence })
@@ -227,7 +264,8 @@ impl Evidence<'_, '_> {
     fn by_name(&self) -> HashMap<(usize, NameId), i64> {
         let mut all = HashMap::new();
         for (&(process, name, _), &ns) in &self.typical.blame {
-            if !matches!(self.class(name), Class::Spin | Class::Sleep | Class::Start) {
+            let class = self.class(name);
+            if !class.is_wait() && class != Class::Start {
                 let sum: &mut i64 = all.entry((process, name)).or_default();
                 *sum = sum.saturating_add(ns);
             }
