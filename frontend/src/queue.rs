@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use rings::csum;
 use rings::evtchn::{Channel, Eoi, EventCounters};
-use rings::frame::{Csum, Headers, Meta};
+use rings::frame::{Csum, Meta};
 use rings::io::netif::{MAX_TX_SIZE, TxRequest};
 use rings::ring::Notify;
 use rings::{DomId, Domain, DomainError, PAGE_SIZE, Waiter};
 use tracer::traced;
 
-use crate::csum;
 use crate::error::Misbehaviour;
 use crate::features::Features;
 use crate::rx::Rx;
@@ -46,7 +46,7 @@ impl<D: Domain> Queue<D> {
         name: &str,
     ) -> Result<Self, DomainError> {
         let memory = domain.memory();
-        let mut tx = Tx::new(domain, backend, index_base, features.csum_tx, always_notify)?;
+        let mut tx = Tx::new(domain, backend, index_base, features.blank(), always_notify)?;
         tx.set_name(&format!("{name}-tx"));
         let rx = match Rx::new(domain, backend, index_base, always_notify, name) {
             Ok(rx) => rx,
@@ -222,8 +222,7 @@ impl<D: Domain> Queue<D> {
         if !self.features.csum_rx {
             return true;
         }
-        let frame = self.rx.frame(len);
-        Headers::find(frame).is_none_or(|headers| csum::is_right(frame, &headers))
+        csum::is_right(self.rx.frame(len))
     }
 
     /// Publishes what was put on both rings, and wakes the backend if it asked for it.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Std};
 use std::time::{Duration, Instant};
 
 use backend::wire::Reflect;
-use backend::{Config, Netback, Rogue, VifId};
+use backend::{Config, Netback, Nic, Rogue, VifId};
 use rig::front::{Attack, CANARY, CONFIG, Front, Offer, Slot, connected, dir, wait_for};
 use rig::{Lab, Random, until};
 use rings::evtchn::{Spin, WaitPolicy};
@@ -27,6 +27,11 @@ use rings::store::{Nodes, XenbusState};
 use rings::sync::Ordering;
 use rings::worker::Worker;
 use rings::{DomId, Domain, Foreign, GrantMode, Gref, PAGE_SIZE};
+use smoltcp::phy::Device;
+use smoltcp::time::Instant as StackInstant;
+
+/// All ways to a granted page.
+const MODES: [GrantMode; 3] = [GrantMode::Copy, GrantMode::Map, GrantMode::Persistent];
 
 /// What a guest writes into its keys.
 #[test]
@@ -642,3 +647,58 @@ fn chain(attack: &Attack, slots: usize) -> Vec<TxRequest> {
     all[0].size = u16::try_from(slots * 10).unwrap().max(14);
     all
 }
+        front.pages.region().copy_in(0, &tcp4(8000));
+/// A blank checksum has no place in what is neither TCP nor UDP, and only TCP over IPv4 is cut: Linux drops
+/// such frames, and a guest that believed us would too.
+#[test]
+fn what_cannot_be_said_of_a_frame_is_not_handed_on() {
+    let mut arp = vec![0; 60];
+    arp[12..14].copy_from_slice(&[8, 6]);
+    let mut icmp = tcp4(60);
+    icmp[23] = 1;
+    let mut udp = tcp4(60);
+    udp[23] = 17;
+    let blank = TxFlags::CSUM_BLANK | TxFlags::DATA_VALIDATED;
+    for (frame, size) in [(arp, None), (icmp, None), (udp, Some(1000))] {
+        let Attack { lab, netback, mut front, queue, neighbour, other } = Attack::new();
+        let grefs = front.grefs.clone();
+        front.post(&grefs[8..]);
+        front.pages.region().copy_in(0, &frame);
+        let mut flags = blank;
+        flags.set(TxFlags::EXTRA_INFO, size.is_some());
+        let slot = TxRequest { flags: flags.bits(), ..front.data(0, 60, false) };
+        let mut slots = vec![Slot::Data(slot)];
+        slots.extend(size.map(|size| Slot::Extra(gso(size).encode(false))));
+        front.put(&slots);
+        let mut wire = Reflect::new(queue);
+        wire.work_at(Instant::now);
+        assert_eq!(front.answers()[0], RSP_OKAY);
+        assert_eq!((wire.queue.stats().rx_errors, front.received(0).len()), (1, 0));
+        // The same frame without the lie goes through.
+        front.put_data(&[front.data(0, 60, false)]);
+        wire.work_at(Instant::now);
+        assert_eq!(front.received(0).len(), 1);
+        assert_eq!(front.answers(), [RSP_OKAY]);
+        // Nor does a stack of ours get to see it.
+        let mut nic = Nic::new(wire.queue, 0, 1500);
+        let flags = blank.bits();
+        front.put_data(&[TxRequest { flags, ..front.data(0, 60, false) }]);
+        assert_eq!(nic.receive(StackInstant::ZERO).is_some(), size.is_some(), "UDP may be blank");
+        assert_eq!(nic.queue.stats().tx_errors, u64::from(size.is_none()));
+        front.answers();
+        let attack = Attack { lab, netback, front, queue: nic.queue, neighbour, other };
+        attack.survives();
+    }
+}
+
+/// The headers of a TCPv4 frame of `len` bytes, and nothing in it.
+fn tcp4(len: u16) -> [u8; 60] {
+    let mut frame = [0; 60];
+    frame[12] = 8;
+    frame[14] = 0x45;
+    frame[16..18].copy_from_slice(&(len - 14).to_be_bytes());
+    frame[23] = 6;
+    frame[46] = 0x50;
+    frame
+}
+

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use rings::csum::Blank;
 use rings::evtchn::{Channel, Eoi};
 use rings::io::netif::queue_name;
 use rings::store::{Nodes, StoreError, keys, xenbus};
@@ -70,12 +71,15 @@ impl<D: Domain> Netback<D> {
         Ok(queues)
     }
 
-    fn read_accepted(&mut self, front: &str) -> Result<Accepted, StoreError> {
+    fn read_accepted(&mut self, front: &str) -> Result<Accepted, ConnectError> {
         let mut flag = |key| xenbus::read_flag(&mut self.store, &format!("{front}/{key}"));
         let (sg, gso) = (flag(keys::FEATURE_SG)?, flag(keys::FEATURE_GSO_TCPV4)?);
-        let csum = !flag(keys::FEATURE_NO_CSUM_OFFLOAD)?;
+        let blank = Blank {
+            v4: !flag(keys::FEATURE_NO_CSUM_OFFLOAD)?,
+            v6: flag(keys::FEATURE_IPV6_CSUM_OFFLOAD)?,
+        };
         let rx_notify = flag(keys::FEATURE_RX_NOTIFY)?;
-        Ok(Accepted { sg, gso: gso && sg && csum, csum, rx_notify })
+        Ok(Accepted { sg, gso: gso && sg && blank.v4, blank, rx_notify })
     }
 
     #[traced]

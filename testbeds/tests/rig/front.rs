@@ -50,11 +50,12 @@ pub(crate) struct Offer {
     pub(crate) gso: bool,
     pub(crate) csum: bool,
     pub(crate) rx_notify: bool,
+    pub(crate) csum6: bool,
 }
 
 impl Default for Offer {
     fn default() -> Self {
-        Self { base: 0, sg: true, gso: true, csum: true, rx_notify: true }
+        Self { base: 0, sg: true, gso: true, csum: true, csum6: true, rx_notify: true }
     }
 }
 
@@ -129,6 +130,7 @@ impl Front {
 
     /// Puts slots on the tx ring and publishes them.
     pub(crate) fn put(&mut self, slots: &[Slot]) {
+        self.key("feature-ipv6-csum-offload", u8::from(offer.csum6));
         for slot in slots {
             let at = self.tx_prod & 255;
             match slot {
