@@ -45,6 +45,8 @@ fn a_key_of_garbage_costs_its_guest_the_vif_and_nobody_else() {
         "feature-sg",
         "feature-gso-tcpv4",
         "feature-no-csum-offload",
+        "feature-ipv6-csum-offload",
+        "request-rx-copy",
         "multi-queue-num-queues",
     ] {
         for value in [&b""[..], b"\xff\xfe", &[b'9'; 2048]] {
@@ -69,6 +71,45 @@ fn a_key_of_garbage_costs_its_guest_the_vif_and_nobody_else() {
             front.leave();
             neighbour.leave();
         }
+    }
+}
+
+/// Whoever writes its own driver finds out which one it forgot.
+#[test]
+fn a_key_that_is_missing_is_named() {
+    for key in ["tx-ring-ref", "rx-ring-ref", "event-channel-tx", "event-channel-rx"] {
+        let lab = Lab::new();
+        let mut netback = Netback::new(&lab.dom0, CONFIG).unwrap();
+        let mut front = Front::new(&lab.guests[0], &Offer::default());
+        wait_for(&mut netback, 1, XenbusState::InitWait);
+        front.publish_without(&Offer::default(), Some(key));
+        wait_for(&mut netback, 1, XenbusState::Closing);
+        let error = format!("error/{}/error", dir(VifId { front: DomId(1), handle: 0 }));
+        let error = netback.store().read_string(&error).unwrap();
+        assert!(error.contains(key), "{key}: the store says {error:?}");
+        front.leave();
+    }
+}
+
+/// A guest of the time when pages were exchanged.
+#[test]
+fn a_guest_that_does_not_ask_for_copies_is_refused_by_name() {
+    for request in [None, Some("0")] {
+        let lab = Lab::new();
+        let mut netback = Netback::new(&lab.dom0, CONFIG).unwrap();
+        let mut front = Front::new(&lab.guests[0], &Offer::default());
+        wait_for(&mut netback, 1, XenbusState::InitWait);
+        front.publish(&Offer::default());
+        let key = "device/vif/0/request-rx-copy";
+        match request {
+            Some(value) => front.store.write(key, value).unwrap(),
+            None => front.store.rm(key).unwrap(),
+        }
+        wait_for(&mut netback, 1, XenbusState::Closing);
+        let error = format!("error/{}/error", dir(VifId { front: DomId(1), handle: 0 }));
+        let error = netback.store().read_string(&error).unwrap();
+        assert!(error.contains("request-rx-copy"), "the store says {error:?}");
+        front.leave();
     }
 }
 

@@ -73,6 +73,9 @@ impl<D: Domain> Netback<D> {
 
     fn read_accepted(&mut self, front: &str) -> Result<Accepted, ConnectError> {
         let mut flag = |key| xenbus::read_flag(&mut self.store, &format!("{front}/{key}"));
+        if !flag(keys::REQUEST_RX_COPY)? {
+            return Err(ConnectError::Flips(keys::REQUEST_RX_COPY));
+        }
         let (sg, gso) = (flag(keys::FEATURE_SG)?, flag(keys::FEATURE_GSO_TCPV4)?);
         let blank = Blank {
             v4: !flag(keys::FEATURE_NO_CSUM_OFFLOAD)?,
