@@ -39,6 +39,8 @@ pub struct Queue<D: Domain> {
     pub(crate) segment: Vec<u8>,
     /// Since when the guest has had no buffers for what is meant for it.
     pub(crate) starved: Starved,
+    /// The last sleep was for buffers too, of which the guest tells.
+    pub(crate) wants_room: bool,
 }
 
 impl<D: Domain> Queue<D> {

@@ -234,6 +234,11 @@ impl Rx {
     pub(crate) fn final_check(&mut self) -> Result<bool, Rogue> {
         Ok(self.ring.final_check_for_many(self.wanted)?)
     }
+
+    /// Whether there are all the buffers that [`final_check`](Self::final_check) asked for.
+    pub(crate) fn has_wanted(&mut self) -> Result<bool, Rogue> {
+        Ok(self.ring.poll_requests()? >= self.wanted)
+    }
 }
 
 #[inline(always)]

@@ -28,6 +28,8 @@ pub struct Queue<D: Domain> {
     /// The rx ring's own port; without one both rings share the other.
     rx_port: Option<Channel<D::Doorbell>>,
     eoi: Eoi,
+    /// The last sleep was for answers too, until there is room.
+    wants_room: bool,
     pub(crate) stats: Stats,
     pub(crate) features: Features,
     broken: Option<Misbehaviour>,
@@ -74,6 +76,7 @@ impl<D: Domain> Queue<D> {
             tx_port,
             rx_port,
             eoi: Eoi::default(),
+            wants_room: false,
             stats: Stats::default(),
             features,
             broken: None,
@@ -262,6 +265,7 @@ impl<D: Domain> Queue<D> {
     /// Before sleeping: unmasks the ports, asks both rings to wake us, looks once more. `true` if
     /// there is work after all. Without `want_room` answers to what we sent do not wake us.
     pub fn arm(&mut self, want_room: bool, now: Instant) -> bool {
+        self.wants_room = false;
         if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
             return false;
         }
@@ -277,6 +281,7 @@ impl<D: Domain> Queue<D> {
         if want_room {
             let outcome = self.tx.final_check();
             work |= self.believe(outcome).unwrap_or(true);
+            self.wants_room = true;
         }
         // A pending port without work is an event without work; the caller looks again anyway.
         pending | work
@@ -305,10 +310,15 @@ impl<D: Domain> Queue<D> {
         self.eoi.patience(now)
     }
 
-    /// Whether frames wait, which after a sleep without an event is one too few.
+    /// Whether frames wait, or the answers that were asked for, which after a sleep without an event is
+    /// one too few.
     pub fn missed(&mut self) -> bool {
-        let outcome = self.rx.poll();
-        self.believe(outcome).unwrap_or(false)
+        if self.broken.is_some() {
+            return false;
+        }
+        let frames = self.rx.poll();
+        let room = if self.wants_room { self.tx.has_answers() } else { Ok(false) };
+        self.believe(frames).unwrap_or(false) | self.believe(room).unwrap_or(false)
     }
 
     /// Sleeps on this queue's doorbells from now on.

@@ -271,9 +271,19 @@ impl Tx {
     /// Asks to be woken when there is room for a frame of any length; `true` if there are answers
     /// already that may make it.
     pub(crate) fn final_check(&mut self) -> Result<bool, Misbehaviour> {
-        let wanted = FRAME_SLOTS + ANSWERS;
-        let missing = wanted.saturating_sub(self.ring.free_requests()).max(1);
+        let missing = self.missing();
         Ok(self.ring.final_check_for_many(missing)?)
+    }
+
+    /// Whether there are all the answers that [`final_check`](Self::final_check) asked for.
+    pub(crate) fn has_answers(&mut self) -> Result<bool, Misbehaviour> {
+        Ok(self.ring.poll_responses()? >= self.missing())
+    }
+
+    /// Answers that make room for a frame of any length.
+    fn missing(&self) -> u32 {
+        let wanted = FRAME_SLOTS + ANSWERS;
+        wanted.saturating_sub(self.ring.free_requests()).max(1)
     }
 
     /// Requests the backend has not answered.

@@ -10,15 +10,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Std};
 use std::time::{Duration, Instant};
 
-use frontend::Misbehaviour;
+use frontend::{Config, Misbehaviour, Netfront, Nic, Queue, Wanted};
 use rig::back::Attack;
-use rig::{Random, until};
+use rig::{Lab, Random, WATCHDOG, until};
+use rings::Domain;
+use rings::evtchn::{Spin, WaitPolicy};
 use rings::frame::Meta;
 use rings::io::netif::{
     Extra, ExtraInfo, GsoType, RSP_DROPPED, RSP_NULL, RX_SLOT, RxFlags, RxResponse, TX_SLOT,
 };
 use rings::ring::{Index, ProdOverflow, SringMem};
+use rings::store::{Nodes, XenbusState, xenbus};
 use rings::sync::Ordering;
+use rings::worker::{Task, Worker};
+use rings_host::HostDomain;
+use smoltcp::iface::{Config as StackConfig, Interface, SocketSet};
+use smoltcp::time::Instant as StackInstant;
+use smoltcp::wire::EthernetAddress;
 
 const MORE: u16 = RxFlags::MORE_DATA.bits();
 const EXTRA: u16 = RxFlags::EXTRA_INFO.bits();
@@ -325,7 +333,7 @@ fn pages_that_the_backend_keeps_mapped_are_not_used_before_it_lets_go() {
     let page = attack.back.map(first.gref);
     let Attack { lab, netfront: _netfront, queue, back, .. } = attack;
     assert_eq!(queue.close(), 3, "both rings and the page");
-    let memory = rings::Domain::memory(&lab.guests[0]);
+    let memory = lab.guests[0].memory();
     assert_eq!(memory.active_grants(), 3);
     let free = memory.free_frames();
     memory.free(memory.alloc(1).expect("there are others"));
@@ -384,7 +392,91 @@ fn a_million_events_without_work_cost_a_few_looks() {
     attack.survives();
 }
 
-/// Lines 19 and 20.
+/// Line 19: of frames that come, and of answers that a sender without room waits for.
+#[test]
+fn a_backend_that_never_sends_events_is_noticed() {
+    for sends in [false, true] {
+        let Attack { lab, netfront, queue, mut back, before } = Attack::new();
+        let mut waiter = lab.guests[0].waiter().unwrap();
+        queue.watch(&mut waiter).unwrap();
+        let spin = Spin::new(WaitPolicy::Event, Duration::ZERO, false);
+        let cost = lab.guests[0].cost().clone();
+        let (stop, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&lost));
+        let working = std::thread::spawn(move || {
+            let mut worker = Worker::new(waiter, spin, cost);
+            let mut tasks = [Guest { queue, sends, frames: 0 }];
+            while !stopped.load(Std::Relaxed) {
+                worker.turn(&mut tasks);
+                counted.store(worker.lost_wakeups(), Std::Relaxed);
+            }
+            tasks
+        });
+        until("the silence to be noticed", || {
+            std::thread::sleep(Duration::from_millis(1));
+            back.answer_waiting();
+            if !sends && back.has_buffer() {
+                back.deliver(&[3; 60], 0, |_| ());
+            }
+            (lost.load(Std::Relaxed) > 0).then_some(())
+        });
+        stop.store(true, Std::Relaxed);
+        let [task] = working.join().unwrap();
+        back.answer_waiting();
+        let mut attack = Attack { lab, netfront, queue: task.queue, back, before };
+        attack.frames();
+        attack.queue.reap();
+        assert!(task.frames > 0 || sends, "served without being told");
+        attack.survives();
+    }
+}
+
+/// A guest that takes what comes, and sends as much as there is room for, or nothing.
+struct Guest {
+    queue: Queue<HostDomain>,
+    sends: bool,
+    frames: u64,
+}
+
+impl Task for Guest {
+    fn work(&mut self) -> bool {
+        let mut any = false;
+        while self.queue.receive(|_, _| ()).is_some() {
+            (self.frames, any) = (self.frames + 1, true);
+        }
+        while self.sends && self.queue.has_room() {
+            any |= self.queue.xmit(60, Meta::default(), |bytes| bytes.fill(0x22)).is_some();
+        }
+        self.queue.flush();
+        any
+    }
+
+    fn arm(&mut self, now: Instant) -> bool {
+        self.queue.arm(self.sends, now)
+    }
+
+    fn disarm(&mut self) -> bool {
+        self.queue.disarm()
+    }
+
+    fn settle(&mut self, worked: bool, now: Instant) {
+        self.queue.settle_event(worked, now);
+    }
+
+    fn patience(&self, now: Instant) -> Duration {
+        self.queue.patience(now)
+    }
+
+    fn missed(&mut self) -> bool {
+        self.queue.missed()
+    }
+
+    fn finished(&self) -> bool {
+        false
+    }
+}
+
+/// Line 20.
 #[test]
 fn a_backend_that_answers_nothing_costs_what_the_ring_holds_and_no_more() {
     let mut attack = Attack::new();

@@ -123,6 +123,7 @@ impl<D: Domain> Netback<D> {
             batch: self.config.batch,
             segment: Vec::new(),
             starved: Starved::new(self.config.timers, accepted.rx_notify),
+            wants_room: false,
         })
     }
 

@@ -172,6 +172,19 @@ impl Back {
         ids.iter().for_each(|&id| self.answer(id, 0));
     }
 
+    /// Answers all requests that wait.
+    pub(crate) fn answer_waiting(&mut self) {
+        let prod = self.tx.load(Index::ReqProd, Ordering::Acquire);
+        while self.tx_prod != prod {
+            self.answer(self.request(self.tx_prod).id, 0);
+        }
+    }
+
+    /// Whether a buffer is posted that was not used yet.
+    pub(crate) fn has_buffer(&self) -> bool {
+        self.rx.load(Index::ReqProd, Ordering::Acquire) != self.rx_prod
+    }
+
     /// Claims that the producer of responses is there.
     pub(crate) fn claim_tx(&self, rsp_prod: u32) {
         self.tx.store(Index::RspProd, rsp_prod, Ordering::Release);
