@@ -31,6 +31,26 @@ use smoltcp::wire::EthernetAddress;
 const MORE: u16 = RxFlags::MORE_DATA.bits();
 const EXTRA: u16 = RxFlags::EXTRA_INFO.bits();
 
+/// What is no lie, but too little: whoever writes a backend finds out what is missing.
+#[test]
+fn what_a_backend_or_a_toolstack_has_left_out_is_named() {
+    for missing in ["feature-rx-copy", "mac"] {
+        let lab = Lab::new();
+        let mut store = lab.dom0.store().unwrap();
+        let back = "/local/domain/0/backend/vif/1/0";
+        if missing == "mac" {
+            store.write(&format!("{back}/feature-rx-copy"), "1").unwrap();
+            store.rm("/local/domain/1/device/vif/0/mac").unwrap();
+        }
+        xenbus::switch_state(&mut store, back, XenbusState::InitWait).unwrap();
+        let wanted = Wanted { csum_tx: true, csum_rx: true, gso: true, sg: true, queues: 1 };
+        let config =
+            Config { handle: 0, wanted, always_notify: false, index_base: 0, timeout: WATCHDOG };
+        let why = Netfront::connect(&lab.guests[0], &config).unwrap_err().to_string();
+        assert!(why.contains(missing) && !why.contains('\n'), "{missing}: {why}");
+    }
+}
+
 /// Line 1.
 #[test]
 fn a_response_producer_that_cannot_be_breaks_the_device() {

@@ -144,11 +144,14 @@ impl<D: Domain> Netback<D> {
     fn bind(&mut self, front: DomId, dir: &str) -> Result<Ports<D>, ConnectError> {
         let mut read = |key| xenbus::read_u32_if_present(&mut self.store, &format!("{dir}/{key}"));
         let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);
+        let both = read(keys::EVENT_CHANNEL)?;
         let bind = |port| self.domain.bind_interdomain(front, Port(port));
-        if let (Some(tx), Some(rx)) = split {
-            return Ok((bind(tx)?, Some(bind(rx)?)));
+        match (split, both) {
+            ((Some(tx), Some(rx)), _) => Ok((bind(tx)?, Some(bind(rx)?))),
+            (_, Some(both)) => Ok((bind(both)?, None)),
+            ((Some(_), None), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL_RX)),
+            ((None, Some(_)), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL_TX)),
+            ((None, None), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL)),
         }
-        let both = xenbus::read_u32(&mut self.store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
-        Ok((bind(both)?, None))
     }
 }
