@@ -331,6 +331,25 @@ fn more_bytes_than_a_page_has_break_the_device() {
     }
 }
 
+/// Line 10.
+#[test]
+fn frames_without_a_whole_header_are_no_harm_to_a_stack() {
+    let Attack { lab, netfront, queue, mut back, before } = Attack::new();
+    let mut nic = Nic::new(queue, 0);
+    let mac = EthernetAddress(nic.queue.features().mac);
+    let mut stack = Interface::new(StackConfig::new(mac.into()), &mut nic, StackInstant::ZERO);
+    let mut sockets = SocketSet::new(Vec::new());
+    let mut frame = [0xff; 14];
+    frame[12..].copy_from_slice(&[8, 0]);
+    for len in 1..=14 {
+        back.deliver(&frame[..len], 0, |_| ());
+        stack.poll(StackInstant::ZERO, &mut nic, &mut sockets);
+    }
+    assert_eq!(nic.queue.stats().rx_frames, 14, "taken, and told to nobody");
+    assert_eq!(nic.queue.outstanding(), 0, "nothing was said to it");
+    Attack { lab, netfront, queue: nic.queue, back, before }.survives();
+}
+
 /// Lines 10 and 11: what may be short is short, and what is empty is nothing.
 #[test]
 fn slots_of_no_bytes_are_taken_wherever_they_stand() {

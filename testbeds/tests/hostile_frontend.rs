@@ -388,7 +388,11 @@ fn slots_of_no_bytes_are_answered_wherever_they_stand() {
 /// Line 12.
 #[test]
 fn a_grant_that_leads_nowhere_fails_its_frame_alone() {
-    let mut attack = Attack::new();
+    MODES.into_iter().for_each(bad_grants_of_frames);
+}
+
+fn bad_grants_of_frames(grant: GrantMode) {
+    let mut attack = Attack::with(&Offer::default(), Config { grant, ..CONFIG });
     let guest = attack.lab.guests[0].clone();
     let memory = guest.memory();
     let page = memory.alloc(1).unwrap();
@@ -406,6 +410,28 @@ fn a_grant_that_leads_nowhere_fails_its_frame_alone() {
     memory.end_access(foreign).unwrap();
     memory.free(page);
     attack.survives();
+}
+
+/// Line 12.
+#[test]
+fn a_grant_that_is_taken_back_while_its_request_waits_fails_that_frame_alone() {
+    for grant in MODES {
+        let mut attack = Attack::with(&Offer::default(), Config { grant, ..CONFIG });
+        let guest = attack.lab.guests[0].clone();
+        let memory = guest.memory();
+        let page = memory.alloc(1).unwrap();
+        page.region().copy_in(0, &[CANARY; PAGE_SIZE]);
+        let gref = memory.grant_access(DomId::DOM0, &page, 0, false).unwrap();
+        let good = attack.front.data(0, 60, false);
+        attack.front.put_data(&[good, TxRequest { gref: gref.0, ..good }, good]);
+        assert_eq!(memory.end_access(gref), Ok(()), "nobody has looked at it yet");
+        let frames = attack.frames();
+        assert_eq!(frames.len(), 2, "{grant:?}");
+        assert!(frames.iter().all(|frame| !frame.contains(&CANARY)), "{grant:?}");
+        assert_eq!(attack.front.answers(), [RSP_OKAY, RSP_ERROR, RSP_OKAY], "{grant:?}");
+        memory.free(page);
+        attack.survives();
+    }
 }
 
 /// Line 12.
@@ -484,7 +510,11 @@ fn pages_that_stay_mapped_are_as_many_as_a_queue_may_keep() {
 /// Line 12, on the ring of buffers.
 #[test]
 fn a_buffer_that_may_not_be_written_fails_its_frame_alone() {
-    let mut attack = Attack::new();
+    MODES.into_iter().for_each(bad_grants_of_buffers);
+}
+
+fn bad_grants_of_buffers(grant: GrantMode) {
+    let mut attack = Attack::with(&Offer::default(), Config { grant, ..CONFIG });
     let guest = attack.lab.guests[0].clone();
     let memory = guest.memory();
     let page = memory.alloc(1).unwrap();
@@ -659,6 +689,7 @@ fn segments_that_the_guest_cannot_take_do_not_hold_the_queue() {
             size: 8000,
             ..front.data(0, 0, true)
         })];
+        front.pages.region().copy_in(0, &tcp4(8000));
         slots.push(Slot::Extra(gso(size).encode(false)));
         slots.push(Slot::Data(front.data(1, 4000, false)));
         front.put(&slots);
@@ -672,23 +703,6 @@ fn segments_that_the_guest_cannot_take_do_not_hold_the_queue() {
     }
 }
 
-fn gso(size: u16) -> Extra {
-    Extra::Gso { size, kind: GsoType::TcpV4, features: 0 }
-}
-
-/// A first slot behind which an extra info follows.
-fn with_extra(attack: &Attack) -> Slot {
-    let flags = TxFlags::EXTRA_INFO.bits();
-    Slot::Data(TxRequest { flags, ..attack.front.data(0, 100, false) })
-}
-
-/// A frame of so many slots of ten bytes.
-fn chain(attack: &Attack, slots: usize) -> Vec<TxRequest> {
-    let mut all: Vec<_> = (0..slots).map(|n| attack.front.data(n, 10, n + 1 < slots)).collect();
-    all[0].size = u16::try_from(slots * 10).unwrap().max(14);
-    all
-}
-        front.pages.region().copy_in(0, &tcp4(8000));
 /// A blank checksum has no place in what is neither TCP nor UDP, and only TCP over IPv4 is cut: Linux drops
 /// such frames, and a guest that believed us would too.
 #[test]
@@ -743,3 +757,19 @@ fn tcp4(len: u16) -> [u8; 60] {
     frame
 }
 
+fn gso(size: u16) -> Extra {
+    Extra::Gso { size, kind: GsoType::TcpV4, features: 0 }
+}
+
+/// A first slot behind which an extra info follows.
+fn with_extra(attack: &Attack) -> Slot {
+    let flags = TxFlags::EXTRA_INFO.bits();
+    Slot::Data(TxRequest { flags, ..attack.front.data(0, 100, false) })
+}
+
+/// A frame of so many slots of ten bytes.
+fn chain(attack: &Attack, slots: usize) -> Vec<TxRequest> {
+    let mut all: Vec<_> = (0..slots).map(|n| attack.front.data(n, 10, n + 1 < slots)).collect();
+    all[0].size = u16::try_from(slots * 10).unwrap().max(14);
+    all
+}
