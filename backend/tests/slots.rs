@@ -197,7 +197,9 @@ fn of_two_extra_infos_of_one_type_the_last_counts() {
 /// Bytes of a slot: some that could be a request, some that could be an extra info, some of nothing.
 fn any_slot() -> impl Strategy<Value = [u8; TX_SLOT]> {
     let request = (0_u16..5000, any::<u16>(), 0_u16..16).prop_map(|(offset, size, flags)| {
-        zerocopy::transmute!(TxRequest { gref: 9, offset, flags, id: 0, size })
+        let bytes: [u8; TX_SLOT] =
+            zerocopy::transmute!(TxRequest { gref: 9, offset, flags, id: 0, size });
+        bytes
     });
     let extra = (0_u8..6, 0_u8..2, 0_u16..3, 0_u8..3).prop_map(|(kind, flags, size, gso)| {
         let [low, high] = size.to_ne_bytes();

@@ -32,7 +32,7 @@ fn name(arg: &Arg) -> String {
 #[test]
 fn every_option_refuses_what_it_cannot_mean() {
     let (mut tried, mut wrong) = (0, Vec::new());
-    walk(&cli::command(), &["pvlab".to_owned()], &mut |words, arg| {
+    walk(&cli::command(), &["pvlab".to_owned()], &mut |words: &[String], arg: &Arg| {
         let called = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
         let text = called.as_deref().is_some_and(|called| TEXT.contains(&called));
         if !arg.get_action().takes_values() || text {

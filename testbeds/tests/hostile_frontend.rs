@@ -707,7 +707,7 @@ fn segments_that_the_guest_cannot_take_do_not_hold_the_queue() {
 /// such frames, and a guest that believed us would too.
 #[test]
 fn what_cannot_be_said_of_a_frame_is_not_handed_on() {
-    let mut arp = vec![0; 60];
+    let mut arp = [0; 60];
     arp[12..14].copy_from_slice(&[8, 6]);
     let mut icmp = tcp4(60);
     icmp[23] = 1;

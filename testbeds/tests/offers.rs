@@ -140,7 +140,7 @@ fn is_right(parsed: &PacketHeaders<'_>, part: &[u8]) -> bool {
 fn every_guest_of_a_bridge_gets_a_frame_as_it_can_take_it() {
     let mut offers = vec![Offer::default()];
     for bits in 0..16_u32 {
-        let on = |bit: u32| bits >> bit & 1 == 1;
+        let on = |bit: u32| (bits >> bit) & 1 == 1;
         let (csum, csum6, gso, sg) = (on(0), on(1), on(2), on(3));
         offers.push(Offer { csum, csum6, gso, sg, ..Offer::default() });
     }
