@@ -2,7 +2,8 @@
 //! how many of the guest's buffers that takes. When there are none, and where frames come from, is
 //! not known here.
 
-use rings::frame::{Csum, ETH_HLEN, Meta};
+use rings::csum;
+use rings::frame::{Csum, ETH_HLEN, Headers, Meta};
 use rings::io::netif::RX_RING_SIZE;
 use rings::{Foreign, PAGE_SIZE};
 use tracer::traced;
@@ -33,22 +34,24 @@ pub(crate) fn slots_needed(len: usize, meta: Meta, accepted: &Accepted) -> Optio
     ((accepted.sg || pages == 1) && slots <= RX_RING_SIZE).then_some(slots)
 }
 
-/// Puts a frame on the rx ring as the guest can take it. One that it cannot take at all is counted.
+/// Puts a frame on the rx ring as the guest can take it. One that it cannot take at all is counted, and
+/// so is one whose sender has lied about it: it would make liars of us.
 #[traced(fine, bytes = frame.len())]
 #[inline]
 pub(crate) fn deliver(
     frame: &mut [u8],
-    mut meta: Meta,
+    meta: Meta,
     accepted: &Accepted,
     rx: &mut Rx,
     foreign: &mut impl Foreign,
     stats: &mut Stats,
     segment: &mut Vec<u8>,
 ) {
-    if slots_needed(frame.len(), meta, accepted).is_none() {
+    let (Ok(headers), Some(_)) = (claimed(frame, meta), slots_needed(frame.len(), meta, accepted))
+    else {
         stats.rx_errors += 1;
         return;
-    }
+    };
     if meta.gso > 0 && !accepted.gso {
         stats.segmented += 1;
         let done = Meta { csum: Csum::Validated, gso: 0 };
@@ -58,22 +61,43 @@ pub(crate) fn deliver(
         stats.rx_errors += u64::from(!whole);
         return;
     }
-    if meta.csum == Csum::Blank && !accepted.csum {
-        stats.completed += 1;
-        meta.csum = Csum::Validated;
-        if !offload::complete(frame) {
-            stats.rx_errors += 1;
-            return;
+    let Some(headers) = headers else { return rx.put(frame, meta, foreign, stats) };
+    if accepted.blank.takes(&headers) {
+        if meta.gso > 0 {
+            // Nobody has promised that the sum of the pseudo header is there; Linux sets it too.
+            csum::seed(frame, &headers);
         }
+        return rx.put(frame, meta, foreign, stats);
     }
-    rx.put(frame, meta, foreign, stats);
+    stats.completed += 1;
+    csum::complete(frame, &headers);
+    rx.put(frame, Meta { csum: Csum::Validated, ..meta }, foreign, stats);
+    // Others may get the same frame, and take it as it was.
+    csum::seed(frame, &headers);
 }
+
+/// The headers that a frame must have for what is said of it: a blank checksum has its place in one of TCP
+/// or UDP, and only TCP over IPv4 is cut into segments. `Ok(None)` if nothing is said.
+#[inline(always)]
+fn claimed(frame: &[u8], meta: Meta) -> Result<Option<Headers>, Lie> {
+    if meta.csum != Csum::Blank && meta.gso == 0 {
+        return Ok(None);
+    }
+    let headers = Headers::find(frame).filter(|headers| meta.gso == 0 || headers.is_tcp4());
+    headers.map(Some).ok_or(Lie)
+}
+
+/// What is said of a frame cannot be.
+struct Lie;
 
 #[cfg(test)]
 mod tests {
+    use rings::csum::Blank;
+
     use super::*;
 
-    const ALL: Accepted = Accepted { sg: true, gso: true, csum: true, rx_notify: true };
+    const BLANK: Blank = Blank { v4: true, v6: true };
+    const ALL: Accepted = Accepted { sg: true, gso: true, blank: BLANK, rx_notify: true };
     const NO_GSO: Accepted = Accepted { gso: false, ..ALL };
     const PLAIN: Accepted = Accepted { sg: false, gso: false, ..ALL };
 

@@ -2,7 +2,8 @@
 
 use std::num::{NonZeroU16, NonZeroUsize};
 
-use rings::frame::{Csum, ETH_HLEN, Meta};
+use rings::csum;
+use rings::frame::{Csum, ETH_HLEN, Headers, Meta};
 use rings::io::netif::MAX_TX_SIZE;
 use rings::{Domain, Foreign};
 use smoltcp::phy::{
@@ -11,7 +12,6 @@ use smoltcp::phy::{
 use smoltcp::time::Instant;
 
 use crate::deliver::slots_needed;
-use crate::offload;
 use crate::queue::Queue;
 use crate::rx::Rx;
 use crate::stats::Stats;
@@ -87,15 +87,18 @@ impl<F: Foreign> TxToken<'_, F> {
 impl<F: Foreign> phy::TxToken for TxToken<'_, F> {
     #[inline(always)]
     fn consume<R, W: FnOnce(&mut [u8]) -> R>(mut self, len: usize, f: W) -> R {
-        // The stack leaves the checksum blank exactly if the guest takes it so.
-        let csum = if self.accepted.csum { Csum::Blank } else { Csum::Validated };
-        let meta = Meta { csum, gso: self.gso };
-        if self.given_up && !self.fits(len, meta) {
+        let (gso, blank) = (self.gso, self.accepted.blank);
+        if self.given_up && !self.fits(len, Meta { csum: Csum::None, gso }) {
             self.stats.rx_dropped += 1;
             self.scratch.resize(len.max(self.scratch.len()), 0);
             return f(&mut self.scratch[..len]);
         }
-        let result = self.rx.put_with(len, meta, self.stats, f);
+        let result = self.rx.put_with(len, self.stats, |frame| {
+            let result = f(frame);
+            // The stack leaves the checksum out if the guest takes any so.
+            let csum = if blank.any() { csum::hand_over(frame, blank) } else { Csum::None };
+            (result, Meta { csum, gso })
+        });
         self.rx.flush_if_large(self.foreign, self.stats);
         result
     }
@@ -126,7 +129,12 @@ impl<D: Domain> Device for Nic<D> {
             }
             given_up |= !room;
             let (frame, meta) = self.queue.tx.next()?;
-            if meta.csum == Csum::None && !offload::is_right(frame) {
+            let honest = match meta.csum {
+                Csum::None => csum::is_right(frame),
+                Csum::Validated => true,
+                Csum::Blank => Headers::find(frame).is_some(),
+            };
+            if !honest {
                 self.queue.stats.tx_errors += 1;
                 continue;
             }
@@ -157,7 +165,7 @@ impl<D: Domain> Device for Nic<D> {
         c.medium = Medium::Ethernet;
         c.max_transmission_unit = self.mtu + ETH_HLEN;
         // What comes from the guest was checked, or vouched for, before the stack sees it.
-        let each = || if accepted.csum { Checksum::None } else { Checksum::Tx };
+        let each = || if accepted.blank.any() { Checksum::None } else { Checksum::Tx };
         c.checksum = ChecksumCapabilities::default();
         c.checksum.tcp = each();
         c.checksum.udp = each();

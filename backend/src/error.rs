@@ -48,6 +48,12 @@ pub enum ConnectError {
         /// What it may hold.
         range: String,
     },
+    /// The guest has not written a key that must be there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// The guest does not ask for copies into its pages, which is all there is today.
+    #[error("{0} is not 1: pages are copied here, never exchanged")]
+    Flips(&'static str),
     /// A gref leads nowhere.
     #[error("{key} {gref}: {status}")]
     Grant {

@@ -11,7 +11,7 @@
 //! | `deliver` | a frame as its guest can take it | |
 //! | `credit` | how fast a guest may send | |
 //! | `starve` | how long a guest without buffers is waited for | |
-//! | `offload` | checksums and segments for whoever cannot take them as they are | |
+//! | `offload` | segments for whoever cannot take them as one | |
 //! | `device` | a queue as a smoltcp device | |
 //! | `lossy` | frames lost on purpose | |
 //! | [`wire`] | where frames go: back, or to other guests | 14 |
@@ -43,7 +43,7 @@ pub mod wire;
 pub use connect::Netback;
 pub use device::Nic;
 pub use error::{ConnectError, Rogue};
-pub use offload::{complete, segments};
+pub use offload::segments;
 pub use parse::{Packet, Slots, Verdict, parse};
 pub use queue::Queue;
 pub use starve::Timers;

@@ -1,55 +1,8 @@
-//! Doing for a receiver what its sender left to others: filling in checksums, cutting into segments.
+//! Cutting a frame into segments for a receiver that takes no GSO.
 
-use rings::frame::{ETH_HLEN, Headers, Transport};
-use smoltcp::wire::{EthernetFrame, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, checksum};
-
-/// Fills in the TCP or UDP checksum. `false` if the frame has none to fill in: then whoever flagged
-/// it has lied, and it is dropped.
-#[must_use]
-pub fn complete(frame: &mut [u8]) -> bool {
-    let Some(headers) = Headers::find(frame) else { return false };
-    let _span = tracer::span!("checksum", bytes = frame.len());
-    let at = headers.checksum_at();
-    frame[at..at + 2].fill(0);
-    let packet = checksum::data(&frame[headers.l4..headers.end]);
-    let mut sum = !checksum::combine(&[pseudo_header(frame, &headers), packet]);
-    // In UDP a sum of zero means "none" (RFC 768); its other spelling means zero.
-    if sum == 0 && headers.transport == Transport::Udp {
-        sum = 0xffff;
-    }
-    frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
-    true
-}
-
-/// Whether the checksum of a frame that nobody vouches for is right. A frame without one is, too.
-#[must_use]
-pub(crate) fn is_right(frame: &[u8]) -> bool {
-    let Some(headers) = Headers::find(frame) else { return true };
-    let at = headers.checksum_at();
-    if headers.transport == Transport::Udp && !headers.v6 && frame[at..at + 2] == [0, 0] {
-        return true;
-    }
-    let _span = tracer::span!("checksum", bytes = frame.len());
-    let packet = checksum::data(&frame[headers.l4..headers.end]);
-    checksum::combine(&[pseudo_header(frame, &headers), packet]) == 0xffff
-}
-
-fn pseudo_header(frame: &[u8], headers: &Headers) -> u16 {
-    let ip = EthernetFrame::new_unchecked(frame).payload();
-    let (src, dst) = if headers.v6 {
-        let p = Ipv6Packet::new_unchecked(ip);
-        (IpAddress::Ipv6(p.src_addr()), IpAddress::Ipv6(p.dst_addr()))
-    } else {
-        let p = Ipv4Packet::new_unchecked(ip);
-        (IpAddress::Ipv4(p.src_addr()), IpAddress::Ipv4(p.dst_addr()))
-    };
-    let protocol = match headers.transport {
-        Transport::Tcp => IpProtocol::Tcp,
-        Transport::Udp => IpProtocol::Udp,
-    };
-    let len = u32::try_from(headers.end - headers.l4).unwrap_or(0);
-    checksum::pseudo_header(&src, &dst, protocol, len)
-}
+use rings::csum;
+use rings::frame::{ETH_HLEN, Headers};
+use smoltcp::wire::Ipv4Packet;
 
 /// Offset of the TCP flags, and the two of them that only the last segment carries.
 const TCP_FLAGS: usize = 13;
@@ -64,9 +17,7 @@ pub fn segments(
     buf: &mut Vec<u8>,
     mut send: impl FnMut(&mut [u8]),
 ) -> bool {
-    let Some(h) = Headers::find(frame).filter(|h| !h.v6 && h.transport == Transport::Tcp) else {
-        return false;
-    };
+    let Some(h) = Headers::find(frame).filter(Headers::is_tcp4) else { return false };
     let tcp_header = usize::from(frame[h.l4 + 12] >> 4) * 4;
     let payload_at = h.l4 + tcp_header;
     if size == 0 || tcp_header < 20 || payload_at > h.end {
@@ -92,9 +43,9 @@ pub fn segments(
             buf[h.l4 + TCP_FLAGS] &= !FIN_PSH;
         }
         Ipv4Packet::new_unchecked(&mut buf[ETH_HLEN..]).fill_checksum();
-        if complete(buf) {
-            send(buf);
-        }
+        let headers = Headers { end: buf.len(), ..h };
+        csum::complete(buf, &headers);
+        send(buf);
     }
     true
 }

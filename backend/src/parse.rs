@@ -166,7 +166,7 @@ fn extras(slots: &mut impl Slots, packet: &mut Packet) -> Result<(), Rogue> {
         if !info.more() {
             return Ok(());
         }
-        if packet.extras > usize::from(EXTRA_TYPE_MAX) {
+        if packet.extras > usize::from(EXTRA_TYPE_MAX) && !skipped(Check::ExtraCount) {
             return Err(Rogue::Extras);
         }
     }

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use rings::csum;
 use rings::evtchn::{Channel, Eoi, EventCounters};
-use rings::frame::Meta;
+use rings::frame::{Csum, Meta};
 use rings::io::netif::MAX_TX_SIZE;
 use rings::ring::Notify;
 use rings::{Domain, Foreign, ForeignCounters};
@@ -38,6 +39,8 @@ pub struct Queue<D: Domain> {
     pub(crate) segment: Vec<u8>,
     /// Since when the guest has had no buffers for what is meant for it.
     pub(crate) starved: Starved,
+    /// The last sleep was for buffers too, of which the guest tells.
+    pub(crate) wants_room: bool,
 }
 
 impl<D: Domain> Queue<D> {
@@ -208,8 +211,9 @@ impl<D: Domain> Queue<D> {
         deliver(frame, meta, accepted, rx, foreign, stats, segment);
     }
 
-    /// Gives a frame of `len` bytes, written in place by `fill`, to the guest. `None` if there is no
-    /// room now, or no such frame. Past the drain time a frame without room is dropped, and counted.
+    /// Gives a frame of `len` bytes, written in place by `fill`, to the guest. With [`Csum::Blank`] a TCP
+    /// or UDP checksum was left out, and is left to the guest if it takes it. `None` if there is no room
+    /// now, or no such frame. Past the drain time a frame without room is dropped, and counted.
     #[traced(fine, bytes = len)]
     #[inline]
     pub fn xmit<R>(
@@ -226,7 +230,15 @@ impl<D: Domain> Queue<D> {
         }
         self.fed();
         self.rx.trace().room();
-        Some(self.rx.put_with(len, meta, &mut self.stats, fill))
+        let blank = self.accepted.blank;
+        Some(self.rx.put_with(len, &mut self.stats, |frame| {
+            let result = fill(frame);
+            let csum = match meta.csum {
+                Csum::Blank => csum::hand_over(frame, blank),
+                known => known,
+            };
+            (result, Meta { csum, ..meta })
+        }))
     }
 
     /// A frame for which there is no room: it is to come again, or to be dropped.

@@ -99,18 +99,18 @@ impl Rx {
         self.frames + u32::from(self.notify_due)
     }
 
-    /// Puts a frame of `len` bytes, written in place by `fill`. There must be room, in the ring and
-    /// in the arena. It becomes visible with the next [`flush`](Self::flush).
+    /// Puts a frame of `len` bytes, written in place by `fill`, which also says what travels with it.
+    /// There must be room, in the ring and in the arena. It becomes visible with the next
+    /// [`flush`](Self::flush).
     #[inline(always)]
     pub(crate) fn put_with<R>(
         &mut self,
         len: usize,
-        meta: Meta,
         stats: &mut Stats,
-        fill: impl FnOnce(&mut [u8]) -> R,
+        fill: impl FnOnce(&mut [u8]) -> (R, Meta),
     ) -> R {
         let at = self.used;
-        let result = fill(&mut self.arena[at..at + len]);
+        let (result, meta) = fill(&mut self.arena[at..at + len]);
         self.plan(at, len, meta, stats);
         self.used = (at + len).next_multiple_of(ALIGN);
         result
@@ -126,7 +126,7 @@ impl Rx {
         stats: &mut Stats,
     ) {
         if frame.len() < DIRECT && self.has_arena() {
-            return self.put_with(frame.len(), meta, stats, |to| to.copy_from_slice(frame));
+            return self.put_with(frame.len(), stats, |to| (to.copy_from_slice(frame), meta));
         }
         let first = self.ops.len();
         self.plan(0, frame.len(), meta, stats);
@@ -233,6 +233,11 @@ impl Rx {
     /// Asks to be woken when the guest has as many buffers as were missed last; `true` if it has.
     pub(crate) fn final_check(&mut self) -> Result<bool, Rogue> {
         Ok(self.ring.final_check_for_many(self.wanted)?)
+    }
+
+    /// Whether there are all the buffers that [`final_check`](Self::final_check) asked for.
+    pub(crate) fn has_wanted(&mut self) -> Result<bool, Rogue> {
+        Ok(self.ring.poll_requests()? >= self.wanted)
     }
 }
 

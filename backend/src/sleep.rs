@@ -11,6 +11,7 @@ impl<D: Domain> Queue<D> {
     /// Before sleeping: unmasks the ports, asks the rings to wake us, looks once more. `true` if
     /// there is work after all. With `want_room` new buffers of the guest wake us too.
     pub fn arm(&mut self, want_room: bool, now: Instant) -> bool {
+        self.wants_room = false;
         if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
             return false;
         }
@@ -41,6 +42,7 @@ impl<D: Domain> Queue<D> {
             let outcome = self.rx.final_check();
             let room = self.believe(outcome).unwrap_or(true);
             work |= room;
+            self.wants_room = self.accepted.rx_notify;
             self.note_room(room, now);
         }
         pending | work
@@ -109,10 +111,16 @@ impl<D: Domain> Queue<D> {
         self.starved.stalls()
     }
 
-    /// Whether requests of the guest wait, which after a sleep without an event is one too few.
+    /// Whether requests of the guest wait, or the buffers that were asked for, which after a sleep without
+    /// an event is one too few.
     pub fn missed(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
         // What was taken and waits for buffers, or for credit, was told.
-        !self.tx.has_frames() && self.tx.held_until().is_none() && self.poll()
+        let untold = !self.tx.has_frames() && self.tx.held_until().is_none() && self.poll();
+        let room = if self.wants_room { self.rx.has_wanted() } else { Ok(false) };
+        untold | self.believe(room).unwrap_or(false)
     }
 
     /// Sleeps on this queue's doorbells from now on.

@@ -59,7 +59,7 @@ impl Starved {
     /// Something waits now; since when?
     pub(crate) fn waiting(&mut self, now: Instant) -> Duration {
         let since = now.saturating_duration_since(*self.since.get_or_insert(now));
-        if since >= self.timers.stall && !self.stalled {
+        if since >= self.timers.stall && !self.stalled && !skipped(Check::Stall) {
             self.stalled = true;
             self.stalls += 1;
         }

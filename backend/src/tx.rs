@@ -10,6 +10,7 @@ use rings::io::netif::{
 };
 use rings::mem::Region;
 use rings::ring::{Answered, BackRing, Notify, ProdOverflow, Sring};
+use rings::weaken::{Check, skipped};
 use rings::{Foreign, Gref};
 use tracer::traced;
 
@@ -258,7 +259,7 @@ impl Tx {
                     self.slots.push(Answer { id: 0, frame: EXTRA });
                 }
             }
-            if slot.size > 0 {
+            if slot.size > 0 || skipped(Check::EmptySlot) {
                 self.ops.push(CopyOp {
                     gref: Gref(slot.gref),
                     offset: slot.offset,

@@ -1,6 +1,7 @@
 //! What the control side and the workers say to each other about a vif: its name, what both ends
 //! want of it, and when its queues come and go. How that comes about is in `connect`.
 
+use rings::csum::Blank;
 use rings::{DomId, Domain, GrantMode};
 
 use crate::queue::Queue;
@@ -37,8 +38,8 @@ pub struct Accepted {
     pub sg: bool,
     /// TCPv4 frames that stand for many segments (`feature-gso-tcpv4`).
     pub gso: bool,
-    /// Blank checksums (no `feature-no-csum-offload`).
-    pub csum: bool,
+    /// Blank checksums: of IPv4 (no `feature-no-csum-offload`), of IPv6 (`feature-ipv6-csum-offload`).
+    pub blank: Blank,
     /// It notifies when it posts buffers (`feature-rx-notify`).
     pub rx_notify: bool,
 }

@@ -235,6 +235,7 @@ impl<D: Domain> Netfront<D> {
         }
         let sg = offers(keys::FEATURE_SG).map_err(bad)? && wanted.sg;
         let gso = offers(keys::FEATURE_GSO_TCPV4).map_err(bad)? && wanted.gso;
+        let csum6 = offers(keys::FEATURE_IPV6_CSUM_OFFLOAD).map_err(bad)?;
         let split = offers(keys::FEATURE_SPLIT_EVENT_CHANNELS).map_err(bad)?;
         let most = format!("{back}/{}", keys::MULTI_QUEUE_MAX_QUEUES);
         let most = xenbus::read_u32_if_present(&mut self.store, &most).map_err(bad)?.unwrap_or(1);
@@ -248,6 +249,7 @@ impl<D: Domain> Netfront<D> {
             .ok_or_else(|| bad(StoreError::Value { path, value: mac.clone(), expected }))?;
         Ok(Features {
             csum_tx: wanted.csum_tx,
+            csum6_tx: wanted.csum_tx && csum6,
             csum_rx: wanted.csum_rx,
             // A segment of many can only be cut up by somebody who fills in the checksums anyway.
             gso_tx: gso && sg && wanted.csum_tx,
@@ -299,6 +301,7 @@ impl Features {
     fn none(wanted: &Wanted) -> Self {
         Self {
             csum_tx: false,
+            csum6_tx: false,
             csum_rx: false,
             gso_tx: false,
             gso_rx: false,

@@ -1,5 +1,7 @@
 //! What we ask for, what the backend offers, and what both make of it.
 
+use rings::csum::Blank;
+
 /// What the guest wants of its vif.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wanted {
@@ -20,6 +22,8 @@ pub struct Wanted {
 pub struct Features {
     /// We send frames whose checksum is not filled in.
     pub csum_tx: bool,
+    /// Those of IPv6 too.
+    pub csum6_tx: bool,
     /// We take frames whose checksum is not filled in.
     pub csum_rx: bool,
     /// We send TCPv4 frames that stand for many segments.
@@ -36,4 +40,11 @@ pub struct Features {
     pub mtu: usize,
     /// Our address.
     pub mac: [u8; 6],
+}
+
+impl Features {
+    /// Of which packets we leave the checksum to others.
+    pub(crate) fn blank(&self) -> Blank {
+        Blank { v4: self.csum_tx, v6: self.csum6_tx }
+    }
 }

@@ -9,7 +9,6 @@
 //! | `slots` | pure: a frame as slots | 3 |
 //! | `pool` | pages granted once and used again | 2, 4 |
 //! | `rx` | frames in: posting buffers, assembling | 16, 18 |
-//! | `csum` | the sum a blank checksum starts from; checking one that nobody vouches for | |
 //! | `device` | a queue as a smoltcp device | |
 //!
 //! The backend is not believed: every response is checked against what we know ourselves, data is
@@ -20,7 +19,6 @@
 #![forbid(unsafe_code)]
 
 mod connect;
-mod csum;
 mod device;
 mod error;
 mod features;

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use rings::csum;
 use rings::evtchn::{Channel, Eoi, EventCounters};
-use rings::frame::{Csum, Headers, Meta};
+use rings::frame::{Csum, Meta};
 use rings::io::netif::{MAX_TX_SIZE, RX_RING_SIZE, TxRequest};
 use rings::ring::Notify;
 use rings::{DomId, Domain, DomainError, PAGE_SIZE, Waiter};
 use tracer::traced;
 
-use crate::csum;
 use crate::error::Misbehaviour;
 use crate::features::Features;
 use crate::pool::Pool;
@@ -33,6 +33,8 @@ pub struct Queue<D: Domain> {
     /// The rx ring's own port; without one both rings share the other.
     rx_port: Option<Channel<D::Doorbell>>,
     eoi: Eoi,
+    /// The last sleep was for answers too, until there is room.
+    wants_room: bool,
     pub(crate) stats: Stats,
     pub(crate) features: Features,
     broken: Option<Misbehaviour>,
@@ -51,7 +53,7 @@ impl<D: Domain> Queue<D> {
         name: &str,
     ) -> Result<Self, DomainError> {
         let memory = domain.memory();
-        let mut tx = Tx::new(domain, backend, index_base, features.csum_tx, always_notify)?;
+        let mut tx = Tx::new(domain, backend, index_base, features.blank(), always_notify)?;
         tx.set_name(&format!("{name}-tx"));
         let rx = match Rx::new(domain, backend, index_base, always_notify, name) {
             Ok(rx) => rx,
@@ -79,6 +81,7 @@ impl<D: Domain> Queue<D> {
             tx_port,
             rx_port,
             eoi: Eoi::default(),
+            wants_room: false,
             stats: Stats::default(),
             features,
             broken: None,
@@ -227,8 +230,7 @@ impl<D: Domain> Queue<D> {
         if !self.features.csum_rx {
             return true;
         }
-        let frame = self.rx.frame(len);
-        Headers::find(frame).is_none_or(|headers| csum::is_right(frame, &headers))
+        csum::is_right(self.rx.frame(len))
     }
 
     /// Publishes what was put on both rings, and wakes the backend if it asked for it.
@@ -268,6 +270,7 @@ impl<D: Domain> Queue<D> {
     /// Before sleeping: unmasks the ports, asks both rings to wake us, looks once more. `true` if
     /// there is work after all. Without `want_room` answers to what we sent do not wake us.
     pub fn arm(&mut self, want_room: bool, now: Instant) -> bool {
+        self.wants_room = false;
         if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
             return false;
         }
@@ -283,6 +286,7 @@ impl<D: Domain> Queue<D> {
         if want_room {
             let outcome = self.tx.final_check();
             work |= self.believe(outcome).unwrap_or(true);
+            self.wants_room = true;
         }
         // A pending port without work is an event without work; the caller looks again anyway.
         pending | work
@@ -311,10 +315,15 @@ impl<D: Domain> Queue<D> {
         self.eoi.patience(now)
     }
 
-    /// Whether frames wait, which after a sleep without an event is one too few.
+    /// Whether frames wait, or the answers that were asked for, which after a sleep without an event is
+    /// one too few.
     pub fn missed(&mut self) -> bool {
-        let outcome = self.rx.poll();
-        self.believe(outcome).unwrap_or(false)
+        if self.broken.is_some() {
+            return false;
+        }
+        let frames = self.rx.poll();
+        let room = if self.wants_room { self.tx.has_answers() } else { Ok(false) };
+        self.believe(frames).unwrap_or(false) | self.believe(room).unwrap_or(false)
     }
 
     /// Sleeps on this queue's doorbells from now on.

@@ -1,13 +1,13 @@
 //! Frames out: from the application's bytes to requests on the ring, and the pages back.
 
-use rings::frame::Headers;
+use rings::csum::{self, Blank};
+use rings::frame::Csum;
 use rings::io::netif::{self, Extra, GsoType, TX_SLOT, TxFlags, TxRequest, TxResponse};
 use rings::ring::{Answered, FrontRing, Notify, Sring};
 use rings::weaken::{Check, skipped};
 use rings::{DomId, Domain, DomainError, Granted, Memory};
 use tracer::traced;
 
-use crate::csum;
 use crate::error::Misbehaviour;
 use crate::pool::{Buffer, Pool, small_offset};
 use crate::slots::slots;
@@ -40,8 +40,8 @@ pub(crate) struct Tx {
     put: u32,
     /// A push in the middle of a turn found that the backend wants to be woken.
     notify_due: bool,
-    /// Checksums may be left to others.
-    csum: bool,
+    /// Checksums that may be left to others.
+    blank: Blank,
     always_notify: bool,
     /// Where short frames are put together.
     whole: Vec<u8>,
@@ -53,7 +53,7 @@ impl Tx {
         domain: &D,
         backend: DomId,
         base: u32,
-        csum: bool,
+        blank: Blank,
         always_notify: bool,
     ) -> Result<Self, DomainError> {
         let page = ring_page(domain.memory(), backend)?;
@@ -73,7 +73,7 @@ impl Tx {
             extras: 0,
             put: 0,
             notify_due: false,
-            csum,
+            blank,
             always_notify,
             whole: vec![0; PIECES_BELOW],
         })
@@ -131,10 +131,11 @@ impl Tx {
         }
         let buffer = self.pool.take(len)?;
         let offset = offset_in_page(buffer.page, len);
-        let offload = offload && self.csum;
+        let (offload, blank) = (offload && self.blank.any(), self.blank);
         let (result, flags) = self.pool.fill(buffer, offset, len, |bytes| {
             let result = fill(bytes);
-            (result, if offload { flag(bytes) } else { TxFlags::empty() })
+            let csum = if offload { csum::hand_over(bytes, blank) } else { Csum::None };
+            (result, flags_of(csum))
         });
         self.put_slots(buffer, len, offset, flags, gso, stats);
         if len > rings::PAGE_SIZE {
@@ -270,9 +271,19 @@ impl Tx {
     /// Asks to be woken when there is room for a frame of any length; `true` if there are answers
     /// already that may make it.
     pub(crate) fn final_check(&mut self) -> Result<bool, Misbehaviour> {
-        let wanted = FRAME_SLOTS + ANSWERS;
-        let missing = wanted.saturating_sub(self.ring.free_requests()).max(1);
+        let missing = self.missing();
         Ok(self.ring.final_check_for_many(missing)?)
+    }
+
+    /// Whether there are all the answers that [`final_check`](Self::final_check) asked for.
+    pub(crate) fn has_answers(&mut self) -> Result<bool, Misbehaviour> {
+        Ok(self.ring.poll_responses()? >= self.missing())
+    }
+
+    /// Answers that make room for a frame of any length.
+    fn missing(&self) -> u32 {
+        let wanted = FRAME_SLOTS + ANSWERS;
+        wanted.saturating_sub(self.ring.free_requests()).max(1)
     }
 
     /// Requests the backend has not answered.
@@ -293,16 +304,13 @@ fn offset_in_page(page: u16, len: usize) -> usize {
     if len < STAGGER_BELOW { small_offset(page) } else { 0 }
 }
 
-/// The flags of a frame: a TCP or UDP packet whose checksum we leave to others carries the sum of
-/// its pseudo header, as Linux sends it; anything else (ARP, ICMP) never has the flag.
+/// What is known of the checksum, as flags of the tx ring.
 #[inline(always)]
-fn flag(frame: &mut [u8]) -> TxFlags {
-    match Headers::find(frame) {
-        Some(headers) => {
-            csum::seed(frame, &headers);
-            TxFlags::CSUM_BLANK | TxFlags::DATA_VALIDATED
-        }
-        None => TxFlags::empty(),
+fn flags_of(csum: Csum) -> TxFlags {
+    match csum {
+        Csum::None => TxFlags::empty(),
+        Csum::Validated => TxFlags::DATA_VALIDATED,
+        Csum::Blank => TxFlags::CSUM_BLANK | TxFlags::DATA_VALIDATED,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What travels with a frame besides its bytes, and where its transport header is.
 //!
 //! Both ends of a vif need it: netfront to flag what it sends, netback to complete what the
-//! receiver cannot take. Sums and segmentation are not here, they belong to whoever does them.
+//! receiver cannot take. Sums are in [`csum`](crate::csum); segmentation is netback's.
 
 /// What is known about a frame's TCP or UDP checksum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -51,6 +51,12 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// Whether this is a packet of TCP over IPv4, as GSO cuts them.
+    #[must_use]
+    pub fn is_tcp4(&self) -> bool {
+        !self.v6 && self.transport == Transport::Tcp
+    }
+
     /// Offset of the checksum field.
     #[must_use]
     pub fn checksum_at(&self) -> usize {

@@ -2,12 +2,13 @@
 //!
 //! What lives here is what the author of a driver or unikernel would import: Xen's structures
 //! ([`io`]), the ring protocol ([`ring`]), rings of bytes ([`bytes`]), grant tables ([`grant`]), event channels ([`evtchn`]), the
-//! store client ([`store`]), the cost model ([`cost`]), what is kept of many things ([`lru`]) and the traits a driver needs of its platform
+//! store client ([`store`]), frames and their checksums ([`frame`], [`csum`]), the cost model ([`cost`]), what is kept of many things ([`lru`]) and the traits a driver needs of its platform
 //! ([`Domain`] and its parts). What does not: sockets, processes and anything else that knows the
 //! hypervisor is simulated (that is `rings-host`), and the drivers themselves.
 
 pub mod bytes;
 pub mod cost;
+pub mod csum;
 mod domain;
 pub mod evtchn;
 pub mod frame;

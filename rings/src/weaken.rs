@@ -16,6 +16,8 @@ pub enum Check {
     ByteIndex,
     /// A grant is good whatever its type, domain and direction.
     GrantEntry,
+    /// A sleep may be for ever.
+    LongestSleep,
     /// A copy may cross the end of its page.
     CopyBounds,
     /// A page may be taken back while it is mapped.
@@ -30,6 +32,8 @@ pub enum Check {
     SlotBounds,
     /// netback: a frame may have any number of slots.
     SlotCount,
+    /// netback: a slot without bytes is copied all the same.
+    EmptySlot,
     /// netback: slots may be longer than the frame.
     SlotTotal,
     /// netback: a frame may be shorter than its header.
@@ -38,10 +42,18 @@ pub enum Check {
     SlotCut,
     /// netback: extra infos may be of any type.
     ExtraType,
+    /// netback: a frame may have any number of extra infos.
+    ExtraCount,
     /// netback: segments may have no size.
     GsoSize,
     /// netback: a guest without buffers holds its frames for ever.
     Drain,
+    /// netback: a guest without buffers keeps its carrier.
+    Stall,
+    /// netback: a guest without buffers holds the whole bridge for ever.
+    Hold,
+    /// netback: a guest may have any number of addresses on a bridge.
+    Addresses,
     /// netfront: a tx answer may name any page.
     TxId,
     /// netfront: a tx answer may come without a request.
@@ -56,6 +68,10 @@ pub enum Check {
     RxSlots,
     /// netfront: extra infos may be of any type.
     RxExtra,
+    /// netfront: a frame may have any number of extra infos.
+    RxExtraCount,
+    /// netfront: segments may have no size.
+    RxGso,
     /// blkback: a request may have any number of segments.
     BlkCount,
     /// blkback: a segment may leave its page.

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use common::{Process, Scratch, WATCHDOG, full, within};
+use common::{Process, Scratch, WATCHDOG, within};
 use nix::sys::signal::Signal;
 
 /// `pvlab net ARGS` fails with one line that holds all of `parts`, and leaves nothing.
@@ -191,23 +191,4 @@ fn too_few_open_files_are_named() {
         ended.assert_one_line(limit, 1, &[part]);
         scratch.assert_clean(&[], limit);
     }
-}
-
-/// Needs root, for a mount namespace in which /dev/shm is tiny.
-#[test]
-fn full_no_space_in_dev_shm() {
-    if !full("a full /dev/shm needs root and unshare(1) of the Debian package util-linux") {
-        return;
-    }
-    let _turn = common::turn();
-    assert!(nix::unistd::geteuid().is_root(), "a full /dev/shm needs root: run this as root");
-    let scratch = Scratch::new();
-    let script = "mount -t tmpfs -o size=16k none /dev/shm && exec \"$0\" net -n 64K --quiet";
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_pvlab")]);
-    command.env("XDG_RUNTIME_DIR", scratch.path(""));
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let ended = Process::start(command).end();
-    ended.assert_one_line("full /dev/shm", 1, &["no space in /dev/shm", "free some"]);
-    scratch.assert_clean(&[], "full /dev/shm");
 }

@@ -51,6 +51,40 @@ fn guests_follow_one_another() {
     scratch.assert_clean(&pids, "a lab by hand");
 }
 
+/// The two ends read two files that differ in one byte: whoever receives says so, and the run has failed.
+#[test]
+fn a_wrong_byte_fails_the_run() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    let (theirs, ours) = (scratch.text("theirs"), scratch.text("ours"));
+    let mut bytes = vec![0x5a; 100_000];
+    std::fs::write(&theirs, &bytes).expect("a file");
+    bytes[40_000] ^= 1;
+    std::fs::write(&ours, &bytes).expect("a file");
+    let host = scratch.start(&["host", "--dir", &dir]);
+    let socket = scratch.path("lab").join("host.sock");
+    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let netback = scratch.start(&["netback", "--dir", &dir, "-A", "0,0", "--file", &theirs]);
+    let pids = [host.pid()];
+    for (file, way, good) in
+        [(&ours, "stream", false), (&ours, "maerts", false), (&theirs, "stream", true)]
+    {
+        let run = ["netfront", "--dir", &dir, "-A", "0,0", "--file", file, "--mode", way];
+        let ended = scratch.run(&run);
+        if good {
+            assert!(ended.status.success(), "{ended:?}");
+        } else {
+            ended.assert_one_line(way, 1, &["domain 1", "byte ", "differs from the file"]);
+        }
+    }
+    netback.signal(Signal::SIGINT);
+    assert!(netback.end().status.success());
+    host.signal(Signal::SIGINT);
+    assert!(host.end().status.success());
+    scratch.assert_clean(&pids, "a wrong byte");
+}
+
 #[test]
 fn one_can_look_who_holds_what() {
     let _turn = common::turn();

@@ -1,6 +1,7 @@
 //! What if a process dies, or stops? SIGKILL and SIGSTOP of each process of a lab at ten points of a
 //! run: start-up, handshake, traffic, teardown. Nobody hangs, one line says what happened, nothing is
-//! left behind. A tenth of the combinations by default, all of them with `PVLAB_SOAK=1`.
+//! left behind. By default each process is hit in the midst of traffic and at one other point, which the
+//! six combinations share out among them; with `PVLAB_SOAK=1` at all of them.
 
 mod common;
 
@@ -18,8 +19,20 @@ const POINTS: u32 = 10;
 const TRAFFIC: u32 = 9;
 /// From this change of state on the run is over, and may have been good.
 const TEARDOWN: u32 = 5;
-/// How long a run goes on.
+/// How long a run goes on that comes to its end by itself.
 const RUN: &str = "0.2";
+/// One that does not.
+const ENDLESS: &str = "600";
+
+/// How long a run goes on in which something happens at this point that nobody gets over: only where it is
+/// over anyway may it come to its end.
+fn run_until(point: u32) -> &'static str {
+    if is_over(point) { RUN } else { ENDLESS }
+}
+
+fn is_over(point: u32) -> bool {
+    (TEARDOWN..TRAFFIC).contains(&point)
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Victim {
@@ -32,8 +45,8 @@ const VICTIMS: [Victim; 3] = [Victim::Host, Victim::Netback, Victim::Netfront];
 
 /// Points of the combinations that run now, for the n-th victim and signal.
 fn points(n: u32) -> impl Iterator<Item = u32> {
-    // Over the six of them the default tenth walks through the whole run.
-    (0..POINTS).filter(move |&point| common::soak() || point == (n * 3 + 2) % POINTS)
+    (0..POINTS)
+        .filter(move |&point| common::soak() || point == TRAFFIC || point == (n * 2 + 1) % TRAFFIC)
 }
 
 /// Waits for a point of the run in the lab at `dir`; `false` if it ended before. `over` says so.
@@ -77,9 +90,9 @@ fn find(scratch: &Scratch, victim: Victim, host: i32) -> Option<i32> {
     scratch.processes().into_iter().find(|&pid| common::name(pid) == name)
 }
 
-fn start_net(scratch: &Scratch, stall: &str) -> Process {
+fn start_net(scratch: &Scratch, run: &str, stall: &str) -> Process {
     let dir = scratch.text("lab");
-    scratch.start(&["net", "-t", RUN, "--quiet", "--dir", &dir, "--stall-timeout", stall])
+    scratch.start(&["net", "-t", run, "--quiet", "--dir", &dir, "--stall-timeout", stall])
 }
 
 /// A run in this directory goes well: whatever was left there is no obstacle.
@@ -93,8 +106,7 @@ fn assert_usable(scratch: &Scratch, what: &str) {
 
 /// One line that names the domain's process, exit 1; or, when the run was over already, success.
 fn assert_told(ended: &Ended, what: &str, point: u32, parts: &[&str]) {
-    let over = (TEARDOWN..TRAFFIC).contains(&point) || point == TRAFFIC;
-    if ended.status.success() && over {
+    if ended.status.success() && is_over(point) {
         assert_eq!(ended.stderr, "", "{what}");
     } else {
         ended.assert_one_line(what, 1, parts);
@@ -108,7 +120,7 @@ fn a_process_of_a_run_is_killed() {
             let _turn = common::turn();
             let what = format!("SIGKILL of {victim:?} at point {point}");
             let scratch = Scratch::new();
-            let mut net = start_net(&scratch, "100s");
+            let mut net = start_net(&scratch, run_until(point), "100s");
             let host = net.pid();
             wait_for(&scratch.text("lab"), point, || net.has_ended());
             let found =
@@ -142,7 +154,8 @@ fn a_process_of_a_run_is_stopped() {
             let _turn = common::turn();
             let what = format!("SIGSTOP of {victim:?} at point {point}");
             let scratch = Scratch::new();
-            let mut net = start_net(&scratch, "1s");
+            let run = if victim == Victim::Host { RUN } else { run_until(point) };
+            let mut net = start_net(&scratch, run, "1s");
             let host = net.pid();
             wait_for(&scratch.text("lab"), point, || net.has_ended());
             let mut pid = None;
@@ -176,7 +189,7 @@ fn a_child_is_stopped_at_birth() {
     for name in [Victim::Netback, Victim::Netfront] {
         let _turn = common::turn();
         let scratch = Scratch::new();
-        let net = start_net(&scratch, "1s");
+        let net = start_net(&scratch, RUN, "1s");
         let host = net.pid();
         let mut pid = None;
         within(WATCHDOG, || {
@@ -199,7 +212,7 @@ fn a_child_is_stopped_at_birth() {
 fn stopped_children_of_a_killed_host_end() {
     let _turn = common::turn();
     let scratch = Scratch::new();
-    let mut net = start_net(&scratch, "100s");
+    let mut net = start_net(&scratch, ENDLESS, "100s");
     let host = net.pid();
     assert!(wait_for(&scratch.text("lab"), TRAFFIC, || net.has_ended()), "no traffic");
     for child in scratch.processes().into_iter().filter(|&pid| pid != host) {
@@ -266,15 +279,15 @@ struct Trio {
 }
 
 impl Trio {
-    fn start() -> Self {
+    fn start(run: &str, stall: &str) -> Self {
         let scratch = Scratch::new();
         let dir = scratch.text("lab");
-        let stall = ["--dir", &dir, "--stall-timeout", "1s"];
+        let stall = ["--dir", &dir, "--stall-timeout", stall];
         let host = scratch.start(&[&["host"], &stall[..]].concat());
         let there = scratch.path("lab/host.sock");
         assert!(within(WATCHDOG, || there.exists()), "no host");
         let netback = scratch.start(&[&["netback"], &stall[..]].concat());
-        let netfront = scratch.start(&[&["netfront", "-t", RUN], &stall[..]].concat());
+        let netfront = scratch.start(&[&["netfront", "-t", run], &stall[..]].concat());
         Self { scratch, host, netback, netfront }
     }
 
@@ -293,15 +306,16 @@ fn a_process_by_hand_is_killed() {
         for point in points(n) {
             let _turn = common::turn();
             let what = format!("by hand: SIGKILL of {victim:?} at point {point}");
-            let mut trio = Trio::start();
+            let mut trio = Trio::start(run_until(point), "5s");
             let hosts = [trio.host.pid()];
             wait_for(&trio.scratch.text("lab"), point, || trio.netfront.has_ended());
             trio.of(victim).signal(Signal::SIGKILL);
             let Trio { scratch, mut host, mut netback, netfront } = trio;
             let front = netfront.end();
-            if victim != Victim::Netfront {
-                // It may have been done just before.
-                assert_told(&front, &what, TEARDOWN, &["domain"]);
+            match victim {
+                Victim::Host => assert_told(&front, &what, point, &["domain 1", "host"]),
+                Victim::Netback => assert_told(&front, &what, point, &["backend"]),
+                Victim::Netfront => {}
             }
             match victim {
                 Victim::Host => {
@@ -337,7 +351,7 @@ fn a_process_by_hand_is_stopped_and_goes_on() {
         for point in points(n) {
             let _turn = common::turn();
             let what = format!("by hand: SIGSTOP of {victim:?} at point {point}");
-            let mut trio = Trio::start();
+            let mut trio = Trio::start(RUN, "100s");
             let hosts = [trio.host.pid()];
             wait_for(&trio.scratch.text("lab"), point, || trio.netfront.has_ended());
             trio.of(victim).signal(Signal::SIGSTOP);
@@ -346,6 +360,33 @@ fn a_process_by_hand_is_stopped_and_goes_on() {
             let Trio { scratch, host, netback, netfront } = trio;
             let front = netfront.end();
             assert!(front.status.success(), "{what}: {front:?}");
+            netback.signal(Signal::SIGTERM);
+            let back = netback.end();
+            assert!(back.status.success() && back.stderr.is_empty(), "{what}: {back:?}");
+            host.signal(Signal::SIGTERM);
+            let told = host.end();
+            assert!(told.status.success() && told.stderr.is_empty(), "{what}: {told:?}");
+            scratch.assert_clean(&hosts, &what);
+        }
+    }
+}
+
+#[test]
+fn a_process_by_hand_that_stays_stopped_ends_its_guest() {
+    for victim in [Victim::Host, Victim::Netback] {
+        for point in [2, TRAFFIC] {
+            let _turn = common::turn();
+            let what = format!("by hand: {victim:?} stopped for good at point {point}");
+            let mut trio = Trio::start(ENDLESS, "1s");
+            let hosts = [trio.host.pid()];
+            wait_for(&trio.scratch.text("lab"), point, || trio.netfront.has_ended());
+            let process = format!("process {})", trio.of(victim).pid());
+            trio.of(victim).signal(Signal::SIGSTOP);
+            let Trio { scratch, host, netback, netfront } = trio;
+            netfront.end().assert_one_line(&what, 1, &[&process, "stalled", "--stall-timeout"]);
+            for process in [&host, &netback] {
+                process.signal(Signal::SIGCONT);
+            }
             netback.signal(Signal::SIGTERM);
             let back = netback.end();
             assert!(back.status.success() && back.stderr.is_empty(), "{what}: {back:?}");

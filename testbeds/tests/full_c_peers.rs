@@ -200,6 +200,24 @@ fn our_netfront_is_served_by_a_netback_in_c() {
 }
 
 #[test]
+fn our_netfront_gets_back_what_a_netback_in_c_reflects() {
+    if !full("our netfront against a netback in C that sends everything back") {
+        return;
+    }
+    // Frames of one slot, and of three on either ring.
+    for len in ["1514", "9000"] {
+        let lab = Lab::new();
+        let netback = lab.example("netback", &["-r", "-n", FRAMES]);
+        let args = ["--mode", "pktgen", "--wire", "reflect", "-n", FRAMES, "-l", len];
+        // Each byte of each is compared, and all must come.
+        let printed = lab.pvlab("netfront", &[&args[..], &["--index-base", BASE]].concat());
+        assert_says(&printed.finish(lab.deadline), &["10,000 ops", "every byte checked"]);
+        assert_says(&netback.finish(lab.deadline), &["10000 frames", "10000 sent back"]);
+        lab.end();
+    }
+}
+
+#[test]
 fn a_netfront_and_a_netback_in_c_understand_each_other() {
     if !full("a netfront in C against a netback in C") {
         return;

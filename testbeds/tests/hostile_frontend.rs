@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Std};
 use std::time::{Duration, Instant};
 
 use backend::wire::Reflect;
-use backend::{Config, Netback, Rogue, VifId};
+use backend::{Config, Netback, Nic, Rogue, VifId};
 use rig::front::{Attack, CANARY, CONFIG, Front, Offer, Slot, connected, dir, wait_for};
 use rig::{Lab, Random, until};
 use rings::evtchn::{Spin, WaitPolicy};
@@ -27,6 +27,11 @@ use rings::store::{Nodes, XenbusState};
 use rings::sync::Ordering;
 use rings::worker::Worker;
 use rings::{DomId, Domain, Foreign, GrantMode, Gref, PAGE_SIZE};
+use smoltcp::phy::Device;
+use smoltcp::time::Instant as StackInstant;
+
+/// All ways to a granted page.
+const MODES: [GrantMode; 3] = [GrantMode::Copy, GrantMode::Map, GrantMode::Persistent];
 
 /// What a guest writes into its keys.
 #[test]
@@ -40,6 +45,8 @@ fn a_key_of_garbage_costs_its_guest_the_vif_and_nobody_else() {
         "feature-sg",
         "feature-gso-tcpv4",
         "feature-no-csum-offload",
+        "feature-ipv6-csum-offload",
+        "request-rx-copy",
         "multi-queue-num-queues",
     ] {
         for value in [&b""[..], b"\xff\xfe", &[b'9'; 2048]] {
@@ -64,6 +71,45 @@ fn a_key_of_garbage_costs_its_guest_the_vif_and_nobody_else() {
             front.leave();
             neighbour.leave();
         }
+    }
+}
+
+/// Whoever writes its own driver finds out which one it forgot.
+#[test]
+fn a_key_that_is_missing_is_named() {
+    for key in ["tx-ring-ref", "rx-ring-ref", "event-channel-tx", "event-channel-rx"] {
+        let lab = Lab::new();
+        let mut netback = Netback::new(&lab.dom0, CONFIG).unwrap();
+        let mut front = Front::new(&lab.guests[0], &Offer::default());
+        wait_for(&mut netback, 1, XenbusState::InitWait);
+        front.publish_without(&Offer::default(), Some(key));
+        wait_for(&mut netback, 1, XenbusState::Closing);
+        let error = format!("error/{}/error", dir(VifId { front: DomId(1), handle: 0 }));
+        let error = netback.store().read_string(&error).unwrap();
+        assert!(error.contains(key), "{key}: the store says {error:?}");
+        front.leave();
+    }
+}
+
+/// A guest of the time when pages were exchanged.
+#[test]
+fn a_guest_that_does_not_ask_for_copies_is_refused_by_name() {
+    for request in [None, Some("0")] {
+        let lab = Lab::new();
+        let mut netback = Netback::new(&lab.dom0, CONFIG).unwrap();
+        let mut front = Front::new(&lab.guests[0], &Offer::default());
+        wait_for(&mut netback, 1, XenbusState::InitWait);
+        front.publish(&Offer::default());
+        let key = "device/vif/0/request-rx-copy";
+        match request {
+            Some(value) => front.store.write(key, value).unwrap(),
+            None => front.store.rm(key).unwrap(),
+        }
+        wait_for(&mut netback, 1, XenbusState::Closing);
+        let error = format!("error/{}/error", dir(VifId { front: DomId(1), handle: 0 }));
+        let error = netback.store().read_string(&error).unwrap();
+        assert!(error.contains("request-rx-copy"), "the store says {error:?}");
+        front.leave();
     }
 }
 
@@ -342,7 +388,11 @@ fn slots_of_no_bytes_are_answered_wherever_they_stand() {
 /// Line 12.
 #[test]
 fn a_grant_that_leads_nowhere_fails_its_frame_alone() {
-    let mut attack = Attack::new();
+    MODES.into_iter().for_each(bad_grants_of_frames);
+}
+
+fn bad_grants_of_frames(grant: GrantMode) {
+    let mut attack = Attack::with(&Offer::default(), Config { grant, ..CONFIG });
     let guest = attack.lab.guests[0].clone();
     let memory = guest.memory();
     let page = memory.alloc(1).unwrap();
@@ -360,6 +410,28 @@ fn a_grant_that_leads_nowhere_fails_its_frame_alone() {
     memory.end_access(foreign).unwrap();
     memory.free(page);
     attack.survives();
+}
+
+/// Line 12.
+#[test]
+fn a_grant_that_is_taken_back_while_its_request_waits_fails_that_frame_alone() {
+    for grant in MODES {
+        let mut attack = Attack::with(&Offer::default(), Config { grant, ..CONFIG });
+        let guest = attack.lab.guests[0].clone();
+        let memory = guest.memory();
+        let page = memory.alloc(1).unwrap();
+        page.region().copy_in(0, &[CANARY; PAGE_SIZE]);
+        let gref = memory.grant_access(DomId::DOM0, &page, 0, false).unwrap();
+        let good = attack.front.data(0, 60, false);
+        attack.front.put_data(&[good, TxRequest { gref: gref.0, ..good }, good]);
+        assert_eq!(memory.end_access(gref), Ok(()), "nobody has looked at it yet");
+        let frames = attack.frames();
+        assert_eq!(frames.len(), 2, "{grant:?}");
+        assert!(frames.iter().all(|frame| !frame.contains(&CANARY)), "{grant:?}");
+        assert_eq!(attack.front.answers(), [RSP_OKAY, RSP_ERROR, RSP_OKAY], "{grant:?}");
+        memory.free(page);
+        attack.survives();
+    }
 }
 
 /// Line 12.
@@ -438,7 +510,11 @@ fn pages_that_stay_mapped_are_as_many_as_a_queue_may_keep() {
 /// Line 12, on the ring of buffers.
 #[test]
 fn a_buffer_that_may_not_be_written_fails_its_frame_alone() {
-    let mut attack = Attack::new();
+    MODES.into_iter().for_each(bad_grants_of_buffers);
+}
+
+fn bad_grants_of_buffers(grant: GrantMode) {
+    let mut attack = Attack::with(&Offer::default(), Config { grant, ..CONFIG });
     let guest = attack.lab.guests[0].clone();
     let memory = guest.memory();
     let page = memory.alloc(1).unwrap();
@@ -613,6 +689,7 @@ fn segments_that_the_guest_cannot_take_do_not_hold_the_queue() {
             size: 8000,
             ..front.data(0, 0, true)
         })];
+        front.pages.region().copy_in(0, &tcp4(8000));
         slots.push(Slot::Extra(gso(size).encode(false)));
         slots.push(Slot::Data(front.data(1, 4000, false)));
         front.put(&slots);
@@ -624,6 +701,60 @@ fn segments_that_the_guest_cannot_take_do_not_hold_the_queue() {
         let attack = Attack { lab, netback, front, queue: wire.queue, neighbour, other };
         attack.survives();
     }
+}
+
+/// A blank checksum has no place in what is neither TCP nor UDP, and only TCP over IPv4 is cut: Linux drops
+/// such frames, and a guest that believed us would too.
+#[test]
+fn what_cannot_be_said_of_a_frame_is_not_handed_on() {
+    let mut arp = [0; 60];
+    arp[12..14].copy_from_slice(&[8, 6]);
+    let mut icmp = tcp4(60);
+    icmp[23] = 1;
+    let mut udp = tcp4(60);
+    udp[23] = 17;
+    let blank = TxFlags::CSUM_BLANK | TxFlags::DATA_VALIDATED;
+    for (frame, size) in [(arp, None), (icmp, None), (udp, Some(1000))] {
+        let Attack { lab, netback, mut front, queue, neighbour, other } = Attack::new();
+        let grefs = front.grefs.clone();
+        front.post(&grefs[8..]);
+        front.pages.region().copy_in(0, &frame);
+        let mut flags = blank;
+        flags.set(TxFlags::EXTRA_INFO, size.is_some());
+        let slot = TxRequest { flags: flags.bits(), ..front.data(0, 60, false) };
+        let mut slots = vec![Slot::Data(slot)];
+        slots.extend(size.map(|size| Slot::Extra(gso(size).encode(false))));
+        front.put(&slots);
+        let mut wire = Reflect::new(queue);
+        wire.work_at(Instant::now);
+        assert_eq!(front.answers()[0], RSP_OKAY);
+        assert_eq!((wire.queue.stats().rx_errors, front.received(0).len()), (1, 0));
+        // The same frame without the lie goes through.
+        front.put_data(&[front.data(0, 60, false)]);
+        wire.work_at(Instant::now);
+        assert_eq!(front.received(0).len(), 1);
+        assert_eq!(front.answers(), [RSP_OKAY]);
+        // Nor does a stack of ours get to see it.
+        let mut nic = Nic::new(wire.queue, 0, 1500);
+        let flags = blank.bits();
+        front.put_data(&[TxRequest { flags, ..front.data(0, 60, false) }]);
+        assert_eq!(nic.receive(StackInstant::ZERO).is_some(), size.is_some(), "UDP may be blank");
+        assert_eq!(nic.queue.stats().tx_errors, u64::from(size.is_none()));
+        front.answers();
+        let attack = Attack { lab, netback, front, queue: nic.queue, neighbour, other };
+        attack.survives();
+    }
+}
+
+/// The headers of a TCPv4 frame of `len` bytes, and nothing in it.
+fn tcp4(len: u16) -> [u8; 60] {
+    let mut frame = [0; 60];
+    frame[12] = 8;
+    frame[14] = 0x45;
+    frame[16..18].copy_from_slice(&(len - 14).to_be_bytes());
+    frame[23] = 6;
+    frame[46] = 0x50;
+    frame
 }
 
 fn gso(size: u16) -> Extra {

@@ -326,6 +326,20 @@ fn the_two_halves_of_a_driver_do_not_know_each_other() {
     }
 }
 
+/// `.ci/run` sets `PVLAB_FULL` for these targets alone: anywhere else such a test would never run.
+#[test]
+fn what_needs_more_than_rust_stands_in_a_target_that_says_so() {
+    let mut some = false;
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.contains("/tests/")) {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let asks = |line: &str| has_word(&code(line), "full") && line.contains("full(\"");
+        let needs = text.lines().any(|line| line.starts_with("fn full_") || asks(line));
+        assert!(!needs || name.starts_with("full_"), "{path} has a test that never runs in CI");
+        some |= needs;
+    }
+    assert!(some, "the tests are not where they were");
+}
+
 #[test]
 fn one_thing_has_one_name() {
     for (path, text) in sources() {

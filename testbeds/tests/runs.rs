@@ -385,6 +385,55 @@ fn sleepers_are_woken_by_events() {
     }
 }
 
+/// Both ends on one CPU: each has to let the other have it, whatever it waits by.
+#[test]
+fn one_cpu_is_enough_for_every_mode_under_every_policy() {
+    let scratch = Scratch::new();
+    for (typed, key, count) in [
+        ("-n 256K", "bytes", 256 << 10),
+        ("-n 256K -R", "bytes", 256 << 10),
+        ("-n 256K --path loopback", "bytes", 256 << 10),
+        ("-n 256K --path bridge", "bytes", 256 << 10),
+        ("--mode rr -n 50", "ops", 50),
+        ("--mode crr -n 20", "ops", 20),
+        ("--mode udp -n 100000", "bytes", 100_000),
+        ("--mode udp -n 100000 -R", "bytes", 100_000),
+        ("--mode pktgen -n 1000", "ops", 1000),
+        ("--mode pktgen -n 1000 -R", "ops", 1000),
+        ("--mode pktgen -n 1000 --wire reflect", "ops", 1000),
+    ] {
+        for wait in ["adaptive", "event", "poll"] {
+            let typed = format!("{typed} -A 0,0 --wait {wait}");
+            let (summary, _) = summary(&scratch, &typed);
+            assert_eq!(number(&summary, key), count, "{typed}: {summary:#}");
+            assert_eq!(number(&summary, "lost"), 0, "{typed}: {summary:#}");
+            assert_eq!(number(&summary, "lost_wakeups"), 0, "{typed}: {summary:#}");
+        }
+    }
+}
+
+/// As many guests as a lab takes, each a process of its own.
+#[test]
+fn sixty_four_guests_are_served() {
+    let scratch = Scratch::new();
+    let (round_trips, config) = summary(&scratch, "--vifs 64 --mode rr -n 3");
+    assert_eq!((number(&config, "vifs"), number(&round_trips, "ops")), (64, 64 * 3));
+}
+
+/// With segmentation offload a frame stands for many segments, both ways.
+#[test]
+fn a_stream_crosses_the_ring_in_frames_of_many_segments() {
+    let scratch = Scratch::new();
+    for way in ["", "-R"] {
+        let bytes_of_a_frame = |typed: &str| {
+            let (summary, _) = summary(&scratch, typed);
+            number(&summary, "bytes") / number(&summary, "ops")
+        };
+        assert!(bytes_of_a_frame(&format!("-n 8M {way}")) > 10_000, "{way}");
+        assert!(bytes_of_a_frame(&format!("-n 2M --gso off {way}")) <= 1460, "{way}");
+    }
+}
+
 /// What is allocated when a run begins and ends is a handful, whatever its length: the loop itself
 /// allocates nothing.
 #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use rings::csum::Blank;
 use rings::evtchn::{Channel, Eoi};
 use rings::io::netif::queue_name;
 use rings::store::{Nodes, StoreError, keys, xenbus};
@@ -70,12 +71,18 @@ impl<D: Domain> Netback<D> {
         Ok(queues)
     }
 
-    fn read_accepted(&mut self, front: &str) -> Result<Accepted, StoreError> {
+    fn read_accepted(&mut self, front: &str) -> Result<Accepted, ConnectError> {
         let mut flag = |key| xenbus::read_flag(&mut self.store, &format!("{front}/{key}"));
+        if !flag(keys::REQUEST_RX_COPY)? {
+            return Err(ConnectError::Flips(keys::REQUEST_RX_COPY));
+        }
         let (sg, gso) = (flag(keys::FEATURE_SG)?, flag(keys::FEATURE_GSO_TCPV4)?);
-        let csum = !flag(keys::FEATURE_NO_CSUM_OFFLOAD)?;
+        let blank = Blank {
+            v4: !flag(keys::FEATURE_NO_CSUM_OFFLOAD)?,
+            v6: flag(keys::FEATURE_IPV6_CSUM_OFFLOAD)?,
+        };
         let rx_notify = flag(keys::FEATURE_RX_NOTIFY)?;
-        Ok(Accepted { sg, gso: gso && sg && csum, csum, rx_notify })
+        Ok(Accepted { sg, gso: gso && sg && blank.v4, blank, rx_notify })
     }
 
     #[traced]
@@ -116,6 +123,7 @@ impl<D: Domain> Netback<D> {
             batch: self.config.batch,
             segment: Vec::new(),
             starved: Starved::new(self.config.timers, accepted.rx_notify),
+            wants_room: false,
         })
     }
 
@@ -136,11 +144,14 @@ impl<D: Domain> Netback<D> {
     fn bind(&mut self, front: DomId, dir: &str) -> Result<Ports<D>, ConnectError> {
         let mut read = |key| xenbus::read_u32_if_present(&mut self.store, &format!("{dir}/{key}"));
         let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);
+        let both = read(keys::EVENT_CHANNEL)?;
         let bind = |port| self.domain.bind_interdomain(front, Port(port));
-        if let (Some(tx), Some(rx)) = split {
-            return Ok((bind(tx)?, Some(bind(rx)?)));
+        match (split, both) {
+            ((Some(tx), Some(rx)), _) => Ok((bind(tx)?, Some(bind(rx)?))),
+            (_, Some(both)) => Ok((bind(both)?, None)),
+            ((Some(_), None), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL_RX)),
+            ((None, Some(_)), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL_TX)),
+            ((None, None), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL)),
         }
-        let both = xenbus::read_u32(&mut self.store, &format!("{dir}/{}", keys::EVENT_CHANNEL))?;
-        Ok((bind(both)?, None))
     }
 }

@@ -15,6 +15,7 @@ pub mod proto;
 mod rundir;
 mod server;
 mod socket;
+mod stall;
 mod stats;
 pub mod store;
 mod sys;
@@ -27,9 +28,8 @@ pub use domain::{Connect, ConnectError, HostDomain, host_is_gone, watch_host};
 pub use foreign::HostForeign;
 pub use inspect::inspect;
 pub use rundir::{RunDir, RunDirError, Swept, labs, leave_nothing, runs};
-pub use server::{
-    ConsoleConfig, Device, DomainInfo, Host, HostConfig, HostError, News, is_stopped,
-};
+pub use server::{ConsoleConfig, Device, DomainInfo, Host, HostConfig, HostError, News};
+pub use stall::{Stall, is_stopped};
 pub use stats::{Block, BlockKind, Segment, SegmentError};
 pub use sys::set_nice;
 pub use trace::trace;

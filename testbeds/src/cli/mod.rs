@@ -119,7 +119,9 @@ pub fn environment() -> Result<(), Refusal> {
     crate::domain::log_filter().map(drop).map_err(Refusal::Argument)
 }
 
-fn command() -> clap::Command {
+/// All that can be typed, as the parser has it.
+#[must_use]
+pub fn command() -> clap::Command {
     shown::truthful(Typed::command().max_term_width(100))
 }
 

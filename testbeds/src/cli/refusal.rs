@@ -52,7 +52,8 @@ impl Refusal {
     }
 
     /// The line without its leading "error: ".
-    pub(crate) fn line(&self) -> String {
+    #[must_use]
+    pub fn line(&self) -> String {
         match self {
             Self::Shown(_) => "help is not a run".to_owned(),
             Self::Argument(line) | Self::Unusable(line) => one_line(line),

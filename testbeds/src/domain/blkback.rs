@@ -40,7 +40,7 @@ pub fn run(config: &BlkbackConfig, stop: &StopFlag) -> anyhow::Result<()> {
         // A closed terminal is no reason for a disk to fail.
         let _ = writeln!(std::io::stderr(), "note: {remark}");
     }
-    let wanted = Wanted { name: "blkback", domid: Some(DomId::DOM0), pool_frames: 1 };
+    let wanted = Wanted { name: "blkback", domid: Some(DomId::DOM0), pool_frames: 1, needs: None };
     live(&wanted, &config.run, |domain| Driver::start(domain, config, source.into())?.serve(stop))
 }
 

@@ -54,7 +54,8 @@ pub struct BlkOutcome {
 /// Whatever keeps the run from taking place.
 pub fn run(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<FrontReport<BlkOutcome>> {
     let pool_frames = pool_frames(config)?;
-    let wanted = Wanted { name: "blkfront", domid: Some(DomId(1)), pool_frames };
+    let wanted =
+        Wanted { name: "blkfront", domid: Some(DomId(1)), pool_frames, needs: Some("blkback") };
     live(&wanted, &config.run, |domain| {
         let _route = config.run.console.then(|| log_to_console(domain)).transpose()?;
         stop.unheard(|| Guest::connect(domain, config))?.run(stop)

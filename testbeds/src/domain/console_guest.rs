@@ -55,7 +55,8 @@ fn with_console<R>(
     run: &RunConfig,
     work: impl FnOnce(&HostDomain, Console<HostDomain>) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    let wanted = Wanted { name: "console-guest", domid: None, pool_frames: 1 };
+    let wanted =
+        Wanted { name: "console-guest", domid: None, pool_frames: 1, needs: Some("consoled") };
     live(&wanted, run, |domain| work(domain, Console::open(domain)?))
 }
 

@@ -21,7 +21,7 @@ const STEP: Duration = Duration::from_millis(10);
 /// # Errors
 /// If there is no lab.
 pub fn run(config: &ConsoledConfig, stop: &StopFlag) -> anyhow::Result<Vec<ConsoleReport>> {
-    let wanted = Wanted { name: "consoled", domid: Some(DomId::DOM0), pool_frames: 1 };
+    let wanted = Wanted { name: "consoled", domid: Some(DomId::DOM0), pool_frames: 1, needs: None };
     let window = Window::new(config.run.warmup, config.measure);
     live(&wanted, &config.run, |domain| {
         Daemon::start(domain, &config.daemon, &config.run, window)?.serve(stop)

@@ -13,6 +13,7 @@
 //! | `asked` | what a guest asks netback for, held against the rules |
 //! | `wired` | netback's reflector and bridge as jobs |
 //! | `reports` | how a report gets from the domain that measured to the one that prints |
+//! | `otherend` | ends a frontend started by hand whose other end has stalled |
 //! | `log_console` | a guest's log lines over its own console |
 //! | `logging` | log lines, and a trace file of the control plane alone |
 //! | `notes` | the control plane in the trace of a run |
@@ -31,6 +32,7 @@ mod logging;
 pub mod netback;
 pub mod netfront;
 mod notes;
+mod otherend;
 mod process;
 mod reports;
 mod wired;

@@ -34,7 +34,7 @@ const MAX_QUEUES: u32 = 8;
 /// # Errors
 /// If there is no lab.
 pub fn run(config: &NetbackConfig, stop: &StopFlag) -> anyhow::Result<()> {
-    let wanted = Wanted { name: "netback", domid: Some(DomId::DOM0), pool_frames: 1 };
+    let wanted = Wanted { name: "netback", domid: Some(DomId::DOM0), pool_frames: 1, needs: None };
     live(&wanted, &config.run, |domain| Driver::start(domain, config)?.serve(stop))
 }
 

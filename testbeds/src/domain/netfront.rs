@@ -10,6 +10,7 @@ use tracer::traced;
 
 use super::crew::Crew;
 use super::log_console::log_to_console;
+use super::otherend::{self, Other};
 use super::process::{StopFlag, Wanted, live};
 use super::reports::{self, FrontReport, Outcome};
 use crate::config::{NetConfig, NetPath};
@@ -26,9 +27,15 @@ const LOOPBACK: u16 = 100;
 /// Whatever keeps the run from taking place.
 pub fn run(config: &NetConfig, domid: Option<u16>, stop: &StopFlag) -> anyhow::Result<FrontReport> {
     let domid = domid.map(DomId);
-    let wanted = Wanted { name: "netfront", domid, pool_frames: pool_frames(config)? };
+    let wanted = Wanted {
+        name: "netfront",
+        domid,
+        pool_frames: pool_frames(config)?,
+        needs: Some("netback"),
+    };
     live(&wanted, &config.run, |domain| {
         let _route = config.run.console.then(|| log_to_console(domain)).transpose()?;
+        let _watch = otherend::watch(domain.dir(), &config.run, partner(config.path, domain))?;
         stop.unheard(|| Guest::connect(domain, config))?.run(stop)
     })
 }
@@ -36,6 +43,27 @@ pub fn run(config: &NetConfig, domid: Option<u16>, stop: &StopFlag) -> anyhow::R
 /// Frames for all queues, and some room.
 fn pool_frames(config: &NetConfig) -> anyhow::Result<u32> {
     Ok(u32::try_from(config.queues as usize * frontend::QUEUE_FRAMES + 64)?)
+}
+
+/// Without whom this guest gets nowhere, beside netback.
+fn partner(path: NetPath, domain: &HostDomain) -> Vec<Other> {
+    match path {
+        NetPath::Bridge => {
+            vec![Other::Domain(DomId(part(path, domain.domid().0).1), "netfront")]
+        }
+        NetPath::Backend | NetPath::Loopback => Vec::new(),
+    }
+}
+
+/// Which part a guest plays, and with whom: on a bridge guests talk in pairs.
+fn part(path: NetPath, own: u16) -> (Role, u16) {
+    match path {
+        NetPath::Bridge if own.is_multiple_of(2) => (Role::Server, own - 1),
+        NetPath::Bridge => (Role::Client, own + 1),
+        NetPath::Backend => (Role::Client, 0),
+        // Both ends are here; the other one has a number that no guest has.
+        NetPath::Loopback => (Role::Client, own + LOOPBACK),
+    }
 }
 
 struct Guest {
@@ -112,7 +140,7 @@ impl Guest {
     fn distribute(&mut self, crew: &mut Crew<usize>) -> anyhow::Result<()> {
         let count = u32::try_from(self.queues.len())?;
         let own = self.domain.domid().0;
-        let (role, other) = self.part(own);
+        let (role, other) = part(self.config.path, own);
         for (n, queue) in self.queues.drain(..).enumerate() {
             let place = Place {
                 role,
@@ -132,18 +160,7 @@ impl Guest {
 
     /// Whether it is the end that others connect to.
     fn serves(&self) -> bool {
-        self.part(self.domain.domid().0).0 == Role::Server
-    }
-
-    /// Which part this guest plays, and with whom: on a bridge guests talk in pairs.
-    fn part(&self, own: u16) -> (Role, u16) {
-        match self.config.path {
-            NetPath::Bridge if own.is_multiple_of(2) => (Role::Server, own - 1),
-            NetPath::Bridge => (Role::Client, own + 1),
-            NetPath::Backend => (Role::Client, 0),
-            // Both ends are here; the other one has a number that no guest has.
-            NetPath::Loopback => (Role::Client, own + LOOPBACK),
-        }
+        part(self.config.path, self.domain.domid().0).0 == Role::Server
     }
 
     /// Looks whether the backend is still there.

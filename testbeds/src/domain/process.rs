@@ -18,6 +18,7 @@ use rings_host::{
 };
 
 use super::logging::exit;
+use super::otherend::{self, Other};
 use crate::config::{self, RunConfig};
 
 /// A signal so soon after the first one is not a second wish.
@@ -140,6 +141,8 @@ pub(super) struct Wanted {
     pub(super) domid: Option<DomId>,
     /// Frames of its page pool.
     pub(super) pool_frames: u32,
+    /// What runs as domain 0, if this one gets nowhere without it.
+    pub(super) needs: Option<&'static str>,
 }
 
 /// Is a domain of the lab in `run.dir` for as long as `work` takes, or the host lives.
@@ -152,6 +155,9 @@ pub(super) fn live<T>(
     work: impl FnOnce(&HostDomain) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let dir = run.dir.clone().context("--dir is needed to find the host")?;
+    let needs = wanted.needs.map(|name| vec![Other::Host, Other::Domain(DomId::DOM0, name)]);
+    // From before it registers: a host that is stopped does not even answer that.
+    let _watch = needs.map(|others| otherend::watch(&dir, run, others)).transpose()?;
     let config::CostNs { hypercall, evtchn, gntmap, gntcopy, exit } = run.cost;
     let domain = connect(&Connect {
         dir,

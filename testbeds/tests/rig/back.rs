@@ -26,7 +26,7 @@ pub(crate) struct Attack {
     pub(crate) queue: Queue<HostDomain>,
     pub(crate) back: Back,
     /// Grants and free frames of the guest before it connected.
-    before: (usize, usize),
+    pub(crate) before: (usize, usize),
 }
 
 /// Its rings, ports and maps.
@@ -52,17 +52,27 @@ impl Attack {
 
     /// With rings that start at this index.
     pub(crate) fn from_index(base: u32) -> Self {
+        Self::made(base, &[])
+    }
+
+    /// A backend that has these keys beside those that all have.
+    pub(crate) fn offering(keys: &[(&str, &str)]) -> Self {
+        Self::made(0, keys)
+    }
+
+    fn made(base: u32, keys: &[(&str, &str)]) -> Self {
         let lab = Lab::new();
         let guest = lab.guests[0].clone();
         let before = holdings(&guest);
         let mut store = lab.dom0.store().unwrap();
-        for (key, value) in [
+        let usual = [
             ("feature-sg", "1"),
             ("feature-gso-tcpv4", "1"),
             ("feature-rx-copy", "1"),
             ("feature-split-event-channels", "1"),
-        ] {
-            store.write(&format!("{BACK}/{key}"), value).unwrap();
+        ];
+        for (key, value) in usual.iter().chain(keys) {
+            store.write(&format!("{BACK}/{key}"), *value).unwrap();
         }
         xenbus::switch_state(&mut store, BACK, XenbusState::InitWait).unwrap();
         let wanted = Wanted { csum_tx: true, csum_rx: true, gso: true, sg: true, queues: 1 };
@@ -160,6 +170,19 @@ impl Back {
 
     pub(crate) fn answer_all(&mut self, ids: &[u16]) {
         ids.iter().for_each(|&id| self.answer(id, 0));
+    }
+
+    /// Answers all requests that wait.
+    pub(crate) fn answer_waiting(&mut self) {
+        let prod = self.tx.load(Index::ReqProd, Ordering::Acquire);
+        while self.tx_prod != prod {
+            self.answer(self.request(self.tx_prod).id, 0);
+        }
+    }
+
+    /// Whether a buffer is posted that was not used yet.
+    pub(crate) fn has_buffer(&self) -> bool {
+        self.rx.load(Index::ReqProd, Ordering::Acquire) != self.rx_prod
     }
 
     /// Claims that the producer of responses is there.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use backend::{Config, Netback, Queue, Rogue, Timers, VifEvent, VifId};
 use rings::evtchn::Channel;
 use rings::io::netif::{
-    ExtraInfo, RX_SLOT, RxRequest, RxResponse, TX_SLOT, TxFlags, TxRequest, TxResponse,
+    Extra, ExtraInfo, GsoType, RX_SLOT, RxFlags, RxRequest, RxResponse, TX_SLOT, TxFlags,
+    TxRequest, TxResponse,
 };
 use rings::mem::Frames;
 use rings::ring::{Index, Sring, SringMem};
@@ -49,12 +50,13 @@ pub(crate) struct Offer {
     pub(crate) sg: bool,
     pub(crate) gso: bool,
     pub(crate) csum: bool,
+    pub(crate) csum6: bool,
     pub(crate) rx_notify: bool,
 }
 
 impl Default for Offer {
     fn default() -> Self {
-        Self { base: 0, sg: true, gso: true, csum: true, rx_notify: true }
+        Self { base: 0, sg: true, gso: true, csum: true, csum6: true, rx_notify: true }
     }
 }
 
@@ -108,15 +110,27 @@ impl Front {
 
     /// Writes all keys and switches to Connected.
     pub(crate) fn publish(&mut self, offer: &Offer) {
-        self.key("tx-ring-ref", self.ring_grefs[0]);
-        self.key("rx-ring-ref", self.ring_grefs[1]);
-        self.key("event-channel-tx", self.tx_port.port());
-        self.key("event-channel-rx", self.rx_port.port());
+        self.publish_without(offer, None);
+    }
+
+    /// The same, but for one key.
+    pub(crate) fn publish_without(&mut self, offer: &Offer, missing: Option<&str>) {
+        for (key, value) in [
+            ("tx-ring-ref", self.ring_grefs[0].0),
+            ("rx-ring-ref", self.ring_grefs[1].0),
+            ("event-channel-tx", self.tx_port.port().0),
+            ("event-channel-rx", self.rx_port.port().0),
+        ] {
+            if missing != Some(key) {
+                self.key(key, value);
+            }
+        }
         self.key("request-rx-copy", 1);
         self.key("feature-rx-notify", u8::from(offer.rx_notify));
         self.key("feature-sg", u8::from(offer.sg));
         self.key("feature-gso-tcpv4", u8::from(offer.gso));
         self.key("feature-no-csum-offload", u8::from(!offer.csum));
+        self.key("feature-ipv6-csum-offload", u8::from(offer.csum6));
         xenbus::switch_state(&mut self.store, "device/vif/0", XenbusState::Connected).unwrap();
     }
 
@@ -339,6 +353,106 @@ fn finish(lab: Lab, front: Front, mut neighbour: Front, mut other: Queue<HostDom
     other.close();
     neighbour.leave();
     drop(lab);
+}
+
+/// Vifs of guests that behave, for what has more than two ends.
+#[derive(Debug)]
+pub(crate) struct Vifs {
+    pub(crate) lab: Lab,
+    pub(crate) netback: Netback<HostDomain>,
+    pub(crate) guests: Vec<Guest>,
+}
+
+/// A guest that knows which of its buffers is next, and sends one frame at a time.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) front: Front,
+    /// Next response of the rx ring to look at.
+    seen: u32,
+    /// Which granted pages were posted, in order; the first one is for sending.
+    posted: Vec<usize>,
+}
+
+/// A frame that a guest was given, as it stands on its ring.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) flags: RxFlags,
+    /// From its GSO extra; 0 without.
+    pub(crate) gso: u16,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Vifs {
+    /// A guest for each of these, and its queue.
+    pub(crate) fn connect(offers: &[Offer]) -> (Self, Vec<Queue<HostDomain>>) {
+        let lab = Lab::of(u16::try_from(offers.len()).unwrap());
+        let mut netback = Netback::new(&lab.dom0, CONFIG).unwrap();
+        let (mut guests, mut queues) = (Vec::new(), Vec::new());
+        for (n, offer) in (1..).zip(offers) {
+            let mut front = Front::new(&lab.guests[usize::from(n) - 1], offer);
+            wait_for(&mut netback, n, XenbusState::InitWait);
+            front.publish(offer);
+            queues.push(connected(&mut netback));
+            guests.push(Guest { front, seen: 0, posted: Vec::new() });
+        }
+        (Self { lab, netback, guests }, queues)
+    }
+
+    /// All of them go, and take everything with them.
+    pub(crate) fn leave(self) {
+        for guest in self.guests {
+            assert!(guest.front.canaries_live(), "bytes outside a grant were written");
+            guest.front.leave();
+        }
+    }
+}
+
+impl Guest {
+    /// Posts so many buffers, each the next of the pages that are not for sending.
+    pub(crate) fn post(&mut self, buffers: usize) {
+        for _ in 0..buffers {
+            let page = 1 + self.posted.len() % (self.front.grefs.len() - 1);
+            self.front.post(&[self.front.grefs[page]]);
+            self.posted.push(page);
+        }
+    }
+
+    /// Sends a frame of at most a page.
+    pub(crate) fn send(&mut self, bytes: &[u8], flags: TxFlags, gso: u16) {
+        self.front.pages.region().copy_in(0, bytes);
+        let mut flags = flags;
+        flags.set(TxFlags::EXTRA_INFO, gso > 0);
+        let size = u16::try_from(bytes.len()).unwrap();
+        let data = TxRequest { flags: flags.bits(), ..self.front.data(0, size, false) };
+        let extra = Extra::Gso { size: gso, kind: GsoType::TcpV4, features: 0 };
+        let slots = [Slot::Data(data), Slot::Extra(extra.encode(false))];
+        self.front.put(&slots[..1 + usize::from(gso > 0)]);
+    }
+
+    /// What it was given since the last look: frames of at most a page.
+    pub(crate) fn given(&mut self) -> Vec<Given> {
+        let responses = self.front.received(self.seen);
+        let mut all: Vec<Given> = Vec::new();
+        let mut extra = false;
+        for response in responses {
+            let page = self.posted[self.seen as usize];
+            self.seen += 1;
+            if extra {
+                let slot: ExtraInfo = self.front.rx.read(self.seen.wrapping_sub(1) & 255);
+                let Ok(Extra::Gso { size, .. }) = slot.decode() else { panic!("{slot:?}") };
+                all.last_mut().expect("the frame before").gso = size;
+                extra = false;
+                continue;
+            }
+            let flags = RxFlags::from_bits_retain(response.flags);
+            assert!(!flags.contains(RxFlags::MORE_DATA), "frames of a page");
+            let mut bytes = vec![0; usize::try_from(response.status).expect("no error")];
+            self.front.pages.region().copy_out(2 * page * PAGE_SIZE, &mut bytes);
+            extra = flags.contains(RxFlags::EXTRA_INFO);
+            all.push(Given { flags, gso: 0, bytes });
+        }
+        all
+    }
 }
 
 /// A vif's directory, relative to the backend's home.

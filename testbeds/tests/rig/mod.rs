@@ -22,20 +22,26 @@ const POOL: u32 = 1024;
 /// How long a test waits for anything before it fails.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// A host, the driver domain and two guests.
+/// A host, the driver domain and its guests.
 #[derive(Debug)]
 pub(crate) struct Lab {
     pub dom0: HostDomain,
-    pub(crate) guests: [HostDomain; 2],
+    pub(crate) guests: Vec<HostDomain>,
     _host: Host,
     _dir: TempDir,
 }
 
 impl Lab {
+    /// With two guests.
     pub(crate) fn new() -> Self {
+        Self::of(2)
+    }
+
+    /// With so many guests.
+    pub(crate) fn of(guests: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lab = dir.path().join("lab");
-        let config = HostConfig { dir: Some(lab.clone()), guests: 2, ..HostConfig::default() };
+        let config = HostConfig { dir: Some(lab.clone()), guests, ..HostConfig::default() };
         let host = Host::start(config).unwrap();
         let join = |domid| {
             HostDomain::connect(&Connect {
@@ -47,7 +53,7 @@ impl Lab {
             })
             .unwrap()
         };
-        Self { dom0: join(0), guests: [join(1), join(2)], _host: host, _dir: dir }
+        Self { dom0: join(0), guests: (1..=guests).map(join).collect(), _host: host, _dir: dir }
     }
 }
 

@@ -9,6 +9,7 @@ use rings::{DomId, Gref};
 
 use super::DomainInfo;
 use crate::mapping::map;
+use crate::stall::Stall;
 
 /// One domain.
 pub(super) struct Dom {
@@ -21,6 +22,8 @@ pub(super) struct Dom {
     pub(super) holds: [Option<DomId>; HOLD_LINES],
     /// Blocks of the statistics segment that it was given.
     pub(super) blocks: Vec<usize>,
+    /// Whether it makes progress.
+    pub(super) stall: Stall,
     /// It has a trace connection.
     pub(super) traced: bool,
     pub(super) goodbye: Option<u32>,

@@ -10,7 +10,6 @@
 //! | `devices` | the toolstack's configuration, in the store and in its own copy |
 //! | `consoles` | the same for the guests' consoles, which are there before the guests run |
 //! | `keys` | the keys of each kind of device |
-//! | `stall` | who has stopped |
 //! | `traces` | what the domains record, handed to the keeper |
 //!
 //! Nothing of the data path passes through here.
@@ -24,7 +23,6 @@ mod keys;
 mod ports;
 mod registry;
 mod sockets;
-mod stall;
 mod stores;
 mod traces;
 
@@ -41,8 +39,6 @@ use tracer::keeper::{Keeper, Mode};
 use crate::rundir::{RunDir, RunDirError};
 use crate::stats::{Segment, SegmentError};
 use crate::store::Record;
-
-pub use stall::is_stopped;
 
 /// What the toolstack configures for each guest.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -18,11 +18,11 @@ use super::devices::Devices;
 use super::dom::Dom;
 use super::inspect;
 use super::ports::{Ports, errno_of};
-use super::stall::Stall;
 use super::traces;
 use super::{DomainInfo, HostConfig, News};
 use crate::mapping::{map, sealed_memfd};
 use crate::proto::{ANY, Held, Kind, Message, VERSION};
+use crate::stall::Stall;
 use crate::stats::{BLOCKS, Segment};
 use crate::store::Xenstored;
 
@@ -65,7 +65,6 @@ pub(super) struct Registry {
     pub(super) devices: Devices,
     consoles: Consoles,
     pub(super) xs: Xenstored,
-    stall: Stall,
     segment: Segment,
     keeper: Arc<Keeper>,
     news: Sender<News>,
@@ -92,7 +91,6 @@ impl Registry {
             devices,
             consoles,
             xs,
-            stall: Stall::default(),
             segment,
             keeper,
             news,
@@ -200,6 +198,7 @@ impl Registry {
             layout,
             holds,
             blocks: Vec::new(),
+            stall: Stall::default(),
             traced: false,
             goodbye: None,
         };
@@ -341,7 +340,6 @@ impl Registry {
             None => tracing::info!(%domid, name = dom.info.name, pid = dom.info.pid, "domain died"),
         }
         self.keeper.ended(dom.info.pid.unsigned_abs(), dom.goodbye.is_some());
-        self.stall.forget(domid);
         self.ports.close_all(domid);
         for other in self.domains.values_mut() {
             other.end_access_of(domid);
@@ -354,9 +352,10 @@ impl Registry {
 
     /// Time has passed: looks for domains that have stopped.
     pub(super) fn tick(&mut self, now: Instant) {
-        for dom in self.domains.values() {
+        for dom in self.domains.values_mut() {
             let (info, timeout) = (&dom.info, self.config.stall_timeout);
-            if self.stall.look(info, (&self.segment, &dom.blocks), timeout, now) {
+            let blocks = dom.blocks.iter().filter_map(|&number| self.segment.block(number));
+            if dom.stall.look(info.pid, blocks, timeout, now) {
                 tracing::info!(domid = %info.domid, name = info.name, "domain stalled");
                 let _ = self.news.send(News::Stalled(info.clone()));
             }

@@ -1,0 +1,148 @@
+//! Whether a process makes progress: one that was sent SIGSTOP, or whose workers stand still, has stalled.
+//!
+//! Who is looked at, and what follows, is the host's business, and that of a domain which cannot go on
+//! alone.
+
+use std::time::{Duration, Instant};
+
+use crate::stats::Block;
+
+/// What was last seen of one process.
+#[derive(Debug, Default)]
+pub struct Stall {
+    beats: Vec<u64>,
+    /// How long it has stood still, as far as that was seen.
+    still: Duration,
+    looked: Option<Instant>,
+    told: bool,
+}
+
+/// What the time between two looks counts for at most: whoever did not look for longer was stopped itself,
+/// or starved, and the other may have been so too.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+impl Stall {
+    /// Looks at the process, whose workers have these blocks; `true` the first time it has stood still
+    /// for `timeout`. What is dead has not stalled.
+    pub fn look(
+        &mut self,
+        pid: i32,
+        blocks: impl IntoIterator<Item = Block>,
+        timeout: Duration,
+        now: Instant,
+    ) -> bool {
+        let beats: Vec<u64> = blocks.into_iter().map(|block| block.beat()).collect();
+        // A worker that has not begun yet (beat 0) cannot stand still; one that has, wakes up at
+        // least twice a second even when there is nothing to do.
+        let stuck = beats.len() == self.beats.len()
+            && beats.iter().zip(&self.beats).any(|(now, then)| now == then && *now > 0);
+        self.beats = beats;
+        let then = self.looked.replace(now).unwrap_or(now);
+        let state = state_of(pid);
+        if is_dead(state) || !(stuck || is_stop(state)) {
+            (self.still, self.told) = (Duration::ZERO, false);
+            return false;
+        }
+        self.still += now.saturating_duration_since(then).min(BETWEEN_LOOKS);
+        let stalled = self.still >= timeout && !self.told;
+        self.told |= stalled;
+        stalled
+    }
+}
+
+/// Whether a process is stopped by a signal or a tracer.
+#[must_use]
+pub fn is_stopped(pid: i32) -> bool {
+    is_stop(state_of(pid))
+}
+
+fn is_stop(state: Option<char>) -> bool {
+    matches!(state, Some('T' | 't'))
+}
+
+/// Gone, or waiting to be reaped.
+fn is_dead(state: Option<char>) -> bool {
+    matches!(state, None | Some('Z' | 'X'))
+}
+
+/// The state of a process, as proc_pid_stat(5) has it in field 3.
+fn state_of(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in field 2 may contain anything, parentheses included.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use rings::DomId;
+
+    use super::*;
+    use crate::stats::Segment;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// A worker's block, and ours to write.
+    fn block(segment: &Segment, number: usize) -> Block {
+        let block = segment.block(number).unwrap();
+        block.assign(DomId(1), std::process::id(), 1, 0);
+        block
+    }
+
+    fn own_pid() -> i32 {
+        i32::try_from(std::process::id()).unwrap()
+    }
+
+    #[test]
+    fn a_worker_that_stands_still_is_found_out_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = Segment::create(dir.path()).unwrap();
+        let (mut stall, begin) = (Stall::default(), Instant::now());
+        let lives = block(&segment, 2);
+        let mut look = |beat: u64, second| {
+            lives.set_beat(beat);
+            let now = begin + Duration::from_secs(second);
+            stall.look(own_pid(), [lives.clone()], TIMEOUT, now)
+        };
+        assert!((1..100).all(|second| !look(second, second)), "its worker turns");
+        let told: Vec<_> = (100..120).filter(|&second| look(99, second)).collect();
+        assert_eq!(told, [104]);
+        assert!(!look(100, 121) && (122..126).all(|second| !look(100, second)), "it went on");
+        assert!(look(100, 126), "and stopped again");
+    }
+
+    #[test]
+    fn the_time_in_which_nobody_looked_counts_for_little() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = Segment::create(dir.path()).unwrap();
+        let (mut stall, begin) = (Stall::default(), Instant::now());
+        let lives = block(&segment, 1);
+        lives.set_beat(7);
+        for hour in 0..5 {
+            let now = begin + Duration::from_secs(3600 * hour);
+            assert!(!stall.look(own_pid(), [lives.clone()], TIMEOUT, now), "{hour}");
+        }
+    }
+
+    #[test]
+    fn what_is_dead_has_not_stalled() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = Segment::create(dir.path()).unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let (mut stall, begin) = (Stall::default(), Instant::now());
+        let left = block(&segment, 1);
+        left.set_beat(4711);
+        // Until it is reaped it is still in the process table.
+        let ended = |pid| is_dead(state_of(pid));
+        while !ended(pid) {
+            std::thread::yield_now();
+        }
+        let mut look = |second| {
+            let now = begin + Duration::from_secs(second);
+            stall.look(pid, [left.clone()], TIMEOUT, now)
+        };
+        assert!((0..20).all(|second| !look(second)));
+        child.wait().unwrap();
+        assert!((20..40).all(|second| !look(second)));
+    }
+}
