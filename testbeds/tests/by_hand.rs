@@ -10,8 +10,13 @@ use nix::sys::signal::Signal;
 
 /// A host and a netback in `lab`, ready for guests.
 fn lab(scratch: &Scratch) -> (Process, Process) {
+    lab_with(scratch, &[])
+}
+
+/// The same, with options for the host.
+fn lab_with(scratch: &Scratch, options: &[&str]) -> (Process, Process) {
     let dir = scratch.text("lab");
-    let host = scratch.start(&["host", "--dir", &dir]);
+    let host = scratch.start(&[&["host", "--dir", &dir], options].concat());
     let socket = scratch.path("lab").join("host.sock");
     assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
     let netback = scratch.start(&["netback", "--dir", &dir, "-A", "0,0"]);
@@ -141,4 +146,55 @@ fn a_signal_that_comes_twice_at_once_is_one() {
         assert!(ended.status.success(), "{ended:?}");
     }
     scratch.assert_clean(&pids, "two signals");
+}
+
+/// Whoever joins a host that traces is in its trace, and whoever leaves it too.
+#[test]
+#[cfg(not(feature = "no-trace"))]
+fn a_host_writes_the_trace_of_all_that_joined_it() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (dir, to) = (scratch.text("lab"), scratch.text("hand.json"));
+    let (host, netback) = lab_with(&scratch, &["--trace", &to, "--trace-buffer", "4M"]);
+    let pids = [host.pid()];
+    for _ in 0..2 {
+        let run = ["netfront", "--dir", &dir, "--mode", "rr", "-n", "200", "-A", "0,0"];
+        let ended = scratch.run(&run);
+        assert!(ended.status.success(), "{ended:?}");
+        // The next one's limit is nonsense, of which netback warns.
+        let rate = ["store", "--dir", &dir, "write", "/local/domain/0/backend/vif/1/0/rate", "x"];
+        assert!(scratch.run(&rate).status.success());
+    }
+    // One is still there: what it has done so far is in the trace.
+    let long = ["netfront", "--dir", &dir, "--mode", "rr", "-t", "100", "-A", "0,0"];
+    let guest = scratch.start(&long);
+    let moves = || {
+        let text = scratch.run(&["ls", "--dir", &dir, "--ports"]).stdout;
+        text.lines().filter(|line| line.contains("netfront")).count() > 0
+    };
+    assert!(within(common::WATCHDOG, moves), "no third guest");
+    host.signal(Signal::SIGINT);
+    let ended = host.end();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    assert!(ended.stdout.contains("hand.pvtrace") && ended.stdout.contains("arrows"), "{ended:?}");
+    assert!(netback.end().status.success());
+    assert_eq!(guest.end().status.code(), Some(1));
+    let explained = scratch.run(&["trace", "explain", &to]).stdout;
+    assert!(explained.contains("vif tx: ") && explained.contains("verdict:"), "{explained}");
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&to).expect("written")).expect("JSON");
+    let events = json["traceEvents"].as_array().expect("events");
+    let named = events.iter().filter(|event| event["name"] == "process_name");
+    let mut names: Vec<&str> = named.filter_map(|e| e["args"]["name"].as_str()).collect();
+    names.sort_unstable();
+    let guests = names.iter().filter(|name| name.ends_with("netfront")).count();
+    assert_eq!(guests, 3, "{names:?}");
+    assert!(names.contains(&"domain 0 netback"), "{names:?}");
+    let warned = events.iter().filter(|event| event["cat"] == "warn");
+    let words: Vec<&str> = warned.filter_map(|event| event["name"].as_str()).collect();
+    assert!(words.iter().any(|words| words.contains("traffic unlimited")), "{words:?}");
+    assert!(json["otherData"]["command"].as_str().expect("text").starts_with("pvlab host --dir "));
+    scratch.assert_clean(&pids, "a lab that was traced");
+    let bad = scratch.run(&["host", "--dir", &dir, "--trace", "out.txt"]);
+    bad.assert_one_line("host", 2, &["--trace out.txt", ".pvtrace"]);
 }
