@@ -46,7 +46,6 @@ fn of_real_runs_nearly_all_is_attributed() {
         "net --mode crr -n 50",
         "net --mode rr -n 100 --path bridge",
         "blk --disk ram=4M --rw randread -n 2000",
-        "console --messages 300 --sink null --limit off",
     ] {
         let mut said = Vec::new();
         let good = (0..RUNS).any(|_| {
@@ -130,11 +129,6 @@ fn sum(way: &Way, phases: &[Phase]) -> i64 {
     mine.map(|part| part.sum_ns).sum()
 }
 
-/// Two sums of nanoseconds that are the same, but for what is rounded.
-fn assert_same(what: &str, one: i64, other: i64, whole: i64) {
-    assert!((one - other).abs() <= whole / 1000, "{what}: {one} and {other} of {whole}");
-}
-
 fn sleeps(_: &str, category: &str, name: &str) -> bool {
     (category, name) == (category::WAIT, "sleep")
 }
@@ -165,27 +159,25 @@ fn all(_: &str, _: &str, _: &str) -> bool {
 
 /// What is taken out was nobody else's: it has become unattributed, to the nanosecond that it was.
 fn assert_rises(before: &Way, after: &Way, what: &str, phases: &[Phase]) {
-    let whole = before.mean_ns * i64::try_from(before.requests).expect("a count");
     assert_eq!((before.requests, before.mean_ns), (after.requests, after.mean_ns), "{what}");
     let was = sum(before, phases) - sum(after, phases);
     let unknown = [Phase::Unattributed];
     let rise = sum(after, &unknown) - sum(before, &unknown);
-    println!("{what}: {was} ns of {whole}, unattributed {rise} more");
-    assert!(was > whole / 100, "{what}: it was next to nothing: {before:?}");
-    assert_same(what, was, rise, whole);
+    println!("{what}: {was} ns, unattributed {rise} more");
+    assert!(was > 0, "{what}: it was nothing: {before:?}");
+    assert_eq!(was, rise, "{what}: {before:?} {after:?}");
 }
 
 /// What is taken out stands in something else, which is recorded to have lasted as long: that has its time.
 fn assert_moves(before: &Way, after: &Way, what: &str, from: Phase, to: &[Phase]) {
-    let whole = before.mean_ns * i64::try_from(before.requests).expect("a count");
     assert_eq!((before.requests, before.mean_ns), (after.requests, after.mean_ns), "{what}");
     let was = sum(before, &[from]);
-    println!("{what}: {was} ns of {whole} are now their enclosers'");
-    assert!(was > whole / 100, "{what}: it was next to nothing: {before:?}");
+    println!("{what}: {was} ns are now their enclosers'");
+    assert!(was > 0, "{what}: it was nothing: {before:?}");
     assert_eq!(sum(after, &[from]), 0, "{what}");
-    assert_same(what, sum(after, to) - sum(before, to), was, whole);
+    assert_eq!(sum(after, to) - sum(before, to), was, "{what}");
     let unknown = [Phase::Unattributed];
-    assert_same(what, sum(after, &unknown), sum(before, &unknown), whole);
+    assert_eq!(sum(after, &unknown), sum(before, &unknown), "{what}");
 }
 
 #[test]
@@ -214,16 +206,18 @@ fn what_is_taken_out_of_a_real_trace_becomes_unattributed() {
     assert_rises(tx(&before), tx(&after), "all of netback's", &work);
     // What stands in another leaves it the time.
     for (what, kind, phase) in [("grants", grants as Kind, Grant), ("costs", costs, Phase::Cost)] {
-        assert_eq!(nesting(&trace, kind).0, 0, "{what} stand in what does them");
+        let (alone, inside) = nesting(&trace, kind);
+        assert!(
+            inside > 100 && inside > alone,
+            "{what} stand in what does them: {alone}, {inside}"
+        );
         let after = explained(&without(&trace, kind));
         let to: Vec<Phase> = acts.iter().copied().chain([Grant]).filter(|p| *p != phase).collect();
         assert_moves(tx(&before), tx(&after), what, phase, &to);
     }
-    assert_eq!(nesting(&trace, sends).0, 0, "whoever sends has a reason");
     let after = explained(&without(&trace, sends));
     let unknown = [Phase::Unattributed];
-    let whole = tx(&before).mean_ns * i64::try_from(tx(&before).requests).expect("a count");
-    assert_same("sends", sum(tx(&before), &unknown), sum(tx(&after), &unknown), whole);
+    assert_eq!(sum(tx(&before), &unknown), sum(tx(&after), &unknown), "sends");
     // And where nothing but the ring is recorded, nothing is made up.
     let after = explained(&without(&trace, all));
     assert!(after.ways[0].unattributed() > 99.9, "{after:?}");
