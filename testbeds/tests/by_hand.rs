@@ -23,6 +23,14 @@ fn lab_with(scratch: &Scratch, options: &[&str]) -> (Process, Process) {
     (host, netback)
 }
 
+/// Ports of a domain that are bound, as `ls --ports` shows them.
+fn bound(text: &str, dom: &str) -> usize {
+    let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let ports = text.lines().skip_while(|line| !line.contains("its port")).skip(1);
+    let ports = ports.map(fields).filter(|port| port.len() == 5 && port[0] == dom);
+    ports.filter(|port| port[3] != "-").count()
+}
+
 #[test]
 fn guests_follow_one_another() {
     let _turn = common::turn();
@@ -67,12 +75,6 @@ fn one_can_look_who_holds_what() {
     let guest = scratch.start(&[&["netfront"], &args[..]].concat());
     let look = || scratch.run(&["ls", "--dir", &dir, "--ports", "--grants"]).stdout;
     // The console's port is the toolstack's and waits; tx and rx are bound, and seen from both ends.
-    let bound = |text: &str, dom: &str| {
-        let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        let ports = text.lines().skip_while(|line| !line.contains("its port")).skip(1);
-        let ports = ports.map(fields).filter(|port| port.len() == 5 && port[0] == dom);
-        ports.filter(|port| port[3] != "-").count()
-    };
     let connected = || bound(&look(), "0") == 2 && bound(&look(), "1") == 2;
     assert!(within(common::WATCHDOG, connected), "{}", look());
     // Found without its name being given.
@@ -161,18 +163,12 @@ fn a_host_writes_the_trace_of_all_that_joined_it() {
         let run = ["netfront", "--dir", &dir, "--mode", "rr", "-n", "200", "-A", "0,0"];
         let ended = scratch.run(&run);
         assert!(ended.status.success(), "{ended:?}");
-        // The next one's limit is nonsense, of which netback warns.
-        let rate = ["store", "--dir", &dir, "write", "/local/domain/0/backend/vif/1/0/rate", "x"];
-        assert!(scratch.run(&rate).status.success());
     }
     // One is still there: what it has done so far is in the trace.
     let long = ["netfront", "--dir", &dir, "--mode", "rr", "-t", "100", "-A", "0,0"];
     let guest = scratch.start(&long);
-    let moves = || {
-        let text = scratch.run(&["ls", "--dir", &dir, "--ports"]).stdout;
-        text.lines().filter(|line| line.contains("netfront")).count() > 0
-    };
-    assert!(within(common::WATCHDOG, moves), "no third guest");
+    let connected = || bound(&scratch.run(&["ls", "--dir", &dir, "--ports"]).stdout, "1") == 2;
+    assert!(within(common::WATCHDOG, connected), "no third guest");
     host.signal(Signal::SIGINT);
     let ended = host.end();
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
@@ -190,9 +186,6 @@ fn a_host_writes_the_trace_of_all_that_joined_it() {
     let guests = names.iter().filter(|name| name.ends_with("netfront")).count();
     assert_eq!(guests, 3, "{names:?}");
     assert!(names.contains(&"domain 0 netback"), "{names:?}");
-    let warned = events.iter().filter(|event| event["cat"] == "warn");
-    let words: Vec<&str> = warned.filter_map(|event| event["name"].as_str()).collect();
-    assert!(words.iter().any(|words| words.contains("traffic unlimited")), "{words:?}");
     assert!(json["otherData"]["command"].as_str().expect("text").starts_with("pvlab host --dir "));
     scratch.assert_clean(&pids, "a lab that was traced");
     let bad = scratch.run(&["host", "--dir", &dir, "--trace", "out.txt"]);

