@@ -48,11 +48,14 @@ fn main() {
         let said = child.stdout.take().expect("a pipe");
         let private = private_kib(child) / 1024.0;
         let said = std::io::read_to_string(said).expect("text");
-        print!("{said}{private:>9.1} MiB of private memory at most\n");
+        println!("{said}{private:>9.1} MiB of private memory at most");
         let took = said.split_once(TOOK).and_then(|(seconds, _)| seconds.trim().parse().ok());
         (slowest, largest) = (slowest.max(took.expect("seconds")), largest.max(private));
     }
-    println!("at most {slowest:.2} s and {largest:.1} MiB, of {} s and {} MiB", LIMITS.0, LIMITS.1);
+    let (seconds, mib) = LIMITS;
+    println!(
+        "at most {slowest:.2} s, {largest:.1} MiB; ten million may take {seconds} s, {mib} MiB"
+    );
     let _ = std::fs::remove_file(out);
     if given.is_none() {
         let _ = std::fs::remove_file(trace);
