@@ -92,16 +92,7 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 impl<W> Worker<W> {
     /// A worker that sleeps on `waiter`.
     pub fn new(waiter: W, spin: Spin, cost: Cost) -> Self {
-        Self {
-            waiter,
-            spin,
-            cost,
-            started: cycles(),
-            slept: 0,
-            turns: 0,
-            wakeups: 0,
-            lost: 0,
-        }
+        Self { waiter, spin, cost, started: cycles(), slept: 0, turns: 0, wakeups: 0, lost: 0 }
     }
 
     /// What it sleeps on.

@@ -33,7 +33,7 @@ fn victim() {
     let domain = domain.expect("registered");
     rings_host::trace(&domain, "victim").expect("traced");
     let count = File::create(std::env::var_os(COUNT).expect("given")).expect("a file");
-    count.write_all_at(&[0; 4 * THREADS as usize], 0).expect("written");
+    count.set_len(4 * THREADS).expect("sized");
     println!("\nready");
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
