@@ -254,7 +254,7 @@ fn the_table_has_a_line_for_each_call() {
     assert_eq!(sums, reported);
     for row in &top.rows {
         let key = (row.process.clone(), row.name.clone());
-        assert_eq!((whole[&key], depths[&key]), (row.sum_ns, row.depth as i64), "{row:?}");
+        assert_eq!((whole[&key], usize::try_from(depths[&key])), (row.sum_ns, Ok(row.depth)));
     }
     let first = text.lines().find(|line| line.contains(",serve,")).expect("serve");
     assert!(first.starts_with("domain 0 netback,worker-0,serve,function,"), "{first}");
