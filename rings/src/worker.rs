@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use tracer::QuietSpan;
 use tracer::clock::cycles;
 
 use crate::Waiter;
@@ -83,9 +82,6 @@ pub struct Worker<W> {
     turns: u64,
     wakeups: u64,
     lost: u64,
-    /// For the tracer, from a turn that had work, or a sleep, to a turn that has none: so that a worker
-    /// which loses its CPU between two of its tasks' functions loses it in one of its own.
-    busy: Option<QuietSpan>,
 }
 
 /// What a worker's time went into, in cycles of the time-stamp counter.
@@ -105,17 +101,7 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 impl<W> Worker<W> {
     /// A worker that sleeps on `waiter`.
     pub fn new(waiter: W, spin: Spin, cost: Cost) -> Self {
-        Self {
-            waiter,
-            spin,
-            cost,
-            started: cycles(),
-            slept: 0,
-            turns: 0,
-            wakeups: 0,
-            lost: 0,
-            busy: None,
-        }
+        Self { waiter, spin, cost, started: cycles(), slept: 0, turns: 0, wakeups: 0, lost: 0 }
     }
 
     /// What it sleeps on.
@@ -168,13 +154,10 @@ impl<W> Worker<W> {
         }
         if worked {
             self.spin.busy();
-            self.busy.get_or_insert_with(|| tracer::onward_span!("turns"));
             return true;
         }
-        self.busy = None;
         if self.spin.idle() == Next::Sleep {
             self.sleep(tasks);
-            self.busy = Some(tracer::onward_span!("turns"));
         }
         false
     }
@@ -184,7 +167,6 @@ impl<W> Worker<W> {
     where
         W: Waiter<B>,
     {
-        let _span = tracer::span!("rest");
         let now = Instant::now();
         let mut patience = if skipped(Check::LongestSleep) { Duration::MAX } else { LONGEST_SLEEP };
         let mut look_again = false;

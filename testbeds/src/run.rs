@@ -12,7 +12,7 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
     let stop = StopFlag::default();
     let name = match task {
         Task::Ls(_) | Task::Store(_) | Task::Trace(_) | Task::Report(_) => "tool",
-        Task::Tour { .. } | Task::Net(..) | Task::Blk(..) | Task::Host(_) => "host",
+        Task::Tour { .. } | Task::Net(..) | Task::Blk(..) | Task::Host(..) => "host",
         Task::Console(..) | Task::Attach(_) => "host",
         Task::Consoled(_) => "consoled",
         Task::ConsoleGuest(..) => "console-guest",
@@ -37,7 +37,7 @@ pub fn start(task: &Task) -> anyhow::Result<()> {
         Task::Attach(config) => lab::attach(config, &stop),
         Task::Consoled(config) => lab::consoled(config, &stop),
         Task::ConsoleGuest(config, run) => lab::console_guest(config.as_ref(), run, &stop),
-        Task::Host(config) => lab::host(config, &stop),
+        Task::Host(config, trace) => lab::host(config, trace.as_ref(), &stop),
         Task::Netback(config) => lab::netback(config, &stop),
         Task::Netfront(config) => lab::netfront(config, &stop),
         Task::Ls(args) => lab::ls(args),

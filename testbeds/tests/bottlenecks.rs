@@ -1,5 +1,6 @@
-//! Bottlenecks planted in real runs, each named by `pvlab trace explain`, and not named in a run without it. Other
-//! programs on the machine can hide one in a run, but not in all of several: words are compared, never times.
+//! Bottlenecks planted in real runs, each named by `pvlab trace explain`, and not named in runs without it. Other
+//! programs on the machine can hide one in a run, or make one, but not in most of several: words are compared, never
+//! times.
 
 #![cfg(not(feature = "no-trace"))]
 
@@ -7,8 +8,8 @@ mod common;
 
 use common::Scratch;
 
-/// Runs before a word is missed.
-const RUNS: usize = 12;
+/// Of so many runs most must be as they should: no more are made than it takes to know.
+const RUNS: usize = 7;
 
 /// What `explain` says of a run.
 struct Explained {
@@ -35,21 +36,33 @@ fn explained(args: &str) -> Explained {
     Explained { verdict: verdict.expect("a verdict").to_owned(), all: ended.stdout.clone() }
 }
 
-/// `planted` is named with all of `words`, and `control` is not named with the first of them.
+/// Whether most runs with these arguments are as they should.
+fn mostly(args: &str, what: &str, good: impl Fn(&Explained) -> bool) {
+    const MOST: usize = RUNS / 2 + 1;
+    let (mut found, mut bad) = (0, Vec::new());
+    while found < MOST && bad.len() < MOST {
+        let explained = explained(args);
+        if good(&explained) {
+            found += 1;
+        } else {
+            bad.push(explained.all);
+        }
+    }
+    println!("{args}: {what} in {found} of {} runs", found + bad.len());
+    assert!(
+        found == MOST,
+        "{args}: {what} in {found} of {} runs\n{}",
+        found + bad.len(),
+        bad.join("\n")
+    );
+}
+
+/// Most runs of `planted` are named with all of `words`, and most of `control` not with the first of them.
 fn assert_named(planted: &str, control: &str, words: &[&str]) {
-    let mut said = Vec::new();
-    let mut seen = |args: &str, wanted: &dyn Fn(&str) -> bool| {
-        (0..RUNS).any(|_| {
-            let Explained { verdict, all } = explained(args);
-            let found = wanted(&verdict);
-            said.push(format!("{args}\n{all}"));
-            found
-        })
-    };
-    let named = seen(planted, &|verdict| words.iter().all(|word| verdict.contains(word)));
-    let quiet = seen(control, &|verdict| !verdict.contains(words[0]));
-    assert!(named, "{words:?} not in\n{}", said.join("\n"));
-    assert!(quiet, "{:?} where there is none:\n{}", words[0], said.join("\n"));
+    let named = |explained: &Explained| words.iter().all(|word| explained.verdict.contains(word));
+    mostly(planted, &format!("'{}'", words[0]), named);
+    let quiet = |explained: &Explained| !explained.verdict.contains(words[0]);
+    mostly(control, &format!("not '{}'", words[0]), quiet);
 }
 
 #[test]
@@ -73,17 +86,23 @@ fn a_notification_for_each_packet_is_named() {
 #[test]
 fn a_sleeping_backend_is_named() {
     let args = ["--mode rr -n 300 --wait event", "--mode rr -n 300 --wait poll"];
-    assert_named(args[0], args[1], &["sleeps and is to be woken", "--wait poll"]);
-    let slept = (0..RUNS).any(|_| explained(args[0]).all.contains("netback sleep"));
-    assert!(slept, "on the way there it is the backend that sleeps");
-    assert!(!explained(args[1]).all.contains("netback sleep"), "who polls does not sleep");
+    let words = ["sleeps and is to be woken", "--wait poll"];
+    mostly(args[0], "a sleeping backend, on the way there,", |explained| {
+        let verdict = &explained.verdict;
+        words.iter().all(|word| verdict.contains(word)) && explained.all.contains("netback sleep")
+    });
+    mostly(args[1], "nobody who sleeps", |explained| {
+        !explained.verdict.contains(words[0]) && !explained.all.contains("netback sleep")
+    });
 }
 
 #[test]
 fn a_full_ring_is_named() {
+    // Who makes each frame in 10 us is too fast for a backend that takes ten times as long, and for no other.
+    let args = "--mode pktgen -n 3000 --wait poll --think 10us";
     assert_named(
-        "--mode pktgen -n 3000 --wait poll --cost gntcopy=50us",
-        "--mode rr -n 300 --wait poll --cost gntcopy=50us",
+        &format!("{args} --cost gntcopy=100us"),
+        args,
         &["finds the ring full", "the backend does not keep up", "cost.copy of netback"],
     );
 }

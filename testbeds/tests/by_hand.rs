@@ -10,12 +10,25 @@ use nix::sys::signal::Signal;
 
 /// A host and a netback in `lab`, ready for guests.
 fn lab(scratch: &Scratch) -> (Process, Process) {
+    lab_with(scratch, &[])
+}
+
+/// The same, with options for the host.
+fn lab_with(scratch: &Scratch, options: &[&str]) -> (Process, Process) {
     let dir = scratch.text("lab");
-    let host = scratch.start(&["host", "--dir", &dir]);
+    let host = scratch.start(&[&["host", "--dir", &dir], options].concat());
     let socket = scratch.path("lab").join("host.sock");
     assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
     let netback = scratch.start(&["netback", "--dir", &dir, "-A", "0,0"]);
     (host, netback)
+}
+
+/// Ports of a domain that are bound, as `ls --ports` shows them.
+fn bound(text: &str, dom: &str) -> usize {
+    let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let ports = text.lines().skip_while(|line| !line.contains("its port")).skip(1);
+    let ports = ports.map(fields).filter(|port| port.len() == 5 && port[0] == dom);
+    ports.filter(|port| port[3] != "-").count()
 }
 
 #[test]
@@ -96,12 +109,6 @@ fn one_can_look_who_holds_what() {
     let guest = scratch.start(&[&["netfront"], &args[..]].concat());
     let look = || scratch.run(&["ls", "--dir", &dir, "--ports", "--grants"]).stdout;
     // The console's port is the toolstack's and waits; tx and rx are bound, and seen from both ends.
-    let bound = |text: &str, dom: &str| {
-        let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        let ports = text.lines().skip_while(|line| !line.contains("its port")).skip(1);
-        let ports = ports.map(fields).filter(|port| port.len() == 5 && port[0] == dom);
-        ports.filter(|port| port[3] != "-").count()
-    };
     let connected = || bound(&look(), "0") == 2 && bound(&look(), "1") == 2;
     assert!(within(common::WATCHDOG, connected), "{}", look());
     // Found without its name being given.
@@ -175,4 +182,46 @@ fn a_signal_that_comes_twice_at_once_is_one() {
         assert!(ended.status.success(), "{ended:?}");
     }
     scratch.assert_clean(&pids, "two signals");
+}
+
+/// Whoever joins a host that traces is in its trace, and whoever leaves it too.
+#[test]
+#[cfg(not(feature = "no-trace"))]
+fn a_host_writes_the_trace_of_all_that_joined_it() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (dir, to) = (scratch.text("lab"), scratch.text("hand.json"));
+    let (host, netback) = lab_with(&scratch, &["--trace", &to, "--trace-buffer", "4M"]);
+    let pids = [host.pid()];
+    for _ in 0..2 {
+        let run = ["netfront", "--dir", &dir, "--mode", "rr", "-n", "200", "-A", "0,0"];
+        let ended = scratch.run(&run);
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    // One is still there: what it has done so far is in the trace.
+    let long = ["netfront", "--dir", &dir, "--mode", "rr", "-t", "100", "-A", "0,0"];
+    let guest = scratch.start(&long);
+    let connected = || bound(&scratch.run(&["ls", "--dir", &dir, "--ports"]).stdout, "1") == 2;
+    assert!(within(common::WATCHDOG, connected), "no third guest");
+    host.signal(Signal::SIGINT);
+    let ended = host.end();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    assert!(ended.stdout.contains("hand.pvtrace") && ended.stdout.contains("arrows"), "{ended:?}");
+    assert!(netback.end().status.success());
+    assert_eq!(guest.end().status.code(), Some(1));
+    let explained = scratch.run(&["trace", "explain", &to]).stdout;
+    assert!(explained.contains("vif tx: ") && explained.contains("verdict:"), "{explained}");
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&to).expect("written")).expect("JSON");
+    let events = json["traceEvents"].as_array().expect("events");
+    let named = events.iter().filter(|event| event["name"] == "process_name");
+    let mut names: Vec<&str> = named.filter_map(|e| e["args"]["name"].as_str()).collect();
+    names.sort_unstable();
+    let guests = names.iter().filter(|name| name.ends_with("netfront")).count();
+    assert_eq!(guests, 3, "{names:?}");
+    assert!(names.contains(&"domain 0 netback"), "{names:?}");
+    assert!(json["otherData"]["command"].as_str().expect("text").starts_with("pvlab host --dir "));
+    scratch.assert_clean(&pids, "a lab that was traced");
+    let bad = scratch.run(&["host", "--dir", &dir, "--trace", "out.txt"]);
+    bad.assert_one_line("host", 2, &["--trace out.txt", ".pvtrace"]);
 }

@@ -8,38 +8,12 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use common::recorded::{Crossings, Names, crossings};
 use common::{Scratch, WATCHDOG, name, signal, turn, within};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tracer::format::journal::{self, HOST, Half};
-use tracer::format::{Ended, Entry, Event, Mapped, Process, Slot, Thread, Trace, category};
-
-/// What a journal defines.
-#[derive(Default)]
-struct Names {
-    process: journal::Process,
-    sites: BTreeMap<u32, journal::Site>,
-    rings: BTreeMap<u32, journal::Ring>,
-    ports: BTreeMap<u32, journal::Port>,
-    notes: Vec<journal::Note>,
-}
-
-impl Names {
-    fn of(process: &Process<'_>) -> Self {
-        let mut names = Self::default();
-        for entry in process.journal() {
-            match entry {
-                Entry::Process(process) => names.process = process,
-                Entry::Site(site) => drop(names.sites.insert(site.id, site)),
-                Entry::Ring(ring) => drop(names.rings.insert(ring.id, ring)),
-                Entry::Port(port) => drop(names.ports.insert(port.id, port)),
-                Entry::Note(note) => names.notes.push(note),
-                _ => {}
-            }
-        }
-        names
-    }
-}
+use tracer::format::journal::HOST;
+use tracer::format::{Ended, Event, Mapped, Slot, Thread, Trace, category};
 
 /// A run with a trace: its results and its file.
 struct Run {
@@ -80,43 +54,6 @@ impl Run {
 
 fn to_file(to: &str) -> [&str; 4] {
     ["--trace", to, "--trace-buffer", "64M"]
-}
-
-/// When each slot of a ring was pushed and seen. Ticks, by widened index.
-#[derive(Default)]
-struct Crossings {
-    pushed: BTreeMap<u64, u64>,
-    seen: BTreeMap<u64, u64>,
-}
-
-/// All slots of all rings: by name of the ring and kind of slot.
-fn crossings(trace: &Trace<'_>) -> BTreeMap<(String, Slot), Crossings> {
-    let mut all: BTreeMap<(String, Slot), Crossings> = BTreeMap::new();
-    for process in &trace.processes {
-        let names = Names::of(process);
-        // Index that the next batch must begin with, widened.
-        let mut next: BTreeMap<(u32, Slot, bool), u64> = BTreeMap::new();
-        for record in process.threads.iter().flat_map(Thread::records) {
-            let (slots, pushed) = match record.event() {
-                Event::Push { slots, .. } => (slots, true),
-                Event::Pop(slots) => (slots, false),
-                _ => continue,
-            };
-            let ring = &names.rings[&slots.ring];
-            let side = if ring.half == Half::Front { Slot::Request } else { Slot::Response };
-            assert_eq!(pushed, slots.slot == side, "{}: each side pushes its own", ring.name);
-            let next = next.entry((slots.ring, slots.slot, pushed)).or_insert(ring.base.into());
-            let expected = *next & u64::from(u32::MAX);
-            assert_eq!(u64::from(slots.first), expected, "{}: batches follow", ring.name);
-            let to = all.entry((ring.name.clone(), slots.slot)).or_default();
-            let to = if pushed { &mut to.pushed } else { &mut to.seen };
-            for _ in 0..slots.count {
-                assert_eq!(to.insert(*next, record.ticks), None, "once only");
-                *next += 1;
-            }
-        }
-    }
-    all
 }
 
 #[test]
@@ -410,6 +347,35 @@ fn what_the_counters_say_is_in_the_records() {
     assert!(costs > 0, "what is charged is shown");
     let least = free.iter().min().expect("each push says what is left");
     assert!(free.iter().max() > Some(least), "frames take buffers and give them back: {free:?}");
+}
+
+/// The control plane's words are in what others read too, at their level, with what they say.
+#[test]
+fn handshakes_are_in_the_export() {
+    let scratch = Scratch::new();
+    let to = scratch.text("run.json");
+    scratch.net(&["--mode", "rr", "-n", "50", "--trace", &to]);
+    let json: Value = serde_json::from_slice(&std::fs::read(&to).expect("written")).expect("JSON");
+    let events = json["traceEvents"].as_array().expect("events");
+    let pid = |name: &str| {
+        let of = |event: &&Value| {
+            event["name"] == "process_name"
+                && event["args"]["name"].as_str().is_some_and(|title| title.ends_with(name))
+        };
+        events.iter().find(of).unwrap_or_else(|| panic!("no {name}"))["pid"].clone()
+    };
+    let said = |name: &str, words: &str| -> Vec<&Value> {
+        let (pid, at) = (pid(name), |event: &&Value| event["ph"] == "i" && event["cat"] == "info");
+        events.iter().filter(at).filter(|e| e["pid"] == pid && e["name"] == words).collect()
+    };
+    let states: Vec<&str> =
+        said("netback", "vif").iter().filter_map(|event| event["args"]["to"].as_str()).collect();
+    assert_eq!(states[..2], ["InitWait", "Connected"], "{states:?}");
+    let connected = said("netfront", "connected");
+    assert_eq!(connected.len(), 1, "{connected:?}");
+    assert_eq!(connected[0]["args"]["target"], "frontend::connect");
+    assert!(connected[0]["ts"].as_f64() > Some(0.0), "{connected:?}");
+    assert_eq!(said("host", "domain registered").len(), 2);
 }
 
 #[test]

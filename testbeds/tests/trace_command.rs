@@ -63,6 +63,76 @@ fn each_verb_shows_what_it_is_for() {
     assert!(some.contains("xmit") && !some.contains("serve"), "{some}");
 }
 
+/// What `pvlab trace ARGS` shows in a terminal.
+fn on_terminal(scratch: &Scratch, args: &[&str], refused: Option<&str>) -> String {
+    let pty = nix::pty::openpty(None, None).expect("a pty");
+    let mut command = scratch.command(&[&["trace"], args].concat());
+    command.current_dir(scratch.path(".")).env_remove("NO_COLOR");
+    command.envs(refused.map(|value| ("NO_COLOR", value)));
+    command.stdout(pty.slave);
+    let mut child = command.spawn().expect("the binary starts");
+    drop(command);
+    let (mut screen, mut seen, mut room) = (fs::File::from(pty.master), Vec::new(), [0; 4096]);
+    // When nobody has the other side any more that is an error, and the end.
+    while let Ok(len @ 1..) = screen.read(&mut room) {
+        seen.extend_from_slice(&room[..len]);
+    }
+    assert!(child.wait().expect("a child").success(), "{args:?}");
+    String::from_utf8(seen).expect("text")
+}
+
+#[test]
+fn there_are_colours_in_a_terminal_unless_they_are_refused() {
+    let (scratch, _) = scratch();
+    for verb in ["tree", "top", "explain", "iterations"] {
+        let args = [verb, "good.pvtrace"];
+        let plain = shown(&scratch, &args);
+        let coloured = on_terminal(&scratch, &args, None).replace("\r\n", "\n");
+        assert!(coloured.contains("\u{1b}["), "{verb}: {coloured}");
+        let mut parts = coloured.split("\u{1b}[");
+        let first = parts.next().unwrap_or_default().to_owned();
+        let end = |part: &str| part.find('m').expect("a colour") + 1;
+        let bare = parts.fold(first, |all, part| all + &part[end(part)..]);
+        assert_eq!(bare, plain, "{verb}: the same words");
+        let refused = on_terminal(&scratch, &args, Some("1")).replace("\r\n", "\n");
+        assert_eq!(refused, plain, "{verb}");
+        // As no-color.org has it: an empty one refuses nothing.
+        assert!(on_terminal(&scratch, &args, Some("")).contains("\u{1b}["), "{verb}");
+    }
+}
+
+/// Each filter does what its name says, typed.
+#[test]
+fn every_filter_can_be_typed() {
+    let (scratch, _) = scratch();
+    let slices = |args: &[&str]| {
+        shown(&scratch, &[&["export", "good.pvtrace", "-o", "some.csv"], args].concat());
+        let table = fs::read_to_string(scratch.path("some.csv")).expect("written");
+        table.lines().skip(1).map(str::to_owned).collect::<Vec<String>>()
+    };
+    let column = |line: &String, at: usize| line.split(',').nth(at).unwrap_or_default().to_owned();
+    let number = |line: &String, at: usize| column(line, at).parse::<i64>().expect("a number");
+    let all = slices(&[]);
+    let those = |keep: &dyn Fn(&String) -> bool| -> Vec<String> {
+        all.iter().filter(|line| keep(line)).cloned().collect()
+    };
+    assert_eq!(slices(&["--only", "complete"]), those(&|l| column(l, 2) == "complete"));
+    assert_eq!(
+        slices(&["--without", "serve"]),
+        those(&|l| !["serve", "grant.copy"].contains(&&*column(l, 2)))
+    );
+    assert_eq!(slices(&["--depth", "1"]), those(&|l| number(l, 7) == 0));
+    assert_eq!(slices(&["--longer", "500ns"]), those(&|l| number(l, 5) >= 500));
+    let (from, to) = (20_000, 60_000);
+    let overlaps = |l: &String| number(l, 4) <= to && number(l, 4) + number(l, 5) >= from;
+    assert_eq!(slices(&["--window", "20us,60us"]), those(&overlaps));
+    for some in [&["--request", "vif1.0-q0-tx:17"][..], &["--slowest", "1"]] {
+        let found = slices(some);
+        assert!(!found.is_empty() && found.len() < all.len() / 4, "{some:?}: {}", found.len());
+        assert!(found.iter().all(|line| all.contains(line)), "{some:?}");
+    }
+}
+
 #[test]
 fn exports_are_of_the_kind_that_their_names_say_and_lead_back_to_the_trace() {
     let (scratch, _) = scratch();

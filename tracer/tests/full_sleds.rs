@@ -1,7 +1,9 @@
 //! A program whose functions the compiler instruments, built by `bin/sleds` as its users do: the trace has every call,
-//! and so has `mcount`'s. Where uftrace is installed it counts the same.
+//! those of its dependencies too, and so has `mcount`'s; uftrace counts the same. And what is said where a toolchain
+//! cannot.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,12 +13,18 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the root").to_owned()
 }
 
+/// What of it is needed.
+const SMOLTCP: &str = "\"medium-ip\", \"proto-ipv4\", \"socket-udp\"";
+/// A function of it that is called.
+const CHECKSUM: &str = "smoltcp::wire::ip::checksum::data";
+
 /// A package of its own, outside of the workspace, as a user's would be.
 fn package(folder: &Path) {
     let tracer = env!("CARGO_MANIFEST_DIR");
     let manifest = format!(
         "[package]\nname = \"instrumented\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
          [features]\nsleds = [\"tracer/sleds\"]\n[dependencies]\ntracer = {{ path = {tracer:?} }}\n\
+         smoltcp = {{ version = \"*\", default-features = false, features = [{SMOLTCP}] }}\n\
          [profile.release]\ndebug = \"line-tables-only\"\n[workspace]\n"
     );
     std::fs::create_dir(folder.join("src")).expect("a folder");
@@ -111,6 +119,7 @@ fn every_call_is_in_the_trace() {
         counted.keys().any(|name| name.contains("btree::map")),
         "std's generic code: {counted:?}"
     );
+    assert_eq!(counted.get(CHECKSUM), Some(&7), "a dependency's function: {counted:?}");
     assert!(!counted.keys().any(|name| name.contains("tracer::")), "not the tracer's own");
 
     uftrace(&program, &said, folder.path());
@@ -129,15 +138,70 @@ fn every_call_is_in_the_trace() {
     for (name, count) in &said {
         assert_eq!(counted.get(name), Some(count), "mcount, {name}: {counted:?}");
     }
+    assert_eq!(counted.get(CHECKSUM), Some(&7), "mcount: {counted:?}");
+}
+
+/// A toolchain whose LLVM does not know the list of functions, and one whose LLVM does nothing with it.
+#[test]
+fn a_toolchain_that_cannot_is_named_with_what_can_be_done_without_it() {
+    if std::env::var_os("PVLAB_FULL").is_none_or(|full| full != "1") {
+        println!("skipped: builds programs; set PVLAB_FULL=1 to run it");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    };
+    let manifest = "[package]\nname = \"plain\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+                    [features]\nsleds = []\n[workspace]\n";
+    write("Cargo.toml", manifest);
+    std::fs::create_dir(folder.path().join("src")).expect("a folder");
+    write("src/main.rs", "fn main() { println!(\"plain\"); }\n");
+    let ignorant = "case \"$*\" in *forceattrs*) \
+                    echo \"rustc: Unknown command line argument '-forceattrs-csv-path=x'.\" >&2; exit 1;; esac\n";
+    let idle = "for word do shift; case \"$word\" in *forceattrs*) ;; *) set -- \"$@\" \"$word\";; esac; done\n";
+    for (name, does, why) in [
+        ("ignorant", ignorant, "its LLVM has no -forceattrs-csv-path"),
+        ("idle", idle, "and put no sleds into them"),
+    ] {
+        let real = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+        write(name, &format!("#!/bin/sh\n{does}exec {real} \"$@\"\n"));
+        let rustc = folder.path().join(name);
+        std::fs::set_permissions(&rustc, std::fs::Permissions::from_mode(0o755)).expect("set");
+        let output = Command::new(sleds())
+            .arg("--offline")
+            .current_dir(folder.path())
+            .env("RUSTC", &rustc)
+            .output()
+            .expect("it runs");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {err}");
+        let said: Vec<&str> = err.lines().filter(|line| line.starts_with("error: ")).collect();
+        let last = said.last().expect("it says why");
+        for part in ["rustc 1.", why, "traces of #[traced] functions need none of this"] {
+            assert!(last.contains(part), "{name}: no {part} in {err}");
+        }
+    }
+}
+
+/// `bin/sleds` itself, so that what is in the environment is for it alone.
+fn sleds() -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "-q", "-p", "tracer", "--features", "sleds", "--bin", "sleds"])
+        .args(["--message-format", "json"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let found = out.split("\"executable\":\"").nth(1).and_then(|tail| tail.split('"').next());
+    found.expect("a program").into()
 }
 
 /// Has uftrace count the calls too, of a run that does not record itself: sleds can be patched by one alone. Exits
 /// are estimated (`-e`), since it cannot follow what unwinds.
 fn uftrace(program: &Path, said: &BTreeMap<String, u64>, folder: &Path) {
-    if Command::new("uftrace").arg("--version").output().is_err() {
-        println!("uftrace is not installed: its counts are not compared");
-        return;
-    }
+    let version = Command::new("uftrace").arg("--version").output();
+    version.expect("uftrace counts the same calls: apt install uftrace");
     let data = folder.join("uftrace");
     let mut record = Command::new("uftrace");
     record.args(["record", "-e", "-P", ".", "-d"]).arg(&data).arg(program);

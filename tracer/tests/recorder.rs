@@ -223,26 +223,6 @@ fn a_beginning_has_no_holes() {
 }
 
 #[test]
-fn a_loop_around_what_records_begins_with_the_last_record_and_leaves_none_if_nothing_comes() {
-    let lab = Lab::new(Mode::Stop, records(1024));
-    lab.traced(|| {
-        let look = || drop(tracer::onward_span!("loop"));
-        look();
-        tracer::mark!("before");
-        let span = tracer::onward_span!("loop");
-        inner();
-        drop(span);
-        look();
-    });
-    lab.file(|trace| {
-        assert_eq!(steps(trace), ["!before", "loop", "inner", "-inner", "-loop"]);
-        let stamps: Vec<_> = stamped(trace).into_iter().map(|record| record.ticks).collect();
-        assert_eq!(stamps[1], stamps[2], "nothing lies between");
-        assert!(stamps[2] < stamps[3] && stamps.is_sorted());
-    });
-}
-
-#[test]
 fn whoever_spins_when_it_is_switched_on_again_says_so_again() {
     let lab = Lab::new(Mode::Stop, records(1024));
     let switch = Arc::clone(&lab.keeper);

@@ -15,8 +15,11 @@ use tracer::format::{Ended, Entry, Event, Mapped, Trace};
 const VICTIM: &str = "PVLAB_TEST_VICTIM";
 const COUNT: &str = "PVLAB_TEST_COUNT";
 
-/// Not a test but a domain, when it is started as one: counts until it is killed, and records each step
-/// after having said that it will.
+/// Threads of a victim.
+const THREADS: u64 = 2;
+
+/// Not a test but a domain, when it is started as one: each of its threads counts until it is killed, and records
+/// each step after having said that it will.
 #[test]
 fn victim() {
     let Some(dir) = std::env::var_os(VICTIM) else { return };
@@ -30,12 +33,21 @@ fn victim() {
     let domain = domain.expect("registered");
     rings_host::trace(&domain, "victim").expect("traced");
     let count = File::create(std::env::var_os(COUNT).expect("given")).expect("a file");
-    count.write_all_at(&[0; 4], 0).expect("written");
+    count.set_len(4 * THREADS).expect("sized");
     println!("\nready");
-    for n in 0_u32.. {
-        count.write_all_at(&n.to_le_bytes(), 0).expect("written");
-        tracer::mark!("step", number = n);
-    }
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let name = std::thread::Builder::new().name(format!("counter-{thread}"));
+            let count = &count;
+            let counts = move || {
+                for n in 0_u32.. {
+                    count.write_all_at(&n.to_le_bytes(), 4 * thread).expect("written");
+                    tracer::mark!("step", number = n);
+                }
+            };
+            name.spawn_scoped(scope, counts).expect("a thread");
+        }
+    });
 }
 
 struct Lab {
@@ -69,11 +81,17 @@ impl Lab {
         self.folder.path().join("count")
     }
 
-    /// What the victim said it would record last.
-    fn announced(&self) -> u32 {
+    /// What a thread of the victim said it would record last.
+    fn announced_by(&self, thread: u64) -> u32 {
         let mut bytes = [0; 4];
-        File::open(self.count()).and_then(|f| f.read_exact_at(&mut bytes, 0)).expect("counted");
+        let file = File::open(self.count());
+        file.and_then(|f| f.read_exact_at(&mut bytes, 4 * thread)).expect("counted");
         u32::from_le_bytes(bytes)
+    }
+
+    /// What its first thread did.
+    fn announced(&self) -> u32 {
+        self.announced_by(0)
     }
 
     fn wait_for(&self, wanted: impl Fn(&News) -> bool) {
@@ -86,10 +104,15 @@ impl Lab {
         panic!("the host never said so");
     }
 
-    /// Waits until the victim has made so many more steps.
+    /// Waits until each thread of the victim has made so many more steps.
     fn steps(&self, more: u32) {
-        let (from, deadline) = (self.announced(), Instant::now() + Duration::from_secs(100));
-        while self.announced() < from + more {
+        (0..THREADS).for_each(|thread| self.steps_of(thread, more));
+    }
+
+    fn steps_of(&self, thread: u64, more: u32) {
+        let from = self.announced_by(thread);
+        let deadline = Instant::now() + Duration::from_secs(100);
+        while self.announced_by(thread) < from + more {
             assert!(Instant::now() < deadline, "the victim does not move");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -102,14 +125,21 @@ impl Lab {
     }
 }
 
-/// The numbers the victim recorded.
-fn numbers(trace: &Trace<'_>) -> Vec<u32> {
-    let events = trace.threads().flat_map(tracer::format::Thread::records).map(|r| r.event());
+/// The numbers that a thread of the victim recorded.
+fn numbers_of(trace: &Trace<'_>, thread: u64) -> Vec<u32> {
+    let name = format!("counter-{thread}");
+    let mine = trace.threads().filter(|thread| thread.info.name == name);
+    let events = mine.flat_map(tracer::format::Thread::records).map(|r| r.event());
     events.filter_map(|e| if let Event::Mark { arg, .. } = e { Some(arg) } else { None }).collect()
 }
 
+/// Those of its first thread.
+fn numbers(trace: &Trace<'_>) -> Vec<u32> {
+    numbers_of(trace, 0)
+}
+
 #[test]
-fn a_killed_domain_loses_at_most_the_record_in_flight() {
+fn a_killed_domain_loses_at_most_the_record_in_flight_of_each_thread() {
     let lab = Lab::new();
     lab.host.tracer().set(true);
     let mut victim = lab.victim();
@@ -118,17 +148,19 @@ fn a_killed_domain_loses_at_most_the_record_in_flight() {
     victim.wait().expect("ended");
     lab.wait_for(|news| matches!(news, News::Gone(_, None)));
     lab.host.tracer().set(false);
-    let announced = lab.announced();
     lab.file(|trace| {
         assert_eq!(trace.processes.len(), 1);
         let process = &trace.processes[0];
         assert_eq!((process.pid, process.ended), (victim.id(), Ended::Died));
         let Some(Entry::Process(who)) = process.journal().next() else { panic!("who is it?") };
         assert_eq!((who.domid, who.name.as_str()), (1, "victim"));
-        let numbers = numbers(trace);
-        let last = *numbers.last().expect("it recorded");
-        assert!(numbers.iter().copied().eq(0..=last), "none is missing in between");
-        assert!(last == announced || last + 1 == announced, "recorded {last}, was at {announced}");
+        for thread in 0..THREADS {
+            let (numbers, announced) = (numbers_of(trace, thread), lab.announced_by(thread));
+            let last = *numbers.last().expect("it recorded");
+            assert!(numbers.iter().copied().eq(0..=last), "none is missing in between");
+            let near = last == announced || last + 1 == announced;
+            assert!(near, "thread {thread} recorded {last}, was at {announced}");
+        }
     });
 }
 

@@ -79,8 +79,10 @@ impl Spin {
     /// There was none: look again, or sleep?
     #[inline]
     pub fn idle(&mut self) -> Next {
-        // Whoever sleeps at once does not spin.
-        if self.policy != WaitPolicy::Event {
+        // Whoever sleeps at once does not spin, but has looked.
+        if self.policy == WaitPolicy::Event {
+            tracer::spinning!("look");
+        } else {
             tracer::spinning!("spin");
         }
         let since = *self.idle_since.get_or_insert_with(cycles);

@@ -64,8 +64,8 @@ pub enum Task {
     Attach(Box<AttachConfig>),
     /// One run over a disk.
     Blk(BlkConfig, Option<JsonTo>, Option<TraceTo>),
-    /// The host alone.
-    Host(HostConfig),
+    /// The host alone, and the trace of all that join it.
+    Host(HostConfig, Option<TraceTo>),
     /// A backend domain of the host in `run.dir` (which is set).
     Netback(NetbackConfig),
     /// A frontend domain of the host in `run.dir` (which is set).
@@ -293,7 +293,10 @@ impl Typed {
                 files.results(json.as_ref(), trace.as_ref()).check()?;
                 Task::Blk(config, json, trace)
             }
-            Some(Command::Host(host)) => Task::Host(host.resolve()?),
+            Some(Command::Host(host)) => {
+                let (config, trace) = host.resolve()?;
+                Task::Host(config, trace)
+            }
             Some(Command::Netback(back)) => {
                 let config = resolve::netback(&back)?;
                 resolve::needs_dir("netback", config.run.dir.as_deref())?;

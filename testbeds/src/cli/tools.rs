@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::refusal::Refusal;
+use super::trace_options::TraceArgs;
 use super::values;
-use crate::config::{DeviceKind, HostConfig, Rate};
+use crate::config::{DeviceKind, HostConfig, Rate, TraceTo};
 
 pub(super) const HOST_EXAMPLES: &str = "\
 Example, each line in a terminal of its own:
@@ -38,22 +39,25 @@ pub(super) struct HostArgs {
     /// No progress on stderr
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    trace: TraceArgs,
 }
 
 impl HostArgs {
-    pub(super) fn resolve(self) -> Result<HostConfig, Refusal> {
+    pub(super) fn resolve(self) -> Result<(HostConfig, Option<TraceTo>), Refusal> {
         if let (Some(rate), Some(DeviceKind::Vbd)) = (self.rate, self.device) {
             let why = "limits network interfaces; drop it or use --device vif";
             return Err(Refusal::of("--rate", rate, why));
         }
-        Ok(HostConfig {
+        let config = HostConfig {
             dir: self.dir,
             vifs: self.vifs.unwrap_or(1),
             device: self.device.unwrap_or_default(),
             rate: self.rate,
             stall_timeout: self.stall_timeout.unwrap_or(5.0),
             quiet: self.quiet,
-        })
+        };
+        Ok((config, self.trace.resolve()?))
     }
 }
 

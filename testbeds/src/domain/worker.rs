@@ -170,7 +170,7 @@ impl<K: Copy + Eq> Loop<K> {
             let slept = self.worker.wakeups() != sleeps;
             sleeps = self.worker.wakeups();
             if slept || self.worker.turns().is_multiple_of(TURNS_PER_LOOK) {
-                self.look_around();
+                self.look_around(slept);
             }
         }
         self.publish();
@@ -236,8 +236,11 @@ impl<K: Copy + Eq> Loop<K> {
         let _ = self.tell.send(Told::Removed(key, Box::new(report.unwrap_or_default())));
     }
 
-    /// Now and then: shows that it lives, and publishes the counters.
-    fn look_around(&mut self) {
+    /// Now and then, and after each sleep: shows that it lives, and publishes the counters.
+    fn look_around(&mut self, slept: bool) {
+        // Who spins does nothing else.
+        let mut span = tracer::quiet_span!("look_around");
+        span.keep_if(slept);
         self.block.set_beat(self.worker.turns());
         self.tell_stalled();
         let now = cycles();

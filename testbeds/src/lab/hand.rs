@@ -9,19 +9,21 @@ use rings_host::{Host, News};
 
 use super::children::{self, is_child, told, wake_when_orphaned};
 use super::summary;
+use super::trace::{self, Tracing};
 use crate::config::{
     ConsoledConfig, DeviceKind, GuestConfig, HostConfig, NetConfig, NetbackConfig, RunConfig,
+    TraceTo, shell_line,
 };
 use crate::domain::{self, FrontReport, StopFlag};
 use crate::report;
 use crate::results::{Results, Start, host_info};
 use crate::units::float;
 
-/// Is a host until told to stop.
+/// Is a host until told to stop; then writes the trace of all that were its domains, if one is asked for.
 ///
 /// # Errors
-/// If there can be none.
-pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
+/// If there can be none, or the trace cannot be written.
+pub fn host(config: &HostConfig, trace: Option<&TraceTo>, stop: &StopFlag) -> anyhow::Result<()> {
     let device = match config.device {
         DeviceKind::Vif => {
             let rate = config.rate.map(|rate| rate.to_string());
@@ -32,13 +34,18 @@ pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
             rings_host::Device::Vbd { params: String::new(), read_only: false, discard: true }
         }
     };
-    let host = Host::start(rings_host::HostConfig {
+    let host_config = rings_host::HostConfig {
         dir: Some(config.dir.clone()),
         device,
         guests: u16::try_from(config.vifs)?,
         stall_timeout: Duration::from_secs_f64(config.stall_timeout),
         ..rings_host::HostConfig::default()
-    })?;
+    };
+    let host = Host::start(trace::configure(host_config, trace))?;
+    let dir = ["host", "--dir"].map(str::to_owned).into_iter();
+    let typed: Vec<String> = dir.chain([config.dir.display().to_string()]).collect();
+    let begin = |to| Tracing::begin(to, &host, &shell_line("host", &typed));
+    let tracing = trace.map(begin).transpose()?;
     let dir = host.dir().display();
     let guests = match config.vifs {
         1 => "one guest".to_owned(),
@@ -63,6 +70,13 @@ pub fn host(config: &HostConfig, stop: &StopFlag) -> anyhow::Result<()> {
                 say(config, &format!("domain {} ({}, process {}) stalled", d.domid, d.name, d.pid));
             }
             None => {}
+        }
+    }
+    if let Some(tracing) = tracing {
+        // Whoever is still there is not waited for.
+        let text = tracing.write_now()?;
+        if !config.quiet {
+            super::print(&text)?;
         }
     }
     Ok(())
@@ -124,7 +138,7 @@ fn show(
         summary: crate::results::Summary { rss_bytes: None, ..summary },
         host,
     };
-    let repeat = crate::config::shell_line("netfront", &config.to_args());
+    let repeat = shell_line("netfront", &config.to_args());
     super::print(&report::run_text(&report::what(config), &results, &repeat))?;
     match summary::failure(config, &reports) {
         Some(why) => bail!(why),

@@ -82,6 +82,12 @@ impl Tracing {
         while self.keeper.living() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
         }
+        self.write_now()
+    }
+
+    /// Writes the files as they would be if all domains ended now.
+    pub(super) fn write_now(&self) -> anyhow::Result<String> {
+        self.end();
         let lossless = self.to.lossless();
         let written = self.keeper.write(&lossless, &self.run);
         let written = written.with_context(|| format!("cannot write {}", lossless.display()))?;

@@ -2,6 +2,8 @@
 //! and a look at what they left behind. What is asserted lives in the tests.
 #![allow(dead_code, reason = "each test target uses its own part of this")]
 
+pub(crate) mod recorded;
+
 use std::io::Read;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};

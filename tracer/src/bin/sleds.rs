@@ -85,9 +85,14 @@ fn build(mut args: Vec<String>) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The compiler that cargo will call.
+fn rustc() -> Command {
+    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
 /// A sentence about a toolchain that cannot.
 fn toolchain(why: &str) -> String {
-    let version = Command::new("rustc").arg("--version").output();
+    let version = rustc().arg("--version").output();
     let version = version.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
     let version = version.unwrap_or_else(|_| "this rustc".into());
     format!(
@@ -98,7 +103,7 @@ fn toolchain(why: &str) -> String {
 /// The target that this machine is, by the name that makes cargo tell apart what goes into a program and what
 /// only helps to build it.
 fn this_machine() -> io::Result<String> {
-    let output = Command::new("rustc").arg("-vV").output()?;
+    let output = rustc().arg("-vV").output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| io::Error::other("rustc -vV names no host"))

@@ -41,16 +41,6 @@ macro_rules! quiet_span {
     }};
 }
 
-/// A [`quiet_span!`] that begins where this thread's last record is: for loops around what records, so that
-/// there is no time between the two in which a thread could lose its CPU and nobody would know where.
-#[macro_export]
-macro_rules! onward_span {
-    ($name:literal) => {{
-        let site = $crate::site!($crate::category!(), $name, "", "");
-        $crate::QuietSpan::enter_since_last(site)
-    }};
-}
-
 /// A [`span!`] that is there with the feature `trace-fine` alone: for what happens to single frames.
 #[cfg(feature = "trace-fine")]
 #[macro_export]

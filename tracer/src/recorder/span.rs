@@ -6,9 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::thread::{
-    NOT_RECORDED, record, record_quietly, record_quietly_since_last, record_spin, take_back,
-};
+use super::thread::{NOT_RECORDED, record, record_quietly, record_spin, take_back};
 use super::{Site, switch};
 use crate::format::record::{kind, tag};
 
@@ -75,19 +73,6 @@ impl QuietSpan {
             std::hint::cold_path();
             id = site.id();
             mine = record_quietly(tag(kind::ENTER, id), arg);
-        }
-        Self { id, mine, _thread: PhantomData }
-    }
-
-    /// For [`onward_span!`](crate::onward_span).
-    #[doc(hidden)]
-    #[inline(always)]
-    pub fn enter_since_last(site: &'static Site) -> Self {
-        let (mut id, mut mine) = (0, NOT_RECORDED);
-        if switch::on() {
-            std::hint::cold_path();
-            id = site.id();
-            mine = record_quietly_since_last(tag(kind::ENTER, id), 0);
         }
         Self { id, mine, _thread: PhantomData }
     }

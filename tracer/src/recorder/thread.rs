@@ -118,23 +118,6 @@ pub(super) fn record_quietly(what: u32, arg: u32) -> u64 {
     })
 }
 
-/// The same, at the time of this thread's last record: nothing lies between the two.
-#[inline(never)]
-pub(super) fn record_quietly_since_last(what: u32, arg: u32) -> u64 {
-    with_local(|local| match local.cursor() {
-        Some(cursor) if cursor >= local.limit.get() => NOT_RECORDED,
-        Some(cursor) if cursor > 0 && local.seen.get() == switch::word() => {
-            let base = local.base.load(Ordering::Relaxed);
-            let slot = slot(cursor - 1, local.mask.get());
-            // SAFETY: there is a cursor, so `base` is a live buffer of this thread, see `Local::attach`;
-            // the slot is inside, see `Local::put`.
-            let last = unsafe { word(base, slot) }.load(Ordering::Relaxed);
-            local.record(When::At(last), what, arg)
-        }
-        _ => local.record(When::Now, what, arg),
-    })
-}
-
 /// Records that this thread spins, unless that is what it recorded last, while recording has been on
 /// since, or there is no room.
 #[inline(never)]

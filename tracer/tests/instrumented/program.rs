@@ -29,6 +29,13 @@ fn generic<T: Ord + Copy>(map: &mut BTreeMap<T, u64>, key: T) -> Option<u64> {
     map.insert(key, 7)
 }
 
+/// Has a dependency do something.
+#[inline(never)]
+fn check(header: &mut [u8; 20]) {
+    header[0] = 0x45;
+    smoltcp::wire::Ipv4Packet::new_unchecked(&mut header[..]).fill_checksum();
+}
+
 #[inline(never)]
 fn doomed(x: u64) -> u64 {
     if black_box(x) > 0 {
@@ -53,6 +60,9 @@ fn work() {
     for n in 0..20_u64 {
         black_box(generic(&mut map, n));
     }
+    for _ in 0..7 {
+        check(black_box(&mut [0; 20]));
+    }
     assert!(careful(black_box(1)));
 }
 
@@ -62,7 +72,9 @@ fn main() {
         Some(path) => record(path.as_ref()),
         None => work(),
     }
-    println!("leaf 1010\nmiddle 1\nhanding_on 10\ngeneric 20\ndoomed 1\ncareful 1\nwork 1");
+    println!(
+        "leaf 1010\nmiddle 1\nhanding_on 10\ngeneric 20\ncheck 7\ndoomed 1\ncareful 1\nwork 1"
+    );
 }
 
 fn record(path: &std::path::Path) {

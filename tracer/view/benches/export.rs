@@ -1,6 +1,6 @@
 //! What an export to JSON costs: ten million records of a trace like that of round trips, one request and one
 //! response for each fifteen of them. Says how long it took, and how much private memory: the trace itself is
-//! mapped, and its pages are the system's.
+//! mapped, and its pages are the system's. The worst of all turns stands beside what it may be.
 //!
 //! ```sh
 //! cargo bench -p tracer-view --bench export
@@ -9,7 +9,7 @@
 //! A trace as argument is exported in the place of the made one: `cargo bench ... -- out.pvtrace`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tracer_view::fixture::Plan;
@@ -19,6 +19,10 @@ use tracer_view::{File, Filter, export};
 const BATCHES: u32 = 670_000;
 /// How often each is measured.
 const TIMES: usize = 5;
+/// What ten million records may take. Seconds, and MiB of private memory.
+const LIMITS: (f64, f64) = (3.0, 128.0);
+/// How a child says how long it took.
+const TOOK: &str = " s for ";
 /// Tells this program, when it calls itself, what to export.
 const CHILD: &str = "EXPORT_BENCH_TRACE";
 
@@ -35,11 +39,23 @@ fn main() {
         println!("{} records", made.len() / 16);
         std::fs::write(&trace, made).expect("room in the target folder");
     }
+    let (mut slowest, mut largest) = (0.0_f64, 0.0_f64);
     for _ in 0..TIMES {
         let me = std::env::current_exe().expect("this program");
-        let child = Command::new(me).env(CHILD, &trace).spawn().expect("this program once more");
-        println!("{:>9.1} MiB of private memory at most", private_kib(child) / 1024.0);
+        let mut command = Command::new(me);
+        command.env(CHILD, &trace).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("this program once more");
+        let said = child.stdout.take().expect("a pipe");
+        let private = private_kib(child) / 1024.0;
+        let said = std::io::read_to_string(said).expect("text");
+        println!("{said}{private:>9.1} MiB of private memory at most");
+        let took = said.split_once(TOOK).and_then(|(seconds, _)| seconds.trim().parse().ok());
+        (slowest, largest) = (slowest.max(took.expect("seconds")), largest.max(private));
     }
+    let (seconds, mib) = LIMITS;
+    println!(
+        "at most {slowest:.2} s, {largest:.1} MiB; ten million may take {seconds} s, {mib} MiB"
+    );
     let _ = std::fs::remove_file(out);
     if given.is_none() {
         let _ = std::fs::remove_file(trace);
@@ -51,7 +67,7 @@ fn measured(trace: &Path, out: &Path) {
     let file = File::open(trace).expect("the trace");
     let made = export(&file.view().expect("a trace"), &Filter::default(), out).expect("exported");
     let took = began.elapsed();
-    println!("{:>9.2} s for {} MB", took.as_secs_f64(), made.octets / 1_000_000);
+    println!("{:>9.2}{TOOK}{} MB", took.as_secs_f64(), made.octets / 1_000_000);
 }
 
 /// The most private memory that a process has until it ends.

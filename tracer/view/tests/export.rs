@@ -202,6 +202,30 @@ fn filters_select() {
     assert!((1..=2).contains(&made.arrows.requests), "{made:?}");
 }
 
+/// Of a window there is what overlaps it, whole, and nothing else.
+#[test]
+fn a_window_shows_what_overlaps_it_as_it_was() {
+    let maker = Plan { batches: 30, ..Plan::default() }.make();
+    let (from, to) = (5_003, 11_007);
+    let (all, _) = events(&maker, &Filter::default());
+    let window = Filter { window: Some((from, to)), ..Filter::default() };
+    let (some, _) = events(&maker, &window);
+    let within = |event: &&Value| {
+        let start = ns(&event["ts"]);
+        let end = if event["ph"] == "X" { start + ns(&event["dur"]) } else { start };
+        start <= to && end >= from
+    };
+    for phase in ["X", "i"] {
+        let of = |events: &[Value]| -> Vec<Value> {
+            events.iter().filter(|event| event["ph"] == phase).cloned().collect()
+        };
+        let (found, expected) = (of(&some), of(&all));
+        let expected: Vec<Value> = expected.iter().filter(within).cloned().collect();
+        assert!(!found.is_empty() && found == expected, "{phase}: {found:?} {expected:?}");
+        assert!(found.len() < of(&all).len());
+    }
+}
+
 /// Where a window cuts an arrow in two, neither half of it is there.
 #[test]
 fn arrows_of_a_window_hang_on_both_their_ends() {
@@ -339,13 +363,25 @@ fn read_all(bytes: &[u8]) {
     for (_, format) in Format::ALL {
         let _ = write(&view, &filter, format, std::io::sink());
     }
+    for filter in [
+        Filter { only: vec![Pattern::new("s*")], depth: Some(1), ..Filter::default() },
+        Filter { without: vec![Pattern::new("serve")], longer_ns: 50, ..Filter::default() },
+        Filter { window: Some((100, 2_000)), ..Filter::default() },
+        Filter { request: Some(("vif1.0-q0-tx".into(), 3)), ..Filter::default() },
+        Filter { slowest: Some(2), ..Filter::default() },
+    ] {
+        for format in [Format::Json, Format::Perfetto, Format::Csv] {
+            let _ = write(&view, &filter, format, std::io::sink());
+        }
+    }
     let (json, _) = {
         let mut to = Vec::new();
         let made = write(&view, &Filter::default(), Format::Json, &mut to).expect("memory");
         (to, made)
     };
     serde_json::from_slice::<Value>(&json).expect("valid JSON, whatever was read");
-    let _ = Top::new(&view, &Filter::default(), false).map(|top| top.text(10, Paint::new(true)));
+    let top = Top::new(&view, &Filter::default(), false).expect("no filter");
+    let _ = (top.text(10, Paint::new(true)), top.diff(&top, 10, Paint::new(true)));
     let _ = tree(&view, &Filter::default(), Paint::default(), &mut std::io::sink());
     let _ = explain(&view).text(Paint::default());
     let _ = iterations(&view).map(|found| found.text(Paint::default()));

@@ -4,6 +4,11 @@
 //! sees it, or that answers it. What that thread is recorded to do meanwhile says where the time goes;
 //! time in which nothing is recorded of it is unattributed, and so is all that lies beside a stamp that
 //! is missing. Nothing else collects what is left.
+//!
+//! Of frames that stand in one another the innermost has the time. So what is taken out of a trace
+//! becomes unattributed where it stood alone, as waits and a worker's outermost functions do; where it
+//! stood in another frame, that one did last as long and has the time. For the same reason no frame may
+//! stand around all that a thread does: it would have whatever is left over.
 
 use std::collections::VecDeque;
 
