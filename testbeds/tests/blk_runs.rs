@@ -325,7 +325,7 @@ fn a_file_without_rights_is_one_clear_line() {
     // Root may do anything: then it is somebody else who comes.
     let root = nix::unistd::geteuid().is_root();
     // Somebody else may not get to where this was built.
-    let pvlab = scratch.path("pvlab");
+    let pvlab = scratch.path("copy-of-pvlab");
     std::fs::copy(env!("CARGO_BIN_EXE_pvlab"), &pvlab).expect("room for a copy");
     let run = |args: &[&str]| {
         let args = [&["blk", "--disk", &disk, "-n", "10"], args].concat();

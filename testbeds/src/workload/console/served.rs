@@ -94,17 +94,13 @@ impl Served {
     #[cold]
     fn turn_to(&mut self, stage: Stage) {
         let now = self.counters();
-        match stage {
-            Stage::Before => {}
-            Stage::Open => {
-                self.base = Some(now);
-                self.session.forget_periods();
-            }
-            Stage::Over => {
-                // Whoever slept through all of it took nothing in it.
-                self.base.get_or_insert(now);
-                self.ended = Some((now, self.session.stats().periods));
-            }
+        // Whoever slept through all of it took nothing in it.
+        if stage > Stage::Before && self.base.is_none() {
+            self.base = Some(now);
+            self.session.forget_periods();
+        }
+        if stage == Stage::Over {
+            self.ended = Some((now, self.session.stats().periods));
         }
     }
 
