@@ -411,7 +411,7 @@ fn a_slow_request_is_named() {
     let scratch = Scratch::new();
     let (to, path) = (scratch.text("out.pvtrace"), scratch.path("out.pvtrace"));
     let mode = ["--trace-mode", "slow=200us", "--cost", "gntcopy=300us"];
-    scratch.net(&[&["--mode", "pktgen", "-n", "200", "--trace", &to][..], &mode].concat());
+    scratch.net(&[&["--mode", "pktgen", "-n", "1000", "--trace", &to][..], &mode].concat());
     let file = Mapped::open(&path).expect("written");
     let trace = Trace::parse(&file).expect("a trace");
     let said = |name: &str| {
