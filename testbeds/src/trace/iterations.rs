@@ -65,7 +65,14 @@ fn picture(found: &Iterations) -> anyhow::Result<String> {
     let shown = found.all.iter().step_by(every).chain(slow);
     let points = shown.map(|one| (ms(one.start_ns), us(one.duration_ns)));
     let grey = RGBColor(110, 120, 140);
-    chart.draw_series(points.map(|at| Circle::new(at, 1, grey.filled())))?;
+    let which = match every {
+        1 => format!("each {}", found.what),
+        every => format!("one in {every}, and the slowest"),
+    };
+    chart
+        .draw_series(points.map(|at| Circle::new(at, 1, grey.filled())))?
+        .label(which)
+        .legend(move |(x, y)| Circle::new((x + 9, y), 2, grey.filled()));
     for (line, colour, name) in
         [(&found.rolling_p50, BLUE, "p50"), (&found.rolling_p99, RED, "p99")]
     {
