@@ -10,9 +10,11 @@ use crate::stats::Block;
 /// What was last seen of one process.
 #[derive(Debug, Default)]
 pub struct Stall {
-    beats: Vec<u64>,
-    /// How long it has stood still, as far as that was seen.
-    still: Duration,
+    /// Of each worker its last beat, and how long it has stood still, as far as that was seen: each for
+    /// itself, since idle ones beat in turns.
+    workers: Vec<(u64, Duration)>,
+    /// How long all of it has been stopped.
+    stopped: Duration,
     looked: Option<Instant>,
     told: bool,
 }
@@ -32,21 +34,25 @@ impl Stall {
         now: Instant,
     ) -> bool {
         let beats: Vec<u64> = blocks.into_iter().map(|block| block.beat()).collect();
-        // A worker that has not begun yet (beat 0) cannot stand still; one that has, wakes up at
-        // least twice a second even when there is nothing to do.
-        let stuck = beats.len() == self.beats.len()
-            && beats.iter().zip(&self.beats).any(|(now, then)| now == then && *now > 0);
-        self.beats = beats;
         let then = self.looked.replace(now).unwrap_or(now);
+        let passed = now.saturating_duration_since(then).min(BETWEEN_LOOKS);
         let state = state_of(pid);
-        if is_dead(state) || !(stuck || is_stop(state)) {
-            (self.still, self.told) = (Duration::ZERO, false);
+        if is_dead(state) {
+            *self = Self { looked: self.looked, ..Self::default() };
             return false;
         }
-        self.still += now.saturating_duration_since(then).min(BETWEEN_LOOKS);
-        let stalled = self.still >= timeout && !self.told;
-        self.told |= stalled;
-        stalled
+        self.stopped = if is_stop(state) { self.stopped + passed } else { Duration::ZERO };
+        self.workers.resize(beats.len(), (0, Duration::ZERO));
+        for ((last, still), beat) in self.workers.iter_mut().zip(beats) {
+            // A worker that has not begun yet (beat 0) cannot stand still; one that has, wakes up at
+            // least twice a second even when there is nothing to do.
+            *still = if beat == *last && beat > 0 { *still + passed } else { Duration::ZERO };
+            *last = beat;
+        }
+        let longest = self.workers.iter().map(|worker| worker.1).max().unwrap_or_default();
+        let stalled = longest.max(self.stopped) >= timeout;
+        let told = std::mem::replace(&mut self.told, stalled);
+        stalled && !told
     }
 }
 
@@ -108,6 +114,19 @@ mod tests {
         assert_eq!(told, [104]);
         assert!(!look(100, 121) && (122..126).all(|second| !look(100, second)), "it went on");
         assert!(look(100, 126), "and stopped again");
+    }
+
+    #[test]
+    fn idle_workers_that_beat_in_turns_have_not_stalled() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = Segment::create(dir.path()).unwrap();
+        let (mut stall, begin) = (Stall::default(), Instant::now());
+        let lives = [1, 2].map(|number| block(&segment, number));
+        for look in 1..200 {
+            lives[look % 2].set_beat(look as u64);
+            let now = begin + Duration::from_millis(250) * u32::try_from(look).unwrap();
+            assert!(!stall.look(own_pid(), lives.clone(), TIMEOUT, now), "{look}");
+        }
     }
 
     #[test]
