@@ -141,7 +141,8 @@ impl Table {
     pub(super) fn end(&mut self, tag: u32) {
         let room = self.slots[tag as usize].buffer.room();
         self.busy -= room;
-        if self.room > self.memory / 2 {
+        // What is kept for nobody.
+        if self.room - self.busy > self.memory / 2 {
             self.slots[tag as usize].buffer = Buffer::default();
             self.room -= room;
         }
