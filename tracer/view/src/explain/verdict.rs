@@ -194,8 +194,10 @@ impl Evidence<'_, '_> {
         if self.is_console() { "longer writes (--len)" } else { "larger batches (--batch)" }
     }
 
+    /// Whether it is a console's run, and not one whose guest logs to its console beside.
     fn is_console(&self) -> bool {
-        self.view.rings.iter().any(|ring| ring.name.starts_with("console"))
+        let rings = &self.view.rings;
+        !rings.is_empty() && rings.iter().all(|ring| ring.name.starts_with("console"))
     }
 
     /// What was typed about CPUs, if both sides got the same.
