@@ -143,6 +143,11 @@ impl RunConfig {
         args.0
     }
 
+    /// The CPUs of both sides, as `-A` has them.
+    pub(super) fn affinity(&self) -> String {
+        format!("{},{}", format_cpus(&self.front_cpus), format_cpus(&self.back_cpus))
+    }
+
     /// Everything but the amount, whose default belongs to the kind of run.
     pub(super) fn push(&self, args: &mut Args) {
         let plain = Self::default();
@@ -152,9 +157,8 @@ impl RunConfig {
         args.option("--warmup", self.warmup != plain.warmup, || self.warmup.to_string());
         args.option("--seed", self.seed != plain.seed, || self.seed.to_string());
         let cpus = (&self.front_cpus, &self.back_cpus);
-        args.option("-A", cpus != (&plain.front_cpus, &plain.back_cpus), || {
-            format!("{},{}", format_cpus(cpus.0), format_cpus(cpus.1))
-        });
+        let elsewhere = cpus != (&plain.front_cpus, &plain.back_cpus);
+        args.option("-A", elsewhere, || self.affinity());
         let nice = (self.nice_front, self.nice_back);
         args.option("--nice", nice != (0, 0), || format!("{},{}", nice.0, nice.1));
         self.push_mechanisms(args, &plain);

@@ -31,6 +31,9 @@ impl BlkConfig {
         // Where nothing is kept nothing is checked, and that need not be said.
         run.verify |= !self.disk.disk.keeps();
         run.push(&mut args);
+        // Unless it is said, where a file's backend runs is the machine's affair.
+        let unsaid = !args.0.iter().any(|arg| arg == "-A");
+        args.option("-A", unsaid && self.disk.disk.file().is_some(), || run.affinity());
         args.0
     }
 
@@ -77,7 +80,8 @@ impl BlkbackConfig {
 impl DiskConfig {
     fn push(&self, args: &mut Args) {
         let plain = Self::default();
-        args.option("--disk", self.disk != plain.disk, || self.disk.to_string());
+        let ours = self.disk != plain.disk && !self.disk.is_others();
+        args.option("--disk", ours, || self.disk.to_string());
         if let Some(bytes) = self.size.filter(|_| self.size != self.default_size()) {
             args.option("--size", true, || format_size(bytes));
         }

@@ -130,6 +130,12 @@ impl DiskText {
         }
     }
 
+    /// Whether it is somebody else's, whose name is no option.
+    #[must_use]
+    pub(super) fn is_others(&self) -> bool {
+        self.kind == DiskKind::Other
+    }
+
     /// The disk, where `size` is that of those that do not say theirs. `seed` is for faults.
     #[must_use]
     pub fn spec(&self, size: u64, seed: u64) -> Spec {
