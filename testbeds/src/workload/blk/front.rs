@@ -267,8 +267,12 @@ impl Job for Exerciser {
 
     fn finish(self: Box<Self>) -> SideReport {
         let (counters, all) = (self.counters(), BlkReport::of(self.queue.stats()));
-        let Self { queue, jobs, base, .. } = *self;
+        let Self { queue, mut jobs, stage, back_since, base, .. } = *self;
         queue.close();
+        // Whoever is told to end while it reads back has read for so long.
+        if let (Stage::ReadBack, Some(back), Some(since)) = (stage, &mut jobs.back, back_since) {
+            back.seconds = since.elapsed().as_secs_f64();
+        }
         let mut report = jobs.meter.finish(counters);
         let mut latencies = crate::results::Latencies::new();
         for direction in [&jobs.read, &jobs.write] {
