@@ -302,7 +302,11 @@ impl<D: Domain> Netback<D> {
                 self.switch(id, XenbusState::Connected)
             }
             Err(why) => {
-                tracing::warn!(front = %id.front, handle = id.handle, %why, "vif refused");
+                if why.is_guest_gone() {
+                    tracing::debug!(front = %id.front, handle = id.handle, %why, "its guest went");
+                } else {
+                    tracing::warn!(front = %id.front, handle = id.handle, %why, "vif refused");
+                }
                 self.fail(id, &why.to_string())
             }
         }

@@ -76,3 +76,11 @@ pub enum ConnectError {
     #[error(transparent)]
     Domain(#[from] DomainError),
 }
+
+impl ConnectError {
+    /// Whether the guest is no domain any more: it went in the middle of the handshake.
+    pub(crate) fn is_guest_gone(&self) -> bool {
+        matches!(self, Self::Domain(DomainError::Refused { what, errno: "ENOENT" })
+            if what.starts_with("Foreign("))
+    }
+}
