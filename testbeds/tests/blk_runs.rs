@@ -233,12 +233,10 @@ fn kill(disk: &str) -> u64 {
                 assert!(summary["bytes_verified"].as_u64() >= back["bytes"].as_u64(), "{typed}");
             }
             // What blkfront counts is exact: it lives on. A backend publishes its counters every
-            // millisecond, and what it did after that dies with it, so of all its lives together there
-            // is an upper bound that is exact and, where much was done in each, a rough lower one.
+            // millisecond, and what it did after that dies with it: of all its lives together there is,
+            // where much was done in each, a rough lower bound.
             let (ops, deaths) = (number(&summary["ops"]), number(&ring["reconnects"]));
-            let (put, again) = (number(&ring["requests"]), number(&ring["requeued"]));
-            let taken = number(&ring["taken"]);
-            assert!(taken <= put + again, "{typed}: {ring}");
+            let (put, taken) = (number(&ring["requests"]), number(&ring["taken"]));
             if ops > 20 * deaths {
                 // Each request was a copy or a page that was kept mapped, whoever served it.
                 let copied = &summary["copies_per_byte"];
