@@ -16,8 +16,8 @@ use rings_host::{Block, Segment, Stall};
 use super::logging::exit;
 use crate::config::RunConfig;
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(250);
+/// Between two looks at most; with a short stall time-out a quarter of it.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// As long as this lives, they are looked at.
 pub(super) struct Watch(#[expect(dead_code, reason = "kept for its end")] Arc<()>);
@@ -67,7 +67,7 @@ impl Look {
     /// Looks until somebody has stalled, and says who; or until nobody wants to know.
     fn until_stalled(&mut self, wanted: &Weak<()>, timeout: Duration) -> Option<String> {
         while wanted.strong_count() > 0 {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(LOOK.min(timeout / 4));
             let now = Instant::now();
             for (pid, who, blocks) in self.processes() {
                 if self.stalls.entry(pid).or_default().look(pid, blocks, timeout, now) {
