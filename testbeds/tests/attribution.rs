@@ -169,15 +169,17 @@ fn assert_rises(before: &Way, after: &Way, what: &str, phases: &[Phase]) {
 }
 
 /// What is taken out stands in something else, which is recorded to have lasted as long: that has its time, and
-/// nothing more is unattributed.
-fn assert_moves(before: &Way, after: &Way, what: &str, from: Phase) {
+/// no more is unattributed than the few that stand `alone` can have been.
+fn assert_moves(before: &Way, after: &Way, what: &str, from: Phase, alone: u64) {
     assert_eq!((before.requests, before.mean_ns), (after.requests, after.mean_ns), "{what}");
     let was = sum(before, &[from]);
     println!("{what}: {was} ns are now their enclosers'");
     assert!(was > 0, "{what}: it was nothing: {before:?}");
     assert_eq!(sum(after, &[from]), 0, "{what}");
     let unknown = [Phase::Unattributed];
-    assert_eq!(sum(after, &unknown), sum(before, &unknown), "{what}");
+    let rise = sum(after, &unknown) - sum(before, &unknown);
+    let most = if alone > 0 { was / 100 } else { 0 };
+    assert!((0..=most).contains(&rise), "{what}: {alone} alone, unattributed {rise} more");
 }
 
 #[test]
@@ -212,7 +214,7 @@ fn what_is_taken_out_of_a_real_trace_becomes_unattributed() {
             "{what} stand in what does them: {alone}, {inside}"
         );
         let after = explained(&without(&trace, kind));
-        assert_moves(tx(&before), tx(&after), what, phase);
+        assert_moves(tx(&before), tx(&after), what, phase, alone);
     }
     let after = explained(&without(&trace, sends));
     let unknown = [Phase::Unattributed];
