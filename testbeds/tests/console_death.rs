@@ -269,7 +269,7 @@ fn a_writer_whose_lines_nobody_takes_ends_when_its_time_is_over() {
     let daemon =
         scratch.start(&["consoled", "--dir", &dir, "--overflow", "keep", "--limit", "off"]);
     for len in ["6", "5000"] {
-        let args = ["console-guest", "--dir", &dir, "-t", "3", "--len", len];
+        let args = ["console-guest", "--dir", &dir, "-t", "10", "--len", len];
         let ended = scratch.run(&[&args[..], &["--stall-timeout", "0.5"]].concat());
         let words = ["bytes wait in the ring", "nobody has read any for 500ms", "read the console"];
         ended.assert_one_line(len, 1, &words);

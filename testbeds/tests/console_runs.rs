@@ -140,14 +140,14 @@ fn lines_that_are_checked_can_be_seen_too() {
     let _turn = common::turn();
     let scratch = Scratch::new();
     for verify in ["on", "off"] {
-        let args = ["console", "--messages", "700", "--neighbours", "1", "--sink", "stderr"];
+        let args = ["console", "--messages", "3000", "--neighbours", "1", "--sink", "stderr"];
         let ended = scratch.run(&[&args[..], &["--verify", verify, "-J"]].concat());
         assert!(ended.status.success(), "{ended:?}");
         let found: Value = serde_json::from_str(&ended.stdout).expect("results alone");
         let checked = found["summary"]["bytes_verified"].as_u64();
-        assert_eq!(checked, (verify == "on").then_some(4200), "--verify {verify}");
+        assert_eq!(checked, (verify == "on").then_some(18_000), "--verify {verify}");
         let mut seen = ended.stderr.lines().filter_map(|line| line.strip_prefix("domain 1: "));
-        assert!((0..700).all(|n| seen.next() == Some(&format!("{n:05}"))), "--verify {verify}");
+        assert!((0..3000).all(|n| seen.next() == Some(&format!("{n:05}"))), "--verify {verify}");
         assert_eq!(seen.next(), None);
         let others = ended.stderr.lines().filter(|line| !line.starts_with("domain 1: "));
         assert!(others.clone().all(|line| line.starts_with("domain 2: 0")), "whole lines");
