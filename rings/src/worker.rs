@@ -96,7 +96,7 @@ pub struct Time {
 }
 
 /// The longest sleep: even an idle worker shows twice a second that it lives.
-const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+pub const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 impl<W> Worker<W> {
     /// A worker that sleeps on `waiter`.

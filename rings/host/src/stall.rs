@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use rings::worker::LONGEST_SLEEP;
+
 use crate::stats::Block;
 
 /// What was last seen of one process.
@@ -23,9 +25,13 @@ pub struct Stall {
 /// or starved, and the other may have been so too.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
+/// A worker that stands still for less may only be asleep, or short of a CPU.
+const ASLEEP: Duration = LONGEST_SLEEP.saturating_mul(3);
+
 impl Stall {
     /// Looks at the process, whose workers have these blocks; `true` the first time it has stood still
-    /// for `timeout`. What is dead has not stalled.
+    /// for `timeout`; a worker whose process runs, for three of the
+    /// longest sleeps at least. What is dead has not stalled.
     pub fn look(
         &mut self,
         pid: i32,
@@ -44,13 +50,13 @@ impl Stall {
         self.stopped = if is_stop(state) { self.stopped + passed } else { Duration::ZERO };
         self.workers.resize(beats.len(), (0, Duration::ZERO));
         for ((last, still), beat) in self.workers.iter_mut().zip(beats) {
-            // A worker that has not begun yet (beat 0) cannot stand still; one that has, wakes up at
-            // least twice a second even when there is nothing to do.
+            // A worker that has not begun yet (beat 0) cannot stand still; one that has, wakes up every
+            // LONGEST_SLEEP even when there is nothing to do.
             *still = if beat == *last && beat > 0 { *still + passed } else { Duration::ZERO };
             *last = beat;
         }
         let longest = self.workers.iter().map(|worker| worker.1).max().unwrap_or_default();
-        let stalled = longest.max(self.stopped) >= timeout;
+        let stalled = self.stopped >= timeout || longest >= timeout.max(ASLEEP);
         let told = std::mem::replace(&mut self.told, stalled);
         stalled && !told
     }
@@ -127,6 +133,22 @@ mod tests {
             let now = begin + Duration::from_millis(250) * u32::try_from(look).unwrap();
             assert!(!stall.look(own_pid(), lives.clone(), TIMEOUT, now), "{look}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_sleeps_has_not_stalled_however_short_the_time_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = Segment::create(dir.path()).unwrap();
+        let (mut stall, begin) = (Stall::default(), Instant::now());
+        let lives = block(&segment, 1);
+        let timeout = LONGEST_SLEEP / 5;
+        let mut look = |beat: u64, times: u32| {
+            lives.set_beat(beat);
+            stall.look(own_pid(), [lives.clone()], timeout, begin + LONGEST_SLEEP / 4 * times)
+        };
+        // Four looks to a beat.
+        assert!((1..100).all(|times| !look(u64::from(times / 4 + 1), times)));
+        assert!((100..200).any(|times| look(99, times)), "but one that never wakes up has");
     }
 
     #[test]
