@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rings::csum;
-use rings::evtchn::{Channel, Eoi, EventCounters};
+use rings::evtchn::{EventCounters, Ports};
 use rings::frame::{Csum, Meta};
 use rings::io::netif::MAX_TX_SIZE;
 use rings::ring::Notify;
@@ -28,9 +28,7 @@ pub struct Queue<D: Domain> {
     pub(crate) foreign: D::Foreign,
     /// The rings' pages, mapped as long as the queue lives.
     pub(crate) _pages: [<D::Foreign as Foreign>::Mapping; 2],
-    pub(crate) tx_port: Channel<D::Doorbell>,
-    pub(crate) rx_port: Option<Channel<D::Doorbell>>,
-    pub(crate) eoi: Eoi,
+    pub(crate) ports: Ports<D::Doorbell>,
     pub(crate) stats: Stats,
     pub(crate) accepted: Accepted,
     pub(crate) broken: Option<Rogue>,
@@ -71,12 +69,7 @@ impl<D: Domain> Queue<D> {
     /// What happened on the ports.
     #[must_use]
     pub fn events(&self) -> EventCounters {
-        let mut sum = self.tx_port.counters();
-        if let Some(port) = &self.rx_port {
-            sum.rung += port.counters().rung;
-            sum.merged += port.counters().merged;
-        }
-        sum
+        self.ports.counters()
     }
 
     /// Frames of the guest that had to wait for credit.
@@ -88,7 +81,7 @@ impl<D: Domain> Queue<D> {
     /// How often a port was kept masked because its events brought no work.
     #[must_use]
     pub fn storm_delays(&self) -> u64 {
-        self.eoi.delays()
+        self.ports.storm_delays()
     }
 
     /// The lie that broke the vif, if one did.
@@ -100,7 +93,7 @@ impl<D: Domain> Queue<D> {
     /// Whether the guest has closed its end of the ports.
     #[must_use]
     pub fn closed(&self) -> bool {
-        self.tx_port.closed()
+        self.ports.closed()
     }
 
     /// The next frame from the guest, in private memory. Collects a batch when the
@@ -122,7 +115,7 @@ impl<D: Domain> Queue<D> {
         if !self.tx.has_frames() {
             let outcome = self.tx.collect(self.batch, &mut self.foreign, &mut self.stats);
             if self.believe(outcome) == Some(Notify::Yes) {
-                self.tx_port.send();
+                self.ports.send_tx();
             }
         }
         self.tx.has_frames()
@@ -266,7 +259,7 @@ impl<D: Domain> Queue<D> {
             return;
         }
         if self.rx.flush(&mut self.foreign, &mut self.stats) == Notify::Yes {
-            self.rx_port.as_mut().unwrap_or(&mut self.tx_port).send();
+            self.ports.send_rx();
         }
     }
 

@@ -12,7 +12,7 @@ impl<D: Domain> Queue<D> {
     /// there is work after all. With `want_room` new buffers of the guest wake us too.
     pub fn arm(&mut self, want_room: bool, now: Instant) -> bool {
         self.wants_room = false;
-        if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
+        if self.broken.is_some() || self.ports.is_stormy(now) {
             return false;
         }
         if let Some(until) = self.tx.held_until()
@@ -25,10 +25,7 @@ impl<D: Domain> Queue<D> {
         // What was sent while we looked anyway told nothing new: only what comes from here on is an
         // event, and has to bring work. The rings are looked at below.
         self.disarm();
-        let mut pending = self.tx_port.unmask();
-        if let Some(port) = &self.rx_port {
-            pending |= port.unmask();
-        }
+        let pending = self.ports.unmask();
         let mut work = false;
         // Frames that were taken and could not go on wait for buffers, or for credit: more of them are
         // no work.
@@ -60,18 +57,12 @@ impl<D: Domain> Queue<D> {
     /// After sleeping, or when polling: masks the ports and clears what is pending, before the
     /// rings are looked at. `true` if an event had come.
     pub fn disarm(&mut self) -> bool {
-        self.tx_port.mask();
-        let mut came = self.tx_port.clear();
-        if let Some(port) = &self.rx_port {
-            port.mask();
-            came |= port.clear();
-        }
-        came
+        self.ports.disarm()
     }
 
     /// Tells the storm guard what an event brought.
     pub fn settle_event(&mut self, worked: bool, now: Instant) {
-        self.eoi.settle(worked, now);
+        self.ports.settle(worked, now);
     }
 
     /// How long this queue may be left asleep: for ever, unless a storm keeps its ports masked, something
@@ -79,7 +70,7 @@ impl<D: Domain> Queue<D> {
     #[must_use]
     pub fn patience(&self, now: Instant) -> Duration {
         let credit = self.tx.held_until().map(|until| until.saturating_duration_since(now));
-        let patience = self.eoi.patience(now).min(self.starved.patience(now));
+        let patience = self.ports.patience(now).min(self.starved.patience(now));
         credit.map_or(patience, |credit| patience.min(credit))
     }
 
@@ -128,16 +119,12 @@ impl<D: Domain> Queue<D> {
     /// # Errors
     /// If the operating system refuses.
     pub fn watch(&self, waiter: &mut impl Waiter<D::Doorbell>) -> Result<(), DomainError> {
-        waiter.add(&self.tx_port)?;
-        self.rx_port.as_ref().map_or(Ok(()), |port| waiter.add(port))
+        self.ports.watch(waiter)
     }
 
     /// Stops sleeping on them.
     pub fn unwatch(&self, waiter: &mut impl Waiter<D::Doorbell>) {
-        waiter.remove(&self.tx_port);
-        if let Some(port) = &self.rx_port {
-            waiter.remove(port);
-        }
+        self.ports.unwatch(waiter);
     }
 
     /// Something waits for the guest's buffers; is it to be dropped? Reads the clock.

@@ -319,12 +319,13 @@ fn ring_keys<D: Domain>(queue: &Queue<D>) -> Vec<(&'static str, u32)> {
     let gref = |page: &Granted| page.grefs()[0].0;
     let (tx, rx) = (gref(&queue.tx.page), gref(&queue.rx.page));
     let mut all = vec![(keys::TX_RING_REF, tx), (keys::RX_RING_REF, rx)];
-    match queue.ports() {
-        (tx, Some(rx)) => {
-            all.push((keys::EVENT_CHANNEL_TX, tx.port().0));
+    let tx = queue.ports().tx().port();
+    match queue.ports().rx() {
+        Some(rx) => {
+            all.push((keys::EVENT_CHANNEL_TX, tx.0));
             all.push((keys::EVENT_CHANNEL_RX, rx.port().0));
         }
-        (both, None) => all.push((keys::EVENT_CHANNEL, both.port().0)),
+        None => all.push((keys::EVENT_CHANNEL, tx.0)),
     }
     all
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rings::csum;
-use rings::evtchn::{Channel, Eoi, EventCounters};
+use rings::evtchn::{EventCounters, Ports};
 use rings::frame::{Csum, Meta};
 use rings::io::netif::{MAX_TX_SIZE, RX_RING_SIZE, TxRequest};
 use rings::ring::Notify;
@@ -29,10 +29,7 @@ pub struct Queue<D: Domain> {
     domain: D,
     pub(crate) tx: Tx,
     pub(crate) rx: Rx,
-    tx_port: Channel<D::Doorbell>,
-    /// The rx ring's own port; without one both rings share the other.
-    rx_port: Option<Channel<D::Doorbell>>,
-    eoi: Eoi,
+    ports: Ports<D::Doorbell>,
     /// The last sleep was for answers too, until there is room.
     wants_room: bool,
     pub(crate) stats: Stats,
@@ -62,7 +59,7 @@ impl<D: Domain> Queue<D> {
                 return Err(why);
             }
         };
-        let (mut tx_port, mut rx_port) = match ports(domain, backend, features.split) {
+        let mut ports = match ports(domain, backend, features.split) {
             Ok(ports) => ports,
             Err(why) => {
                 tx.close(memory);
@@ -70,17 +67,12 @@ impl<D: Domain> Queue<D> {
                 return Err(why);
             }
         };
-        tx_port.set_name(&if features.split { format!("{name}-tx") } else { name.into() });
-        if let Some(port) = &mut rx_port {
-            port.set_name(&format!("{name}-rx"));
-        }
+        ports.set_name(name);
         Ok(Self {
             domain: domain.clone(),
             tx,
             rx,
-            tx_port,
-            rx_port,
-            eoi: Eoi::default(),
+            ports,
             wants_room: false,
             stats: Stats::default(),
             features,
@@ -88,9 +80,9 @@ impl<D: Domain> Queue<D> {
         })
     }
 
-    /// The ports: of the tx ring, and of the rx ring where it has its own.
-    pub(crate) fn ports(&self) -> (&Channel<D::Doorbell>, Option<&Channel<D::Doorbell>>) {
-        (&self.tx_port, self.rx_port.as_ref())
+    /// The ports.
+    pub(crate) fn ports(&self) -> &Ports<D::Doorbell> {
+        &self.ports
     }
 
     /// What was agreed on.
@@ -108,18 +100,13 @@ impl<D: Domain> Queue<D> {
     /// What happened on the ports.
     #[must_use]
     pub fn events(&self) -> EventCounters {
-        let mut sum = self.tx_port.counters();
-        if let Some(port) = &self.rx_port {
-            sum.rung += port.counters().rung;
-            sum.merged += port.counters().merged;
-        }
-        sum
+        self.ports.counters()
     }
 
     /// How often a port was kept masked because its events brought no work.
     #[must_use]
     pub fn storm_delays(&self) -> u64 {
-        self.eoi.delays()
+        self.ports.storm_delays()
     }
 
     /// The lie that broke the device, if one did.
@@ -131,7 +118,7 @@ impl<D: Domain> Queue<D> {
     /// Whether the backend has closed its end of the ports.
     #[must_use]
     pub fn closed(&self) -> bool {
-        self.tx_port.closed()
+        self.ports.closed()
     }
 
     /// Requests on the tx ring that the backend has not answered.
@@ -240,20 +227,17 @@ impl<D: Domain> Queue<D> {
             return;
         }
         if self.tx.push(&mut self.stats) == Notify::Yes {
-            self.tx_port.send();
+            self.ports.send_tx();
         }
         if self.rx.unposted() > 0 && self.rx.push(&mut self.stats) == Notify::Yes {
-            self.rx_port.as_mut().unwrap_or(&mut self.tx_port).send();
+            self.ports.send_rx();
         }
     }
 
     /// Wakes the backend on both ports once, as a frontend does when it has connected.
     #[traced]
     pub fn kick(&mut self) {
-        self.tx_port.send();
-        if let Some(port) = &mut self.rx_port {
-            port.send();
-        }
+        self.ports.kick();
     }
 
     /// Looks at both rings, and takes pages back. `true` if there is anything to do.
@@ -271,16 +255,13 @@ impl<D: Domain> Queue<D> {
     /// there is work after all. Without `want_room` answers to what we sent do not wake us.
     pub fn arm(&mut self, want_room: bool, now: Instant) -> bool {
         self.wants_room = false;
-        if self.broken.is_some() || self.eoi.masked_until(now).is_some() {
+        if self.broken.is_some() || self.ports.is_stormy(now) {
             return false;
         }
         // What was sent while we looked anyway told nothing new: only what comes from here on is an
         // event, and has to bring work. The rings are looked at below.
         self.disarm();
-        let mut pending = self.tx_port.unmask();
-        if let Some(port) = &self.rx_port {
-            pending |= port.unmask();
-        }
+        let pending = self.ports.unmask();
         let outcome = self.rx.final_check();
         let mut work = self.believe(outcome).unwrap_or(true);
         if want_room {
@@ -295,24 +276,18 @@ impl<D: Domain> Queue<D> {
     /// After sleeping, or when polling: masks the ports and clears what is pending, before the
     /// rings are looked at. `true` if an event had come.
     pub fn disarm(&mut self) -> bool {
-        self.tx_port.mask();
-        let mut came = self.tx_port.clear();
-        if let Some(port) = &self.rx_port {
-            port.mask();
-            came |= port.clear();
-        }
-        came
+        self.ports.disarm()
     }
 
     /// Tells the storm guard what an event brought.
     pub fn settle_event(&mut self, worked: bool, now: Instant) {
-        self.eoi.settle(worked, now);
+        self.ports.settle(worked, now);
     }
 
     /// How long this queue may be left asleep: for ever, unless a storm keeps its ports masked.
     #[must_use]
     pub fn patience(&self, now: Instant) -> Duration {
-        self.eoi.patience(now)
+        self.ports.patience(now)
     }
 
     /// Whether frames wait, or the answers that were asked for, which after a sleep without an event is
@@ -331,16 +306,12 @@ impl<D: Domain> Queue<D> {
     /// # Errors
     /// If the operating system refuses.
     pub fn watch(&self, waiter: &mut impl Waiter<D::Doorbell>) -> Result<(), DomainError> {
-        waiter.add(&self.tx_port)?;
-        self.rx_port.as_ref().map_or(Ok(()), |port| waiter.add(port))
+        self.ports.watch(waiter)
     }
 
     /// Stops sleeping on them.
     pub fn unwatch(&self, waiter: &mut impl Waiter<D::Doorbell>) {
-        waiter.remove(&self.tx_port);
-        if let Some(port) = &self.rx_port {
-            waiter.remove(port);
-        }
+        self.ports.unwatch(waiter);
     }
 
     /// Closes the ports, takes the grants back and returns the pages. Says how many grants the
@@ -348,7 +319,7 @@ impl<D: Domain> Queue<D> {
     #[traced]
     pub fn close(self) -> usize {
         let memory = self.domain.memory();
-        drop((self.tx_port, self.rx_port));
+        drop(self.ports);
         self.tx.close(memory) + self.rx.close(memory)
     }
 
@@ -365,12 +336,13 @@ impl<D: Domain> Queue<D> {
     }
 }
 
-/// The ports of the tx ring and, where it has its own, of the rx ring.
-type Ports<D> = (Channel<<D as Domain>::Doorbell>, Option<Channel<<D as Domain>::Doorbell>>);
-
 /// A port for the tx ring and, if `split`, another for the rx ring.
-fn ports<D: Domain>(domain: &D, backend: DomId, split: bool) -> Result<Ports<D>, DomainError> {
+fn ports<D: Domain>(
+    domain: &D,
+    backend: DomId,
+    split: bool,
+) -> Result<Ports<D::Doorbell>, DomainError> {
     let tx = domain.alloc_unbound(backend)?;
     let rx = split.then(|| domain.alloc_unbound(backend)).transpose()?;
-    Ok((tx, rx))
+    Ok(Ports::new(tx, rx))
 }

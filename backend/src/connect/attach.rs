@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use rings::csum::Blank;
-use rings::evtchn::{Channel, Eoi};
+use rings::evtchn::Ports;
 use rings::io::netif::queue_name;
 use rings::store::{Nodes, StoreError, keys, xenbus};
 use rings::{DomId, Domain, Foreign, Gref, Port};
@@ -19,8 +19,6 @@ use crate::starve::Starved;
 use crate::stats::Stats;
 use crate::tx::Tx;
 use crate::vif::{Accepted, VifId};
-
-type Ports<D> = (Channel<<D as Domain>::Doorbell>, Option<Channel<<D as Domain>::Doorbell>>);
 
 impl<D: Domain> Netback<D> {
     /// How fast the guest may send, if the toolstack has said so.
@@ -53,22 +51,17 @@ impl<D: Domain> Netback<D> {
             });
         }
         let accepted = self.read_accepted(front)?;
-        let mut queues = Vec::new();
-        for n in 0..count {
-            let dir = if count == 1 { front.into() } else { format!("{front}/queue-{n}") };
-            match self.connect_queue(id, &dir, accepted, &queue_name(id.front, id.handle, n)) {
-                Ok(mut queue) => {
-                    // Each queue for itself, as in Linux.
-                    queue.tx.credit = rate.map(|rate| Credit::new(rate, Instant::now()));
-                    queues.push(queue);
-                }
-                Err(why) => {
-                    queues.into_iter().for_each(Queue::close);
-                    return Err(why);
-                }
-            }
-        }
-        Ok(queues)
+        // The first that fails ends it, and those before it are dropped: closed.
+        (0..count)
+            .map(|n| {
+                let dir = if count == 1 { front.into() } else { format!("{front}/queue-{n}") };
+                let name = queue_name(id.front, id.handle, n);
+                let mut queue = self.connect_queue(id, &dir, accepted, &name)?;
+                // Each queue for itself, as in Linux.
+                queue.tx.credit = rate.map(|rate| Credit::new(rate, Instant::now()));
+                Ok(queue)
+            })
+            .collect()
     }
 
     fn read_accepted(&mut self, front: &str) -> Result<Accepted, ConnectError> {
@@ -103,20 +96,15 @@ impl<D: Domain> Netback<D> {
             .map_err(|why| ConnectError::Ring { key: keys::RX_RING_REF, why })?;
         tx.set_name(&format!("{name}-tx"));
         rx.set_name(&format!("{name}-rx"));
-        let (mut tx_port, mut rx_port) = self.bind(vif.front, dir)?;
-        tx_port.set_name(&if rx_port.is_some() { format!("{name}-tx") } else { name.into() });
-        if let Some(port) = &mut rx_port {
-            port.set_name(&format!("{name}-rx"));
-        }
+        let mut ports = self.bind(vif.front, dir)?;
+        ports.set_name(name);
         Ok(Queue {
             vif,
             tx,
             rx,
             foreign,
             _pages: [tx_page, rx_page],
-            tx_port,
-            rx_port,
-            eoi: Eoi::default(),
+            ports,
             stats: Stats::default(),
             accepted,
             broken: None,
@@ -141,14 +129,14 @@ impl<D: Domain> Netback<D> {
 
     /// Two ports, or one for both rings.
     #[traced]
-    fn bind(&mut self, front: DomId, dir: &str) -> Result<Ports<D>, ConnectError> {
+    fn bind(&mut self, front: DomId, dir: &str) -> Result<Ports<D::Doorbell>, ConnectError> {
         let mut read = |key| xenbus::read_u32_if_present(&mut self.store, &format!("{dir}/{key}"));
         let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);
         let both = read(keys::EVENT_CHANNEL)?;
         let bind = |port| self.domain.bind_interdomain(front, Port(port));
         match (split, both) {
-            ((Some(tx), Some(rx)), _) => Ok((bind(tx)?, Some(bind(rx)?))),
-            (_, Some(both)) => Ok((bind(both)?, None)),
+            ((Some(tx), Some(rx)), _) => Ok(Ports::new(bind(tx)?, Some(bind(rx)?))),
+            (_, Some(both)) => Ok(Ports::new(bind(both)?, None)),
             ((Some(_), None), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL_RX)),
             ((None, Some(_)), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL_TX)),
             ((None, None), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL)),

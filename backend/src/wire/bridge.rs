@@ -43,7 +43,7 @@ impl<D: Domain> Bridge<D> {
 
     /// Where the queue with this port is.
     fn find(&self, port: Port) -> Option<usize> {
-        self.ports.iter().position(|queue| queue.tx_port.port() == port)
+        self.ports.iter().position(|queue| queue.ports.tx().port() == port)
     }
 
     /// Takes a queue out. With the last one of its vif its addresses are forgotten.
@@ -173,7 +173,7 @@ pub struct BridgePort<D: Domain> {
 impl<D: Domain> BridgePort<D> {
     /// Joins a queue to a bridge.
     pub fn join(bridge: &Arc<Mutex<Bridge<D>>>, queue: Queue<D>) -> Self {
-        let place = Self { bridge: Arc::clone(bridge), port: queue.tx_port.port(), held: false };
+        let place = Self { bridge: Arc::clone(bridge), port: queue.ports.tx().port(), held: false };
         place.lock().ports.push(queue);
         place
     }

@@ -31,6 +31,14 @@ impl EventCounters {
     }
 }
 
+impl std::ops::Add for EventCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { rung: self.rung + other.rung, merged: self.merged + other.merged }
+    }
+}
+
 /// One end of an event channel.
 #[derive(Debug)]
 pub struct Channel<B, W = EventPage> {
