@@ -82,19 +82,7 @@ impl FromStr for EventRate {
     }
 }
 
-impl From<EventRate> for String {
-    fn from(rate: EventRate) -> Self {
-        rate.to_string()
-    }
-}
-
-impl TryFrom<String> for EventRate {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+as_text!(EventRate, SinkKind);
 
 /// What a guest does that finds the ring full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -155,20 +143,6 @@ impl FromStr for SinkKind {
             (_, Some(path)) => Ok(Self::File(path.into())),
             _ => Err("no such sink; use pty, file=PATH, stderr or null".to_owned()),
         }
-    }
-}
-
-impl From<SinkKind> for String {
-    fn from(sink: SinkKind) -> Self {
-        sink.to_string()
-    }
-}
-
-impl TryFrom<String> for SinkKind {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 

@@ -71,19 +71,7 @@ impl fmt::Display for DiskText {
     }
 }
 
-impl From<DiskText> for String {
-    fn from(disk: DiskText) -> Self {
-        disk.text
-    }
-}
-
-impl TryFrom<String> for DiskText {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+as_text!(DiskText);
 
 impl FromStr for DiskText {
     type Err = String;

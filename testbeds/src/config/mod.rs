@@ -1,6 +1,25 @@
 //! What a run is to do, resolved and checked: plain data that travels to the domains and into the results. How it is
 //! typed and refused is `cli`'s business; nothing here does any work.
 
+/// What stands in JSON as its text on the command line: `#[serde(into = "String", try_from = "String")]`.
+macro_rules! as_text {
+    ($($kind:ty),+) => { $(
+        impl From<$kind> for String {
+            fn from(value: $kind) -> Self {
+                value.to_string()
+            }
+        }
+
+        impl TryFrom<String> for $kind {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+    )+ };
+}
+
 mod args;
 mod blk;
 mod blk_args;

@@ -30,19 +30,7 @@ impl fmt::Display for Rate {
     }
 }
 
-impl From<Rate> for String {
-    fn from(rate: Rate) -> Self {
-        rate.to_string()
-    }
-}
-
-impl TryFrom<String> for Rate {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+as_text!(Rate);
 
 impl FromStr for Rate {
     type Err = String;
