@@ -144,7 +144,8 @@ mod tests {
 
     use super::super::invented;
     use super::*;
-    use crate::results::{ConsoleFigures, ConsoleStart, FioJob, Summary};
+    use crate::results::FioJob;
+    use crate::results::tests::invented_console;
     use crate::workload::blk::BlkReport;
     use crate::workload::console::Series;
 
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn runs_of_every_kind_stand_on_one_page() {
-        use crate::config::{BlkConfig, ConsoleConfig};
+        use crate::config::BlkConfig;
         let (_, mut disk) = invented().remove(2);
         disk.config = BlkConfig::default().into();
         let (front, back) = (
@@ -180,15 +181,7 @@ mod tests {
         disk.jobs = vec![FioJob::new(BTreeMap::new(), &front, &back, 1.0, false)];
         let mut series = Series::new();
         (0..900).for_each(|line| series.add(line * 1000));
-        let console = ConsoleResults {
-            start: ConsoleStart::now(),
-            intervals: Vec::new(),
-            config: ConsoleConfig::default().into(),
-            summary: Summary::default(),
-            console: ConsoleFigures::default(),
-            series,
-            host: disk.host.clone(),
-        };
+        let console = invented_console(series);
         let runs = [AnyResults::Run(Box::new(disk)), AnyResults::Console(Box::new(console))];
         let page = html_of_any("pvlab", &runs).expect("a page");
         assert_eq!(page.matches("<svg").count(), 3, "rate, requests in flight, lines");

@@ -39,24 +39,15 @@ impl AnyResults {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::invented;
+    use super::super::tests::{invented, invented_console};
     use super::*;
-    use crate::config::{ConsoleConfig, Mode};
-    use crate::results::{ConsoleFigures, ConsoleStart, Summary, host_info};
+    use crate::config::Mode;
     use crate::workload::console::Series;
 
     #[test]
     fn whatever_was_written_can_be_read_again() {
         let net = invented(Mode::Rr);
-        let console = ConsoleResults {
-            start: ConsoleStart::now(),
-            intervals: Vec::new(),
-            config: ConsoleConfig::default().into(),
-            summary: Summary::default(),
-            console: ConsoleFigures::default(),
-            series: Series::new(),
-            host: host_info(),
-        };
+        let console = invented_console(Series::new());
         let all = [net.to_json().expect("JSON"), console.to_json().expect("JSON")];
         let list = format!("[{}]", all.join(","));
         let [AnyResults::Run(a), AnyResults::Console(b)] =

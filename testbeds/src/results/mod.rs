@@ -159,7 +159,8 @@ impl Results {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::config::{Mode, TraceMode};
+    use crate::config::{ConsoleConfig, Mode, TraceMode};
+    use crate::workload::console::Series;
 
     /// A finished stream run, with invented figures.
     pub(crate) fn invented(mode: Mode) -> Results {
@@ -201,6 +202,19 @@ pub(crate) mod tests {
                 ..Summary::default()
             },
             config: config.into(),
+            host: host_info(),
+        }
+    }
+
+    /// A finished console run that wrote these lines.
+    pub(crate) fn invented_console(series: Series) -> ConsoleResults {
+        ConsoleResults {
+            start: ConsoleStart::now(),
+            intervals: Vec::new(),
+            config: ConsoleConfig::default().into(),
+            summary: Summary::default(),
+            console: ConsoleFigures::default(),
+            series,
             host: host_info(),
         }
     }
