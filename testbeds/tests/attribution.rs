@@ -11,10 +11,11 @@ use tracer::format::buffer::Buffer;
 use tracer::format::{Event, Journal, Mapped, ThreadInfo, Trace, TraceWriter, category};
 use tracer_view::{Explained, Phase, View, Way, explain};
 
-/// Per cent of the time of requests that may be nobody's.
+/// Per cent of the time of requests that may be nobody's: of all but the few longest, since on a busy machine a
+/// thread may lose its CPU where it has just recorded something.
 const UNKNOWN: f64 = 2.0;
-/// Runs before it is too much: on a busy machine a thread may lose its CPU where it has just recorded something.
-const RUNS: usize = 3;
+/// Runs before it is too much.
+const RUNS: usize = 5;
 
 /// The trace of `pvlab ARGS`.
 fn traced(args: &str) -> (Scratch, Mapped) {
@@ -35,16 +36,16 @@ fn explained(file: &[u8]) -> Explained {
 #[test]
 fn of_real_runs_nearly_all_is_attributed() {
     for args in [
-        "net --mode rr -n 300",
-        "net --mode rr -n 300 --wait event",
-        "net --mode rr -n 100 -A 0,0",
-        "net --mode rr -n 100 -A 0,0 --wait event",
+        "net --mode rr -n 3000",
+        "net --mode rr -n 3000 --wait event",
+        "net --mode rr -n 1000 -A 0,0",
+        "net --mode rr -n 1000 -A 0,0 --wait event",
         "net --mode pktgen -n 20K",
         "net --mode pktgen -n 20K -R",
         "net --mode stream -n 8M",
         "net --mode stream -n 8M -R",
-        "net --mode crr -n 50",
-        "net --mode rr -n 100 --path bridge",
+        "net --mode crr -n 500",
+        "net --mode rr -n 1000 --path bridge",
         "blk --disk ram=4M --rw randread -n 2000",
     ] {
         let mut said = Vec::new();
@@ -52,10 +53,11 @@ fn of_real_runs_nearly_all_is_attributed() {
             let found = explained(&traced(args).1);
             assert!(!found.ways.is_empty(), "{args}: no requests");
             for way in &found.ways {
-                println!("{args}: {}: {:.2} % unattributed", way.kind, way.unattributed());
+                let (all, typical) = (way.unattributed(), way.typical_unattributed);
+                println!("{args}: {}: {all:.2} % unattributed, {typical:.2} % typically", way.kind);
             }
             said.push(found.text(tracer_view::Paint::default()));
-            found.ways.iter().all(|way| way.unattributed() < UNKNOWN)
+            found.ways.iter().all(|way| way.typical_unattributed < UNKNOWN)
         });
         assert!(good, "{args}:\n{}", said.join("\n"));
     }
@@ -219,8 +221,10 @@ fn what_is_taken_out_of_a_real_trace_becomes_unattributed() {
     let after = explained(&without(&trace, sends));
     let unknown = [Phase::Unattributed];
     assert_eq!(sum(tx(&before), &unknown), sum(tx(&after), &unknown), "sends");
-    // And where nothing but the ring is recorded, nothing is made up.
+    // And where nothing but the ring is recorded, nothing is made up: only that one was not there yet is known.
     let after = explained(&without(&trace, all));
-    assert!(after.ways[0].unattributed() > 99.9, "{after:?}");
+    let known = after.ways[0].parts.iter().map(|part| part.phase);
+    let known: Vec<_> = known.filter(|phase| ![StartUp, unknown[0]].contains(phase)).collect();
+    assert!(known.is_empty(), "{after:?}");
     assert_eq!(tx(&after).requests, tx(&before).requests);
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use hdrhistogram::Histogram;
 
 use crate::name::NameId;
+use crate::report::numbers::share;
 use crate::view::{STARTING, View};
 
 /// What a request's time is spent on, in this order.
@@ -149,6 +150,23 @@ impl Kind {
         let blames = Box::new(std::array::from_fn(|_| Blame::new()));
         let (whole, by_length) = (Sum::new(), [(0, 0); 64]);
         Self { requests: 0, batches: 0, whole, phases, blames, by_length }
+    }
+
+    /// Whether requests of this length (an index of [`Blames`]) are typical: all but the odd ones, which
+    /// took more than twice what 99 of 100 took. On a busy machine one that meets somebody else's time
+    /// slice outweighs a thousand others.
+    pub(super) fn is_typical(&self, length: usize) -> bool {
+        length <= self.whole.times.value_at_quantile(0.99).max(1).ilog2() as usize
+    }
+
+    /// The part of typical requests that nothing is known of. Per cent.
+    pub(super) fn typical_unattributed(&self) -> f64 {
+        let (mut whole, mut known) = (0, 0);
+        for length in (0..self.blames.len()).filter(|&length| self.is_typical(length)) {
+            whole += self.by_length[length].0;
+            known += self.blames[length].values().sum::<i64>();
+        }
+        share(whole - known, whole)
     }
 
     /// Who did what, in all requests.

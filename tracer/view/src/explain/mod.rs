@@ -55,6 +55,8 @@ pub struct Way {
     pub p99_ns: i64,
     /// Its phases, in order; those that take no time are not there.
     pub parts: Vec<Part>,
+    /// The part that nothing is known of, of all requests but the odd ones. Per cent.
+    pub typical_unattributed: f64,
     /// The requests are buffers: their time begins when the backend fills one.
     pub posts_buffers: bool,
 }
@@ -136,8 +138,7 @@ pub fn explain(view: &View<'_>) -> Explained {
     Explained { ways, threads, verdict, notes: notes(view, phases.bells, requests, defects) }
 }
 
-/// What is judged: all requests but the odd ones, those that took more than twice what 99 of 100 took.
-/// On a busy machine one that meets somebody else's time slice outweighs a thousand others.
+/// What is judged: all requests but the odd ones.
 #[derive(Debug, Default)]
 struct Typical {
     blame: Blame,
@@ -151,11 +152,10 @@ impl Typical {
     fn of(phases: &Phases<'_, '_>) -> Self {
         let mut all = Self::default();
         for (_, kind) in &phases.kinds {
-            let p99 = kind.whole.times.value_at_quantile(0.99).max(1).ilog2() as usize;
             for (length, (blame, (ns, requests))) in
                 kind.blames.iter().zip(kind.by_length).enumerate()
             {
-                if length > p99 {
+                if !kind.is_typical(length) {
                     all.odd = (all.odd.0 + requests, all.odd.1.saturating_add(ns));
                     continue;
                 }
@@ -196,6 +196,7 @@ fn way(view: &View<'_>, name: &str, kind: &Kind) -> Way {
         p50_ns: quantile(&kind.whole, 0.5),
         p99_ns: quantile(&kind.whole, 0.99),
         parts: kind.phases.iter().filter(|(_, sum)| sum.ns > 0).map(part).collect(),
+        typical_unattributed: kind.typical_unattributed(),
         posts_buffers: name.ends_with(" rx"),
     }
 }
@@ -326,6 +327,12 @@ impl Way {
         let mut text = format!("{}\n", paint.paint(Ink::Bold, &head));
         text += "  phase                     mean        p50        p99    share  mostly\n";
         for part in &self.parts {
+            let note = match part.phase {
+                Phase::Unattributed => {
+                    format!("{:.1} % without the few longest", self.typical_unattributed)
+                }
+                _ => part.mostly.clone(),
+            };
             let line = format!(
                 "  {:<19} {:>10} {:>10} {:>10} {:>6.1} %  {}",
                 part.phase.name(),
@@ -333,7 +340,7 @@ impl Way {
                 duration(part.p50_ns),
                 duration(part.p99_ns),
                 part.share,
-                part.mostly,
+                note,
             );
             let hot = part.share >= 25.0;
             let line = line.trim_end();

@@ -46,7 +46,7 @@ pub enum Cause {
 }
 
 /// What a thread that spins may take to see a slot, if it has a CPU. Nanoseconds.
-const SEES: i64 = 3_000;
+const SEES: i64 = 10_000;
 
 /// What is known when it is judged.
 pub(super) struct Evidence<'e, 'a> {
