@@ -9,7 +9,7 @@ use rings::worker::Task;
 use rings_host::{EpollWaiter, HostDomain};
 
 use crate::counters::Counters;
-use crate::workload::{Job, SideReport, back_counters};
+use crate::workload::{FAREWELL_TURNS, Job, SideReport, back_counters};
 
 /// A queue that netback joins to something by itself.
 pub(super) enum Wired {
@@ -101,7 +101,13 @@ impl Job for Wired {
         self.look(|queue| queue.unwatch(waiter));
     }
 
-    fn finish(self: Box<Self>) -> SideReport {
+    fn finish(mut self: Box<Self>) -> SideReport {
+        // What is on the ring when the guest takes its leave still goes on.
+        for _ in 0..FAREWELL_TURNS {
+            if !self.work() {
+                break;
+            }
+        }
         let counters = self.counters();
         match *self {
             Self::Reflect(reflect) => reflect.queue.close(),

@@ -25,7 +25,7 @@ const LEAVE: u8 = 0x1d;
 /// Between two looks whether to end.
 const LOOK: Duration = Duration::from_millis(100);
 /// After the end of what is typed: silence that means that there is no more to be seen.
-const SILENCE: Duration = Duration::from_millis(500);
+const SILENCE: Duration = Duration::from_secs(2);
 /// How long a daemon may take to open a terminal.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -15,7 +15,7 @@ use crate::domain::StopFlag;
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 
 /// How long frontends may take to report what they have done when they are interrupted.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Looks at a process that has lost its host, for its end.
 const LAST_MOMENTS: u32 = 1000;

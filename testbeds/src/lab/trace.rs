@@ -15,7 +15,7 @@ use crate::config::{TraceMode, TraceTo};
 use crate::units::{float, format_size};
 
 /// How long after the end of its domains the host may take to hear of it.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Adds to a host's configuration what its trace needs.
 pub(super) fn configure(config: HostConfig, to: Option<&TraceTo>) -> HostConfig {

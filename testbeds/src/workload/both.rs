@@ -9,7 +9,7 @@ use super::meter::Meter;
 use super::stack::{App, Net};
 
 /// How long nothing must have come before what is missing counts as lost.
-const QUIET: Duration = Duration::from_millis(20);
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Two applications, of which one is measured.
 pub(super) struct Both {
@@ -56,11 +56,11 @@ impl App for Both {
             meter.report.first_error = meter.report.first_error.take().or(first);
         }
         if self.trails && self.client.done() {
-            let since = *self.quiet_since.get_or_insert(*now);
-            self.settled = now.duration_since(since) >= QUIET;
             if any {
                 self.quiet_since = None;
             }
+            let since = *self.quiet_since.get_or_insert(*now);
+            self.settled = now.duration_since(since) >= QUIET;
         }
         any
     }

@@ -13,7 +13,7 @@ use super::{Job, Nic};
 use crate::counters::Counters;
 
 /// How long nothing must have come before what is missing counts as lost.
-const QUIET: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_secs(1);
 /// Turns between two looks at the clock: it costs as much as a few frames.
 const TURNS_PER_CLOCK: u32 = 32;
 
@@ -105,6 +105,9 @@ impl<N: Nic> Task for Echo<N> {
         }
         self.nic.flush();
         self.turns = self.turns.wrapping_add(1);
+        if taken > 0 {
+            self.quiet_since = None;
+        }
         self.over = self.sent_all && self.taker.next() >= self.maker.made();
         if self.over || self.turns.is_multiple_of(TURNS_PER_CLOCK) {
             let over = self.over;

@@ -41,6 +41,7 @@ pub use apps::{Place, build};
 pub use meter::{Meter, SideReport};
 pub use nic::Nic;
 pub(crate) use nic::back_counters;
+pub(crate) use stack::FAREWELL_TURNS;
 
 use std::any::Any;
 

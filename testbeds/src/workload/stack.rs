@@ -92,7 +92,7 @@ pub(super) struct Stack<N: Nic, A> {
 /// Bytes after which a turn takes no further frames: the other end waits for acknowledgements.
 const TURN_BYTES: u64 = 1 << 16;
 /// Turns at the end for what is still on the ring.
-const FAREWELL_TURNS: u32 = 16;
+pub(crate) const FAREWELL_TURNS: u32 = 16;
 /// Empty turns between two looks at the clock: it costs more than the turn.
 const IDLE_TURNS_PER_CLOCK: u32 = 64;
 
