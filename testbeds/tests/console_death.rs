@@ -12,7 +12,6 @@ use nix::sys::signal::Signal;
 use rings::cost::CostNs;
 use rings::store::{Nodes, XsClient};
 use rings_host::{Connect, HostDomain, UnixTransport};
-use testbeds::counters::Counters;
 
 /// A host by hand.
 fn host(scratch: &Scratch) -> Process {
@@ -203,8 +202,8 @@ fn a_process_of_a_run_is_killed() {
 
 #[test]
 fn a_process_of_a_run_is_stopped() {
-    struck(Signal::SIGSTOP, "consoled", "1s");
-    struck(Signal::SIGSTOP, "console-guest", "1s");
+    struck(Signal::SIGSTOP, "consoled", "4s");
+    struck(Signal::SIGSTOP, "console-guest", "4s");
 }
 
 #[test]
@@ -236,7 +235,7 @@ fn ctrl_c_shows_the_figures_so_far() {
             .concat(),
         );
         let host = run.pid();
-        let moved = within(WATCHDOG, || payload(&scratch) > 20_000);
+        let moved = within(WATCHDOG, || common::payload(&scratch) > 20_000);
         assert!(moved, "nothing is written");
         // As a terminal does it: to the whole process group.
         let group = nix::unistd::Pid::from_raw(host);
@@ -253,12 +252,6 @@ fn ctrl_c_shows_the_figures_so_far() {
     }
 }
 
-/// Bytes that the daemon has read.
-fn payload(scratch: &Scratch) -> u64 {
-    rings_host::Segment::open(&scratch.path("lab"))
-        .map_or(0, |segment| segment.blocks().map(|block| Counters::read(&block).payload).sum())
-}
-
 #[test]
 fn a_writer_whose_lines_nobody_takes_ends_when_its_time_is_over() {
     let _turn = common::turn();
@@ -270,8 +263,8 @@ fn a_writer_whose_lines_nobody_takes_ends_when_its_time_is_over() {
         scratch.start(&["consoled", "--dir", &dir, "--overflow", "keep", "--limit", "off"]);
     for len in ["6", "5000"] {
         let args = ["console-guest", "--dir", &dir, "-t", "10", "--len", len];
-        let ended = scratch.run(&[&args[..], &["--stall-timeout", "0.5"]].concat());
-        let words = ["bytes wait in the ring", "nobody has read any for 500ms", "read the console"];
+        let ended = scratch.run(&[&args[..], &["--stall-timeout", "3"]].concat());
+        let words = ["bytes wait in the ring", "nobody has read any for 3s", "read the console"];
         ended.assert_one_line(len, 1, &words);
     }
     for process in [daemon, host] {

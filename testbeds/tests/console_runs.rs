@@ -94,7 +94,7 @@ fn what_a_warm_up_did_is_in_no_figure() {
     assert!(events <= 60 && limited <= 2, "{figures}");
     assert!(number(&figures["period_ms"]["count"]) <= 1, "{figures}");
     // A time that is over is over: what is read of the last ring afterwards is not in it either.
-    for args in [&["-t", "0.8"][..], &["-t", "0.8", "--limit", "off"], &["--messages", "900"]] {
+    for args in [&["-t", "3"][..], &["-t", "3", "--limit", "off"], &["--messages", "900"]] {
         let all = [args, &["--warmup", "0.2", "--len", "100"]].concat();
         let summary = console(&scratch, &all)["summary"].take();
         assert_eq!(summary["bytes_verified"], summary["bytes"], "{all:?}: {summary}");
@@ -141,7 +141,9 @@ fn lines_that_are_checked_can_be_seen_too() {
     let scratch = Scratch::new();
     for verify in ["on", "off"] {
         let args = ["console", "--messages", "3000", "--neighbours", "1", "--sink", "stderr"];
-        let ended = scratch.run(&[&args[..], &["--verify", verify, "-J"]].concat());
+        // So slowly that the other is there too before it is over.
+        let slowly = ["--pace", "1ms", "--stall-timeout", "100s"];
+        let ended = scratch.run(&[&args[..], &slowly, &["--verify", verify, "-J"]].concat());
         assert!(ended.status.success(), "{ended:?}");
         let found: Value = serde_json::from_str(&ended.stdout).expect("results alone");
         let checked = found["summary"]["bytes_verified"].as_u64();
@@ -186,7 +188,7 @@ fn a_guest_cannot_fill_the_disk_with_its_log() {
 #[test]
 fn neighbours_are_measured_apart() {
     let scratch = Scratch::new();
-    let found = console(&scratch, &["-t", "0.5", "--neighbours", "3"]);
+    let found = console(&scratch, &["-t", "3", "--neighbours", "3"]);
     let others = &found["console"]["neighbours"];
     assert_eq!(number(&others["count"]), 3);
     assert!(number(&others["messages"]) > 0 && others["read_us"]["max"].as_f64() > Some(0.0));

@@ -40,8 +40,8 @@ __attribute__((destructor)) static void tell(void)
 }
 "#;
 
-/// Calls of a guest that runs for so many seconds and of its netback, and operations done.
-fn calls(scratch: &Scratch, shim: &str, mode: &str, seconds: &str) -> ([u64; 2], u64) {
+/// Calls of a guest that moves so much and of its netback, and operations done.
+fn calls(scratch: &Scratch, shim: &str, mode: &str, amount: &str) -> ([u64; 2], u64) {
     let (dir, outs) = (scratch.text("lab"), [scratch.text("front"), scratch.text("back")]);
     let host = scratch.start(&["host", "--dir", &dir]);
     let socket = scratch.path("lab/host.sock");
@@ -49,7 +49,7 @@ fn calls(scratch: &Scratch, shim: &str, mode: &str, seconds: &str) -> ([u64; 2],
     let mut netback = scratch.command(&["netback", "--dir", &dir]);
     netback.env("LD_PRELOAD", shim).env("CALLS", &outs[1]);
     let netback = common::Process::start(netback);
-    let args = ["netfront", "--dir", &dir, "--mode", mode, "-t", seconds];
+    let args = ["netfront", "--dir", &dir, "--mode", mode, "-n", amount];
     let mut guest = scratch.command(&args);
     guest.env("LD_PRELOAD", shim).env("CALLS", &outs[0]);
     let ended = common::Process::start(guest).end();
@@ -80,9 +80,14 @@ fn full_a_longer_run_allocates_no_more() {
     cc.args(["-shared", "-fPIC", "-O1", "-o", &shim]).arg(&source).arg("-ldl");
     let built = cc.status().expect("cannot run cc: apt install gcc libc6-dev");
     assert!(built.success());
-    for mode in ["pktgen", "stream", "maerts", "rr"] {
-        let (short, few) = calls(&scratch, &shim, mode, "0.3");
-        let (long, many) = calls(&scratch, &shim, mode, "1.5");
+    for (mode, short, long) in [
+        ("pktgen", "64K", "1M"),
+        ("stream", "64M", "512M"),
+        ("maerts", "64M", "512M"),
+        ("rr", "1K", "8K"),
+    ] {
+        let (short, few) = calls(&scratch, &shim, mode, short);
+        let (long, many) = calls(&scratch, &shim, mode, long);
         assert!(many > few + 1000, "{mode}: {few} and {many} operations");
         for (side, (short, long)) in ["guest", "netback"].iter().zip(short.iter().zip(long)) {
             assert!(*short > 100, "{mode}: the shim counts: {short} of the {side}");

@@ -11,7 +11,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use common::recorded::crossings;
 use common::{Scratch, WATCHDOG, full, signal, turn, within};
@@ -540,13 +539,14 @@ fn perfetto_loads_what_a_killed_domain_leaves() {
     for (victim, name) in [("netfront", "k.json"), ("netback", "k.pftrace")] {
         let (_turn, scratch) = (turn(), Scratch::new());
         let to = scratch.text(name);
-        let args = ["net", "--mode", "pktgen", "-t", "100", "--trace", &to];
+        let dir = scratch.text("lab");
+        let args = ["net", "--mode", "pktgen", "-t", "100", "--dir", &dir, "--trace", &to];
         let mode = ["--trace-mode", "overwrite", "--trace-buffer", "256K"];
         let run = scratch.start(&[&args[..], &mode].concat());
-        let find = || scratch.processes().into_iter().find(|&pid| common::name(pid) == victim);
-        assert!(within(WATCHDOG, || find().is_some()), "no {victim}");
-        std::thread::sleep(Duration::from_millis(300));
-        signal(find().expect("found"), Signal::SIGKILL);
+        assert!(within(WATCHDOG, || common::payload(&scratch) > 64 * 100_000), "no traffic");
+        let victim_of = |pid: &i32| common::name(*pid) == victim;
+        let pid = scratch.processes().into_iter().find(victim_of).expect("it works");
+        signal(pid, Signal::SIGKILL);
         run.end().assert_one_line(victim, 1, &["died"]);
         let whole = told(Path::new(&to));
         assert_eq!(whole.faults, Table::new(), "{victim}: what the run wrote");

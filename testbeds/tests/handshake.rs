@@ -154,7 +154,7 @@ fn record() -> Recorded {
     // In Xen the backend is there before the guest is made; so it is here.
     let told = || host.news(Duration::from_millis(10)).is_some();
     assert!(within(WATCHDOG, told), "netback does not register");
-    let mut netfront = with_dir(&["netfront", "-t", "0.3"]);
+    let mut netfront = with_dir(&["netfront", "-t", "5"]);
     let connected = within(WATCHDOG, || {
         let state = store.read_if_present("/local/domain/0/backend/vif/1/0/state");
         state.is_ok_and(|state| state.as_deref() == Some("4")) || netfront.has_ended()

@@ -452,7 +452,7 @@ fn without_its_check_a_sleep_has_no_end() {
         }
     });
     // Time for it to fall asleep, and for twice the longest sleep.
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_secs(2));
     let frame = front.data(0, 60, false);
     front.put_data(&[frame]);
     std::thread::sleep(Duration::from_millis(1200));

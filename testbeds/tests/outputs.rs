@@ -35,10 +35,10 @@ fn what_cannot_be_written_any_more_is_shown_all_the_same() {
     let scratch = Scratch::new();
     let _turn = common::turn();
     for run in [
-        &["net", "-t", "1", "-J"][..],
-        &["blk", "-t", "1", "-J"],
-        &["console", "-t", "1", "-J"],
-        &["console", "-t", "1", "--svg"],
+        &["net", "-t", "4", "-J"][..],
+        &["blk", "-t", "4", "-J"],
+        &["console", "-t", "4", "-J"],
+        &["console", "-t", "4", "--svg"],
     ] {
         let dir = scratch.path("gone");
         std::fs::create_dir(&dir).expect("a directory");

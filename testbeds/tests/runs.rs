@@ -93,18 +93,18 @@ fn a_count_begins_after_the_warm_up() {
 fn intervals_cover_the_run() {
     let scratch = Scratch::new();
     // The only one is one that did not last.
-    let stream = scratch.net(&["-t", "0.3", "-i", "100"]);
+    let stream = scratch.net(&["-t", "2", "-i", "100"]);
     let all = stream["intervals"].as_array().expect("a list");
     let part = all[0]["sum"]["bytes"].as_u64().expect("counted");
     assert!(all.len() == 1 && 2 * part > number(&stream["summary"], "bytes"), "{all:#?}");
     assert!(all[0]["sum"].get("ops").is_none(), "a stream has none");
     assert_eq!(stream["summary"]["stalls"], 0);
-    let frames = scratch.net(&["--mode", "pktgen", "-n", "64K", "-i", "100", "--drop", "0.1"]);
+    let frames = scratch.net(&["--mode", "pktgen", "-n", "1M", "-i", "100", "--drop", "0.1"]);
     assert!(frames["intervals"][0]["sum"]["ops"].as_u64() > Some(0), "{frames:#}");
     let (sent, received) = (&frames["end"]["sum_sent"], &frames["end"]["sum_received"]);
-    assert_eq!(sent["bytes"], 4 << 20);
+    assert_eq!(sent["bytes"], 64 << 20);
     assert!(received["bytes"].as_u64() < sent["bytes"].as_u64(), "a tenth is lost: {received}");
-    let warm = scratch.net(&["-t", "0.4", "--warmup", "0.2", "-i", "0.2"]);
+    let warm = scratch.net(&["-t", "3", "--warmup", "1", "-i", "1"]);
     let all = warm["intervals"].as_array().expect("a list");
     assert_eq!(all[0]["sum"]["omitted"], true);
     assert_eq!(all[all.len() - 1]["sum"]["omitted"], false);

@@ -6,10 +6,9 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use common::recorded::{Crossings, Names, crossings};
-use common::{Scratch, WATCHDOG, name, signal, turn, within};
+use common::{Scratch, WATCHDOG, name, payload, signal, turn, within};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tracer::format::journal::HOST;
@@ -384,12 +383,14 @@ fn a_killed_domain_leaves_its_trace() {
     for victim in ["netfront", "netback"] {
         let scratch = Scratch::new();
         let (to, path) = (scratch.text("out.pvtrace"), scratch.path("out.pvtrace"));
-        let args = ["net", "--mode", "pktgen", "-t", "100", "--trace", &to, "--trace-mode"];
-        let run = scratch.start(&[&args[..], &["overwrite", "--trace-buffer", "1M"]].concat());
-        let find = || scratch.processes().into_iter().find(|&pid| name(pid) == victim);
-        assert!(within(WATCHDOG, || find().is_some()), "no {victim}");
-        std::thread::sleep(Duration::from_millis(300));
-        signal(find().expect("found"), Signal::SIGKILL);
+        let dir = scratch.text("lab");
+        let args = ["net", "--mode", "pktgen", "-t", "100", "--dir", &dir, "--trace", &to];
+        let mode = ["--trace-mode", "overwrite", "--trace-buffer", "1M"];
+        let run = scratch.start(&[&args[..], &mode].concat());
+        assert!(within(WATCHDOG, || payload(&scratch) > 64 * 100_000), "no traffic");
+        let victim_of = |pid: &i32| name(*pid) == victim;
+        let pid = scratch.processes().into_iter().find(victim_of).expect("it works");
+        signal(pid, Signal::SIGKILL);
         let ended = run.end();
         ended.assert_one_line(victim, 1, &["died"]);
         let file = Mapped::open(&path).expect("written all the same");
@@ -430,6 +431,12 @@ fn a_slow_request_is_named() {
 
 #[test]
 fn a_slow_block_request_is_found_among_those_that_overtake_it() {
+    // Whoever loses its CPU for so long has a slow request too that nobody overtakes.
+    assert!((0..5).any(|_| a_slow_block_request_was_overtaken()), "nobody overtook one");
+}
+
+/// Of a run that ends with the first slow request: whether later ones were answered before it.
+fn a_slow_block_request_was_overtaken() -> bool {
     // Most are answered at once, and one in fifty 100 ms after those that came later.
     let disk = ["--disk", "faulty:delay=0.02/100ms:ram=4M", "--rw", "randread", "-n", "20000"];
     let run =
@@ -443,7 +450,7 @@ fn a_slow_block_request_is_found_among_those_that_overtake_it() {
     let index: u32 = frozen.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("its index");
     let took: u64 = frozen.split(' ').nth_back(1).and_then(|n| n.parse().ok()).expect("its time");
     assert!(took >= 80_000, "{frozen}");
-    // The request of that index was pushed so long before, and had been overtaken.
+    // The request of that index was pushed so long before.
     let crossings = crossings(&trace);
     let pushed = crossings[&("vbd1.51712-q0".to_owned(), Slot::Request)].pushed[&index.into()];
     let ticks: u64 = said("frozen-ticks").parse().expect("a number");
@@ -451,7 +458,7 @@ fn a_slow_block_request_is_found_among_those_that_overtake_it() {
     assert!(us.abs_diff(took) <= 1, "{frozen}, and {us}");
     let joined = joined_so_far(&trace, "vbd1.51712-q0");
     let (_, _, response) = joined.iter().find(|j| j.1 == index).expect("it was answered");
-    assert!(*response > index, "{frozen}: by response {response}");
+    *response > index
 }
 
 #[test]

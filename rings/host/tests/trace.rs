@@ -182,6 +182,8 @@ fn the_host_switches_a_running_domain() {
     lab.host.tracer().set(false);
     victim.kill().expect("killed");
     victim.wait().expect("ended");
+    // What it had told of its buffers before has been heard by then.
+    lab.wait_for(|news| matches!(news, News::Gone(_, None)));
     let numbers = lab.file(numbers);
     assert!(numbers[0] >= begin && numbers.is_sorted());
     let gaps: Vec<_> = numbers.windows(2).filter(|two| two[1] != two[0] + 1).collect();

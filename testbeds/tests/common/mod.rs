@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rings::store::{Nodes, XsClient};
 use rings_host::UnixTransport;
 use serde_json::Value;
+use testbeds::counters::Counters;
 
 /// How long anything may take before it counts as hung: never what a test is about.
 /// A machine that others keep busy may make a run a hundred times slower.
@@ -125,6 +126,18 @@ impl Drop for Scratch {
             rings_host::RunDir::sweep(Path::new(dir));
         }
     }
+}
+
+/// What the workers of the lab in `lab` have counted so far, each with its process.
+pub(crate) fn counted(scratch: &Scratch) -> Vec<(u64, Counters)> {
+    let segment = rings_host::Segment::open(&scratch.path("lab"));
+    let read = |block: rings_host::Block| (block.pid(), Counters::read(&block));
+    segment.map_or(Vec::new(), |segment| segment.blocks().map(read).collect())
+}
+
+/// Bytes that they have moved.
+pub(crate) fn payload(scratch: &Scratch) -> u64 {
+    counted(scratch).iter().map(|(_, counters)| counters.payload).sum()
 }
 
 /// Statistics segments that these hosts made.
