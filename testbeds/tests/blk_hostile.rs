@@ -13,14 +13,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Std};
 use std::time::Duration;
 
 use blk_rig::back::Attack as OnFront;
-use blk_rig::front::{Attack as OnBack, DISK, Front, VBD, config, connected, dir, wait_for};
+use blk_rig::front::{
+    Attack as OnBack, DISK, Front, VBD, config, connected, dir, indirect, wait_for,
+};
 use blk_rig::{Lab, until};
 use blkif::back::disk::{Faults, Spec};
 use blkif::back::{Blkback, Rogue, VbdEvent};
 use blkif::front::{Misbehaviour, OpKind, Outcome};
 use rings::io::blkif::{
-    Op, RSP_EOPNOTSUPP, RSP_ERROR, RSP_OKAY, Request, RequestDiscard, RequestIndirect,
-    RequestSegment, Response, SLOT,
+    Op, RSP_EOPNOTSUPP, RSP_ERROR, RSP_OKAY, Request, RequestDiscard, Response, SLOT,
 };
 use rings::ring::{Index, ProdOverflow, SringMem};
 use rings::store::{Nodes, XenbusState, xenbus};
@@ -136,17 +137,6 @@ fn bytes_that_change_while_they_are_read_cost_nothing_but_answers() {
     flipper.join().unwrap();
     assert_eq!(answered, 2000, "each slot has its answer");
     attack.survives();
-}
-
-fn indirect(list: u32, op: Op, segments: u16) -> Request {
-    let mut request = RequestIndirect {
-        operation: Op::Indirect as u8,
-        indirect_op: op as u8,
-        nr_segments: segments,
-        ..RequestIndirect::default()
-    };
-    request.indirect_grefs[0] = list;
-    request.into()
 }
 
 /// Line 5.
@@ -277,23 +267,55 @@ fn what_is_past_the_end_or_on_a_disk_for_reading_fails() {
     let config = config(&Spec::Ram(DISK), GrantMode::Copy, true);
     let mut attack = OnBack::with(&config, 0);
     let write = attack.front.request(Op::Write, 0, &[1]);
-    let discard = RequestDiscard {
-        operation: Op::Discard as u8,
-        id: 1,
-        nr_sectors: 8,
-        ..RequestDiscard::default()
-    };
-    let segment =
-        RequestSegment { gref: attack.front.grefs[1].0, first_sect: 0, last_sect: 7, pad: 0 };
-    attack.front.pages.region().write(0, segment);
-    let list = indirect(attack.front.grefs[0].0, Op::Write, 1);
+    let list = attack.front.indirect(Op::Write, 1);
     let barrier = Request { operation: Op::WriteBarrier as u8, ..write };
-    for request in [write, barrier, discard.into(), list] {
+    for request in [write, barrier, discard_request(0), list] {
         assert_eq!(attack.ask(request), RSP_ERROR);
     }
     let read = attack.front.request(Op::Read, 0, &[2]);
     assert_eq!(attack.ask(read), RSP_OKAY);
     assert_eq!(attack.front.page(2), [0; PAGE_SIZE], "nothing was written");
+}
+
+/// Line 15 (XSA-142): the disk could be written; the toolstack says that this guest may not.
+#[test]
+fn what_the_toolstack_does_not_allow_a_guest_is_kept_from_it() {
+    for (write, discard) in [(true, true), (false, true), (true, false), (false, false)] {
+        let config = config(&Spec::Ram(DISK), GrantMode::Copy, false);
+        let mut attack = OnBack::within(Lab::allowing(write, discard), &config, 0);
+        let told = |key| xenbus::read_u32(attack.blkback.store(), &format!("{}/{key}", dir()));
+        let told = ["info", "feature-discard"].map(told).map(Result::unwrap);
+        assert_eq!(told, [if write { 0 } else { 4 }, u32::from(discard)]);
+        attack.front.fill(2, 0x22);
+        let plain = attack.front.request(Op::Write, 0, &[2]);
+        let barrier = Request { operation: Op::WriteBarrier as u8, ..plain };
+        let list = attack.front.indirect(Op::Write, 2);
+        let changed = if write { RSP_OKAY } else { RSP_ERROR };
+        for request in [plain, barrier, list] {
+            assert_eq!(attack.ask(request), changed, "write {write}, discard {discard}");
+        }
+        let read = attack.front.request(Op::Read, 0, &[3]);
+        assert_eq!(attack.ask(read), RSP_OKAY);
+        assert_eq!(attack.front.page(3), [if write { 0x22 } else { 0 }; PAGE_SIZE]);
+        let forgotten = match (write, discard) {
+            (_, false) => RSP_EOPNOTSUPP,
+            (false, true) => RSP_ERROR,
+            (true, true) => RSP_OKAY,
+        };
+        assert_eq!(attack.ask(discard_request(0)), forgotten, "write {write}, discard {discard}");
+    }
+}
+
+/// Of the first eight sectors.
+fn discard_request(flag: u8) -> Request {
+    let discard = RequestDiscard {
+        operation: Op::Discard as u8,
+        flag,
+        id: 1,
+        nr_sectors: 8,
+        ..RequestDiscard::default()
+    };
+    discard.into()
 }
 
 /// Line 16.

@@ -35,8 +35,13 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Self {
+        Self::allowing(true, true)
+    }
+
+    /// The toolstack lets the guest write the disk, and discard what is on it, or does not.
+    pub(crate) fn allowing(write: bool, discard: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let device = Device::Vbd { params: "ram".into(), read_only: false, discard: true };
+        let device = Device::Vbd { params: "ram".into(), read_only: !write, discard };
         let config =
             HostConfig { dir: Some(dir.path().join("lab")), device, ..HostConfig::default() };
         let host = Host::start(config).unwrap();
