@@ -529,6 +529,29 @@ fn what_turns_out_not_to_be_supported_is_given_up() {
     attack.survives();
 }
 
+/// A secure discard is another feature than a discard: offered apart, and taken away apart.
+#[test]
+fn a_secure_discard_is_asked_for_where_it_is_offered_and_not_again_where_it_failed() {
+    let discard = |secure| OpKind::Discard { secure };
+    let op = |kind| blkif::front::Op { kind, sector: 0, sectors: 8, page: 0, tag: 7 };
+    for offered in ["0", "1"] {
+        let keys = [("sectors", "2048"), ("feature-discard", "1"), ("discard-secure", offered)];
+        let mut attack = OnFront::describing(&keys).unwrap();
+        if offered == "1" {
+            let asked = attack.start(discard(true), 8);
+            assert_eq!(asked[0].as_discard().flag, 1);
+            attack.back.answer(Response::new(asked[0].id, asked[0].operation, RSP_EOPNOTSUPP));
+            assert_eq!(attack.over(), [Outcome::Unsupported]);
+        }
+        assert_eq!(attack.queue.start(op(discard(true))), Err(Outcome::Unsupported), "{offered}");
+        let asked = attack.start(discard(false), 8);
+        assert_eq!((asked.len(), asked[0].as_discard().flag), (1, 0), "{offered}");
+        attack.back.answer_all(&asked);
+        assert_eq!(attack.over(), [Outcome::Okay]);
+        attack.survives();
+    }
+}
+
 /// The state of a backend is looked at as text from somebody else.
 #[test]
 fn a_backend_in_no_state_is_unknown() {

@@ -181,6 +181,9 @@ impl<D: Domain> Queue<D> {
             OpKind::Discard { .. } if self.disk.discard.is_none() => {
                 return Err(Outcome::Unsupported);
             }
+            OpKind::Discard { secure: true } if !self.disk.secure => {
+                return Err(Outcome::Unsupported);
+            }
             kind => kind,
         };
         if self.broken.is_some() {
