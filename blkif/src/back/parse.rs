@@ -232,13 +232,14 @@ pub fn check(
         sectors += count;
         parts.push(Segment { gref: segment.gref, offset: bytes(first.into()), len: bytes(count) });
     }
+    if segments.is_empty() {
+        // Nothing is moved, so where says nothing: the block layer of Linux has -1 there in a flush.
+        return check_range(head.action, 0, 0, rules).map(|()| 0);
+    }
     if own > 1 && !head.sector.is_multiple_of(own) {
         return Err(Refusal::Alignment);
     }
-    if !segments.is_empty() || head.action.writes() {
-        let action = if segments.is_empty() { head.action } else { with_data(head.action) };
-        check_range(action, head.sector, sectors, rules)?;
-    }
+    check_range(with_data(head.action), head.sector, sectors, rules)?;
     Ok(sectors)
 }
 
