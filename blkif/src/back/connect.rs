@@ -16,8 +16,8 @@
 //! keys is in `keys`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, atomic::AtomicBool, atomic::AtomicU64};
 use std::time::Duration;
 
 use rings::Domain;
@@ -158,11 +158,7 @@ impl<D: Domain> Blkback<D> {
         let stale = if connected { super::keys::ports(&mut self.store, &front)? } else { None };
         self.offer(&back)?;
         frontends::watch(&mut self.store, &front, id.front)?;
-        let live = Live {
-            sectors: AtomicU64::new(self.config.disk.geometry().sectors),
-            no_flush: AtomicBool::new(false),
-            no_discard: AtomicBool::new(false),
-        };
+        let live = Live::of(self.config.disk.geometry().sectors);
         let vbd = Vbd {
             back,
             front,
