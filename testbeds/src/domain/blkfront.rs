@@ -17,7 +17,7 @@ use super::reports::{self, FrontReport};
 use crate::config::{self, BlkConfig, DiskText, NotifyPolicy, Split};
 use crate::units::format_size;
 use crate::workload::blk::{Change, Exerciser};
-use crate::workload::nbd::{Clerk, Desk, serve};
+use crate::workload::nbd::{Clerk, Desk, Export, serve};
 
 /// How long it may take to let go at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -175,14 +175,14 @@ impl Guest {
         path: &Path,
     ) -> anyhow::Result<impl Drop + use<>> {
         let mut desks = Vec::new();
-        let slots = self.config.iodepth;
+        let (slots, export) = (self.config.iodepth, Export::of(self.blkfront.disk()));
         for (n, queue) in self.queues.drain(..).enumerate() {
             let desk = Desk::new(crew.next_kicker());
-            let clerk = Clerk::new(queue, desk.clone(), slots, &self.config.run);
+            let clerk = Clerk::new(queue, desk.clone(), export.clone(), slots, &self.config.run);
             crew.add(n, Box::new(clerk));
             desks.push(desk);
         }
-        serve(path, self.blkfront.disk(), desks)
+        serve(path, export, desks)
     }
 
     /// Gives each worker its queues.
