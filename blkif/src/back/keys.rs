@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rings::io::blkif::{PROTO_ARM, PROTO_X86_64, SECTOR_SIZE, VdiskInfo, queue_name};
 use rings::ring::Answered;
 use rings::store::{Nodes, StoreError, keys, xenbus};
+use rings::weaken::{Check, skipped};
 use rings::{Domain, Foreign, GrantMode, Gref, Port};
 use tracer::traced;
 
@@ -76,7 +77,8 @@ pub(super) fn read<N: Nodes>(
 ) -> Result<Asked, ConnectError> {
     let protocol = store.read_if_present(&format!("{front}/{}", keys::PROTOCOL))?;
     // Absent means the native one, as blkif.h has it.
-    if let Some(protocol) = protocol.filter(|p| p != PROTO_X86_64 && p != PROTO_ARM) {
+    let foreign = protocol.filter(|p| p != PROTO_X86_64 && p != PROTO_ARM);
+    if let Some(protocol) = foreign.filter(|_| !skipped(Check::BlkProtocol)) {
         return Err(ConnectError::Protocol(protocol));
     }
     let count = number(store, front, keys::MULTI_QUEUE_NUM_QUEUES, 1, 1..=config.max_queues)?;

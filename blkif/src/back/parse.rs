@@ -157,6 +157,7 @@ fn indirect(request: &Request, rules: &Rules) -> Result<Head, Refusal> {
     let request = request.as_indirect();
     let action = match Op::from_raw(request.indirect_op) {
         Some(op @ (Op::Read | Op::Write)) => io_action(op),
+        _ if skipped(Check::BlkInner) => Action::Write,
         // What else can be inside is what Linux' blkback calls "invalid indirect operation".
         _ => return Err(Refusal::Inner),
     };

@@ -260,6 +260,22 @@ impl Attack {
         }
     }
 
+    /// Grants the same few pages under so many grefs, a multiple of 11, and has all of them read into.
+    pub(crate) fn read_into_many(&mut self, count: usize) -> (Frames, Vec<Gref>) {
+        let memory = self.front.domain.memory();
+        let frames = memory.alloc(4).unwrap();
+        let grant = |n| memory.grant_access(DomId::DOM0, &frames, n % 4, false).unwrap();
+        let grefs: Vec<Gref> = (0..count).map(grant).collect();
+        for grefs in grefs.chunks(11) {
+            let mut request = self.front.request(Op::Read, 0, &[1; 11]);
+            for (segment, gref) in request.seg.iter_mut().zip(grefs) {
+                segment.gref = gref.0;
+            }
+            assert_eq!(self.ask(request), RSP_OKAY);
+        }
+        (frames, grefs)
+    }
+
     /// Puts one request, lets it be served, and says what it came to.
     pub(crate) fn ask(&mut self, request: Request) -> i16 {
         self.front.put(request);
