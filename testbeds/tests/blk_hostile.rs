@@ -10,7 +10,7 @@ mod blk_rig;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Std};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use blk_rig::back::Attack as OnFront;
 use blk_rig::front::{
@@ -25,7 +25,7 @@ use rings::io::blkif::{
 };
 use rings::ring::{Index, ProdOverflow, SringMem};
 use rings::store::{Nodes, XenbusState, xenbus};
-use rings::{Domain, GrantMode, PAGE_SIZE};
+use rings::{DomId, Domain, GrantMode, PAGE_SIZE};
 
 const MODES: [GrantMode; 3] = [GrantMode::Copy, GrantMode::Map, GrantMode::Persistent];
 
@@ -379,8 +379,7 @@ fn a_barrier_waits_for_what_is_before_it_and_holds_what_is_after() {
     attack.serve();
 }
 
-/// Line 28: a page that is kept shows what is in it now. That there are never too many of them is shown by
-/// `blkif/tests/lru.rs`.
+/// Line 28: a page that is kept shows what is in it now.
 #[test]
 fn pages_that_are_kept_are_mapped_once_and_never_stale() {
     let lab = Lab::new();
@@ -412,6 +411,86 @@ fn pages_that_are_kept_are_mapped_once_and_never_stale() {
     assert_eq!(queue.grants().maps, 32);
     queue.close();
     front.leave();
+}
+
+/// Line 28: whatever a guest grants, 1056 pages stay mapped; the one that was used longest ago goes first, and
+/// its gref may be another page's then.
+#[test]
+fn pages_that_are_kept_are_never_too_many_and_go_when_nobody_uses_them() {
+    let begin = Instant::now();
+    let mut attack = OnBack::by(GrantMode::Persistent);
+    let (frames, grefs) = attack.read_into_many(1100);
+    assert_eq!(attack.queue.kept(), 1056);
+    let counters = attack.queue.grants();
+    assert_eq!((counters.maps, counters.unmaps), (1100, 1100 - 1056));
+    let guest = attack.front.domain.clone();
+    let memory = guest.memory();
+    assert!(memory.end_access(grefs[1099]).is_err(), "the last is mapped");
+    memory.end_access(grefs[0]).expect("the first is not");
+    let another = memory.alloc(1).unwrap();
+    another.region().copy_in(0, &[0x99; PAGE_SIZE]);
+    let again = memory.grant_access(DomId::DOM0, &another, 0, false).unwrap();
+    assert_eq!(again, grefs[0], "another page under the same gref");
+    let mut write = attack.front.request(Op::Write, 0, &[1]);
+    write.seg[0].gref = again.0;
+    assert_eq!(attack.ask(write), RSP_OKAY);
+    let read = attack.front.request(Op::Read, 0, &[1]);
+    assert_eq!(attack.ask(read), RSP_OKAY);
+    assert_eq!(attack.front.page(1), [0x99; PAGE_SIZE], "what is in the page now");
+    // All were used after we began: none of them for a minute.
+    attack.queue.tick(begin + Duration::from_secs(59));
+    assert_eq!(attack.queue.kept(), 1056);
+    attack.queue.tick(Instant::now() + Duration::from_secs(61));
+    assert_eq!(attack.queue.kept(), 0);
+    let counters = attack.queue.grants();
+    assert_eq!(counters.maps, counters.unmaps);
+    for gref in grefs {
+        memory.end_access(gref).expect("nobody has it mapped");
+    }
+    memory.free(frames);
+    memory.free(another);
+    attack.survives();
+}
+
+/// What a backend does not offer is not used: one ring of one page, and eleven segments for each request.
+#[test]
+fn a_guest_takes_no_more_than_its_backend_offers() {
+    let wanted = blk_rig::back::config();
+    let wanted = blkif::front::Config { queues: 4, ring_order: 2, pages: 256, ..wanted };
+    // 1 MiB: more than one such request takes.
+    for (segments, requests) in [("", 24), ("0", 24), ("16", 16), ("256", 8)] {
+        let keys = [("sectors", "2048"), ("feature-max-indirect-segments", segments)];
+        let mut attack = OnFront::with(wanted.clone(), &keys).unwrap();
+        assert_eq!(attack.blkfront.agreed(), (1, 0), "neither was offered");
+        let put = attack.start(OpKind::Read, 2048);
+        assert_eq!(put.len(), requests, "{segments:?}");
+        let inner = |request: &Request| Request { operation: Op::Read as u8, ..*request };
+        attack.back.answer_all(&put.iter().map(inner).collect::<Vec<_>>());
+        assert_eq!(attack.over(), [Outcome::Okay]);
+        attack.survives();
+    }
+}
+
+/// A guest that wants its pages back has them back, whatever the backend would like.
+#[test]
+fn pages_of_a_guest_that_does_not_agree_are_not_kept() {
+    for agrees in [false, true] {
+        let lab = Lab::new();
+        let config = config(&Spec::Ram(DISK), GrantMode::Persistent, false);
+        let mut blkback = Blkback::new(&lab.dom0, config).unwrap();
+        let mut front = Front::new(&lab.guest, 0);
+        wait_for(&mut blkback, XenbusState::InitWait);
+        front.publish();
+        front.key("feature-persistent", u32::from(agrees));
+        let queue = connected(&mut blkback);
+        let mut attack = OnBack { front, queue, blkback, lab };
+        let read = attack.front.request(Op::Read, 0, &[1, 2, 3]);
+        assert_eq!(attack.ask(read), RSP_OKAY);
+        let counters = attack.queue.grants();
+        assert_eq!(attack.queue.kept(), if agrees { 3 } else { 0 });
+        assert_eq!((counters.maps, counters.unmaps), (3, if agrees { 0 } else { 3 }));
+        attack.survives();
+    }
 }
 
 /// Line 22, line 26.
