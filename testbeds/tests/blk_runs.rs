@@ -55,6 +55,65 @@ fn requests_are_as_many_as_on_a_real_guest() {
 }
 
 #[test]
+fn without_indirect_requests_there_are_none() {
+    let scratch = Scratch::new();
+    for (indirect, requests) in [("off", 24.0), ("on", 8.0)] {
+        let typed =
+            format!("--disk ram=8M --rw read --bs 1M --iodepth 2 -n 16 --indirect {indirect}");
+        let ring = &blk(&scratch, &typed)["jobs"][0]["ring"];
+        assert_eq!(ring["requests_per_io"], requests, "{typed}: {ring}");
+        assert_eq!(number(&ring["indirect"]) > 0, indirect == "on", "{typed}: {ring}");
+    }
+}
+
+/// Flushes that turn out not to be there are given up, and so are the barriers in their place; the run goes on.
+#[test]
+fn a_disk_that_does_not_flush_is_used_without() {
+    let scratch = Scratch::new();
+    let typed = "--disk faulty:noflush:ram=8M --rw randrw -n 1000 --fsync 10";
+    let results = blk(&scratch, typed);
+    let job = &results["jobs"][0];
+    assert_eq!(job["ring"]["downgrades"], 2, "{job:#}");
+    assert_eq!(job["sync"]["total_ios"], 0, "{job:#}");
+    assert_eq!(results["summary"]["errors"], 0, "{job:#}");
+}
+
+/// What a job did, how fast that was, and how long it took say the same.
+#[test]
+fn the_figures_of_a_job_agree_with_each_other() {
+    let scratch = Scratch::new();
+    for rw in ["randread", "write", "randrw"] {
+        let results = blk(&scratch, &format!("--disk ram=8M --rw {rw} --bs 8k -n 20000"));
+        let job = &results["jobs"][0];
+        let mut ops = 0;
+        for direction in [&job["read"], &job["write"]] {
+            let float = |key: &str| direction[key].as_f64().expect("a number");
+            let about = |a: f64, b: f64| (a - b).abs() <= 0.01 * a.max(b) + 1.0;
+            let (ios, seconds) = (float("total_ios"), float("runtime") / 1e3);
+            // The time is rounded to a millisecond.
+            let slack = float("iops") * 1e-3;
+            assert!((float("iops") * seconds - ios).abs() <= slack + 1.0, "{rw}: {direction:#}");
+            assert!(about(float("bw_bytes"), float("iops") * 8192.0), "{rw}: {direction:#}");
+            assert!(about(float("bw"), float("bw_bytes") / 1024.0), "{rw}: {direction:#}");
+            assert_eq!(float("io_bytes"), ios * 8192.0, "{rw}: {direction:#}");
+            assert!(about(float("io_kbytes"), ios * 8.0), "{rw}: {direction:#}");
+            ops += number(&direction["total_ios"]);
+            let (times, parts) =
+                (&direction["lat_ns"], [&direction["slat_ns"], &direction["clat_ns"]]);
+            let mean = |times: &Value| times["mean"].as_f64().expect("a number");
+            if ios > 0.0 {
+                let percentile = direction["clat_ns"]["percentile"].as_object().expect("some");
+                for key in ["1.000000", "50.000000", "99.000000", "99.990000"] {
+                    assert!(percentile.contains_key(key), "{rw}: no {key} in {percentile:?}");
+                }
+                assert!(parts.iter().all(|part| mean(part) <= mean(times)), "{rw}: {direction:#}");
+            }
+        }
+        assert_eq!(number(&results["summary"]["ops"]), ops, "{rw}");
+    }
+}
+
+#[test]
 fn notifications_are_as_few_as_on_a_real_guest() {
     let scratch = Scratch::new();
     let per_op = |typed: &str| {

@@ -159,7 +159,8 @@ impl Jobs {
         self.streams[job].flushed(tag, outcome == Outcome::Okay);
         match outcome {
             Outcome::Okay => {}
-            Outcome::Unsupported => self.streams[job].no_more_flushes(),
+            // The next is a barrier, where the backend has those, or cannot be begun.
+            Outcome::Unsupported => {}
             // It promised nothing, and that is as it must be: its backend died before.
             Outcome::Error if self.slots[tag as usize].lives != self.lives => {}
             Outcome::Error => self.meter.error(|| "a flush failed".into()),
