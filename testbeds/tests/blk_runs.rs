@@ -471,6 +471,33 @@ fn a_guest_that_waits_for_its_backend_ends_when_it_is_told_to() {
 }
 
 #[test]
+fn a_disk_for_reading_is_not_written_by_hand() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let dir = scratch.text("lab");
+    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
+    let pids = [host.pid()];
+    let socket = scratch.path("lab").join("host.sock");
+    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let blkback = ["blkback", "--dir", &dir, "--disk", "ram=8M", "--read-only", "-A", "0,0"];
+    let blkback = scratch.start(&blkback);
+    let front = |rw| {
+        let args = ["--rw", rw, "-n", "100", "-A", "0,0"];
+        scratch.run(&[&["blkfront", "--dir", &dir], &args[..]].concat())
+    };
+    for rw in ["write", "randrw"] {
+        front(rw).assert_one_line(rw, 1, &[&format!("--rw {rw}"), "for reading only", "randread"]);
+    }
+    let ended = front("randread");
+    assert!(ended.status.success(), "{ended:?}");
+    for process in [blkback, host] {
+        process.signal(Signal::SIGINT);
+        assert!(process.end().status.success());
+    }
+    scratch.assert_clean(&pids, "a lab by hand");
+}
+
+#[test]
 fn a_lab_by_hand_outlives_its_backend() {
     let scratch = Scratch::new();
     let _turn = common::turn();
