@@ -595,14 +595,19 @@ fn a_disk_that_cannot_be_is_refused_by_its_guest() {
 #[test]
 fn what_turns_out_not_to_be_supported_is_given_up() {
     let mut attack = OnFront::new();
-    let flush = attack.start(OpKind::Flush, 0);
-    assert_eq!(flush[0].operation, Op::FlushDiskcache as u8);
-    attack.back.answer(Response::new(flush[0].id, flush[0].operation, RSP_EOPNOTSUPP));
-    assert_eq!(attack.over(), [Outcome::Unsupported]);
+    // Two that are in flight together are one feature all the same.
+    let flushes = [attack.start(OpKind::Flush, 0), attack.start(OpKind::Flush, 0)];
+    for flush in flushes.concat() {
+        assert_eq!(flush.operation, Op::FlushDiskcache as u8);
+        attack.back.answer(Response::new(flush.id, flush.operation, RSP_EOPNOTSUPP));
+    }
+    assert_eq!(attack.over(), [Outcome::Unsupported; 2]);
+    assert_eq!(attack.queue.stats().downgrades, 1);
     let barrier = attack.start(OpKind::Flush, 0);
     assert_eq!(barrier[0].operation, Op::WriteBarrier as u8);
     attack.back.answer(Response::new(barrier[0].id, barrier[0].operation, RSP_EOPNOTSUPP));
     assert_eq!(attack.over(), [Outcome::Unsupported]);
+    assert_eq!(attack.queue.stats().downgrades, 2);
     let op = blkif::front::Op { kind: OpKind::Flush, sector: 0, sectors: 0, page: 0, tag: 7 };
     assert_eq!(attack.queue.start(op), Err(Outcome::Unsupported));
     attack.survives();
