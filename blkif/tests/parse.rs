@@ -180,35 +180,152 @@ fn large_sectors_are_taken_whole() {
     assert_eq!(judge(&half, &rules), Err(Refusal::Alignment));
 }
 
-proptest! {
-    /// Any bytes at all: no panic, and what passes keeps to the rules.
-    #[test]
-    fn whatever_is_written_what_passes_is_on_the_disk_and_in_its_pages(
-        bytes in prop::collection::vec(any::<u8>(), 112),
-        small in any::<bool>(),
-    ) {
-        let mut request = Request::read_from_bytes(&bytes).expect("as long as a slot");
-        if small {
-            // Otherwise next to nothing would pass.
-            request.operation %= 7;
-            request.nr_segments %= 12;
-            request.sector_number %= 1100;
-            request.seg.iter_mut().for_each(|s| {
-                s.first_sect %= 9;
-                s.last_sect %= 9;
-            });
+#[test]
+fn a_flush_without_segments_is_nowhere() {
+    let large = Rules { sector_size: 4096, units: Dialect::Xen.units(4096), ..rules() };
+    for rules in [rules(), large] {
+        for (op, action) in
+            [(Op::FlushDiskcache, Action::Flush), (Op::WriteBarrier, Action::Barrier)]
+        {
+            let request = Request { operation: op as u8, ..read(0, u64::MAX) };
+            assert_eq!(judge(&request, &rules), Ok((action, 0, Vec::new())), "{op:?}");
         }
-        let rules = rules();
-        let Ok(head) = head(&request, &rules) else { return Ok(()) };
-        let segments = match head.segments {
-            Segments::Direct(count) => request.seg[..count].to_vec(),
-            Segments::Indirect(count, _) => vec![request.seg[0]; count],
+    }
+}
+
+/// What is to be done: what it is; where, unless nothing is moved; how many sectors; the parts of pages.
+type Accepted = (Action, Option<u64>, u64, Vec<Segment>);
+
+/// What a slot comes to, from its bytes as blkif.h lays them out; `list` are the bytes of the page of segments,
+/// if there is one. Or the status to answer with.
+fn model(slot: &[u8], list: &[u8], rules: &Rules) -> Result<Accepted, i16> {
+    let long = |at: usize| u64::from_le_bytes(*slot[at..].first_chunk().expect("in the slot"));
+    let own = u64::from(rules.sector_size / 512);
+    let fits =
+        |from: u64, count: u64| u128::from(from) + u128::from(count) <= u128::from(rules.sectors);
+    let either = |writes| if writes { Action::Write } else { Action::Read };
+    let (action, count, most, bytes) = match slot[0] {
+        op @ (0 | 1) if slot[1] > 0 => (either(op == 1), slot[1].into(), 11, &slot[24..]),
+        0 | 1 => return Err(RSP_ERROR),
+        2 if rules.barrier => (Action::Barrier, slot[1].into(), 11, &slot[24..]),
+        3 if rules.flush => (Action::Flush, slot[1].into(), 11, &slot[24..]),
+        5 => {
+            let (secure, from, count) = (slot[1] % 2 == 1, long(16), long(24));
+            let Some(unit) = rules.discard.filter(|_| rules.secure || !secure) else {
+                return Err(RSP_EOPNOTSUPP);
+            };
+            let whole = from % unit == 0 && count % unit == 0;
+            let good = whole && fits(from, count) && !rules.read_only;
+            let accepted = (Action::Discard { secure }, Some(from), count, Vec::new());
+            return if good { Ok(accepted) } else { Err(RSP_ERROR) };
+        }
+        6 if rules.max_indirect > 0 => {
+            let count = u16::from_le_bytes([slot[2], slot[3]]);
+            if slot[1] > 1 || count == 0 {
+                return Err(RSP_ERROR);
+            }
+            (either(slot[1] == 1), usize::from(count), usize::from(rules.max_indirect), list)
+        }
+        _ => return Err(RSP_EOPNOTSUPP),
+    };
+    let reads = action == Action::Read || (action == Action::Flush && count == 0);
+    if count > most || (rules.read_only && !reads) {
+        return Err(RSP_ERROR);
+    }
+    let (mut sectors, mut parts) = (0, Vec::new());
+    for segment in bytes.chunks(8).take(count) {
+        let (first, last) = (u64::from(segment[4]), u64::from(segment[5]));
+        if last > 7 || first > last || first % own != 0 || (last + 1) % own != 0 {
+            return Err(RSP_ERROR);
+        }
+        let gref = u32::from_le_bytes(*segment.first_chunk().expect("eight bytes"));
+        let (offset, len) = (first * 512, (last - first + 1) * 512);
+        let [offset, len] = [offset, len].map(|n| u16::try_from(n).expect("of a page"));
+        parts.push(Segment { gref, offset, len });
+        sectors += last - first + 1;
+    }
+    match (count, long(16)) {
+        (0, _) => Ok((action, None, 0, parts)),
+        (_, from) if from % own == 0 && fits(from, sectors) => {
+            Ok((action, Some(from), sectors, parts))
+        }
+        _ => Err(RSP_ERROR),
+    }
+}
+
+/// The same as the backend does it.
+fn judged(request: &Request, list: &[u8], rules: &Rules) -> Result<Accepted, i16> {
+    let head = head(request, rules).map_err(Refusal::status)?;
+    if let Action::Discard { .. } = head.action {
+        return Ok((head.action, Some(head.sector), head.sectors, Vec::new()));
+    }
+    let segments = match head.segments {
+        Segments::Direct(count) => request.seg[..count].to_vec(),
+        Segments::Indirect(count, grefs) => {
+            assert_eq!(grefs, request.as_indirect().indirect_grefs, "where the list is");
+            let segment = |bytes| RequestSegment::read_from_bytes(bytes).expect("eight bytes");
+            list.chunks(8).take(count).map(segment).collect()
+        }
+    };
+    let mut parts = vec![Segment::default()];
+    let sectors = check(&head, &segments, rules, &mut parts).map_err(Refusal::status)?;
+    Ok((head.action, (sectors > 0).then_some(head.sector), sectors, parts))
+}
+
+/// Bytes of a slot as some guest could mean them, and of a page of segments.
+fn meant(mut bytes: Vec<u8>, own: u8) -> (Vec<u8>, Vec<u8>) {
+    bytes[0] %= 8;
+    match bytes[0] {
+        5 => bytes[1] %= 2,
+        6 => (bytes[1], bytes[2], bytes[3]) = (bytes[1] % 3, bytes[2] % 40, 0),
+        _ => bytes[1] %= 13,
+    }
+    // Somewhere near the end of the disk, in whole sectors of its own more often than not.
+    for at in [16, 24].into_iter().take(if bytes[0] == 5 { 2 } else { 1 }) {
+        let number = u64::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]) % 1100);
+        let number = if bytes[at + 2] < 200 { number / 8 * 8 } else { number };
+        bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+    let (slot, list) = bytes.split_at_mut(112);
+    let direct = if slot[0] == 5 { &mut [][..] } else { &mut slot[24..] };
+    for segment in direct.chunks_mut(8).chain(list.chunks_mut(8)) {
+        let (first, many) = (segment[4] % 8, segment[5] % 8);
+        // Seldom none at all, or out of the page.
+        (segment[4], segment[5]) = match segment[6] {
+            0 => (first, 8 + many),
+            1 => (first.max(1), first.max(1) - 1),
+            2.. => (first / own * own, (first + many).min(7) / own * own + (own - 1)),
         };
-        let mut parts = Vec::new();
-        let Ok(sectors) = check(&head, &segments, &rules, &mut parts) else { return Ok(()) };
-        prop_assert_eq!(parts.iter().map(|p| u64::from(p.len)).sum::<u64>(), sectors * 512);
-        prop_assert!(parts.iter().all(|p| p.len > 0 && p.offset + p.len <= 4096));
-        prop_assert!(sectors == 0 || head.sector + sectors <= SECTORS);
-        prop_assert_eq!(parts.len(), segments.len());
+    }
+    (slot.to_vec(), list.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+    /// Any bytes at all, and bytes that make sense: what passes is what the model takes, part for part, and
+    /// what does not has the model's status.
+    #[test]
+    fn requests_are_taken_and_refused_as_the_model_has_it(
+        bytes in prop::collection::vec(any::<u8>(), 112 + 48 * 8),
+        meaningful in prop::bool::weighted(0.9),
+        read_only in prop::bool::weighted(0.2),
+        offered in any::<bool>(),
+        secure in any::<bool>(),
+        sector_size in prop::sample::select(vec![512_u32, 512, 2048, 4096]),
+        max_indirect in prop::sample::select(vec![0_u16, 16, 32]),
+    ) {
+        let units = Dialect::Xen.units(sector_size);
+        let discard = offered.then_some(8);
+        let rules = Rules {
+            read_only, flush: offered || secure, barrier: offered, discard, secure, sector_size,
+            max_indirect, units, ..rules()
+        };
+        let own = u8::try_from(sector_size / 512).expect("few");
+        let (slot, list) = match meaningful {
+            true => meant(bytes, own),
+            false => (bytes[..112].to_vec(), bytes[112..].to_vec()),
+        };
+        let request = Request::read_from_bytes(&slot).expect("as long as a slot");
+        prop_assert_eq!(judged(&request, &list, &rules), model(&slot, &list, &rules));
     }
 }

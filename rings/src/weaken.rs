@@ -80,8 +80,14 @@ pub enum Check {
     BlkRange,
     /// blkback: a disk that is for reading only may be written.
     BlkReadOnly,
+    /// blkback: an indirect request that neither reads nor writes writes.
+    BlkInner,
+    /// blkback: a guest's requests have our layout, whatever it says.
+    BlkProtocol,
     /// blkback: a barrier does not wait for what came before it.
     BlkDrain,
+    /// blkback: a barrier saves nothing.
+    BlkBarrier,
     /// blkback: a flush of the faulty disk does nothing.
     BlkFlush,
     /// blkfront: an answer may name any request.

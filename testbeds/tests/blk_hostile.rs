@@ -10,21 +10,22 @@ mod blk_rig;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Std};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use blk_rig::back::Attack as OnFront;
-use blk_rig::front::{Attack as OnBack, DISK, Front, VBD, config, connected, dir, wait_for};
+use blk_rig::front::{
+    Attack as OnBack, DISK, Front, VBD, config, connected, dir, indirect, wait_for,
+};
 use blk_rig::{Lab, until};
 use blkif::back::disk::{Faults, Spec};
 use blkif::back::{Blkback, Rogue, VbdEvent};
 use blkif::front::{Misbehaviour, OpKind, Outcome};
 use rings::io::blkif::{
-    Op, RSP_EOPNOTSUPP, RSP_ERROR, RSP_OKAY, Request, RequestDiscard, RequestIndirect,
-    RequestSegment, Response, SLOT,
+    Op, RSP_EOPNOTSUPP, RSP_ERROR, RSP_OKAY, Request, RequestDiscard, Response, SLOT,
 };
 use rings::ring::{Index, ProdOverflow, SringMem};
 use rings::store::{Nodes, XenbusState, xenbus};
-use rings::{Domain, GrantMode, PAGE_SIZE};
+use rings::{DomId, Domain, GrantMode, PAGE_SIZE};
 
 const MODES: [GrantMode; 3] = [GrantMode::Copy, GrantMode::Map, GrantMode::Persistent];
 
@@ -136,17 +137,6 @@ fn bytes_that_change_while_they_are_read_cost_nothing_but_answers() {
     flipper.join().unwrap();
     assert_eq!(answered, 2000, "each slot has its answer");
     attack.survives();
-}
-
-fn indirect(list: u32, op: Op, segments: u16) -> Request {
-    let mut request = RequestIndirect {
-        operation: Op::Indirect as u8,
-        indirect_op: op as u8,
-        nr_segments: segments,
-        ..RequestIndirect::default()
-    };
-    request.indirect_grefs[0] = list;
-    request.into()
 }
 
 /// Line 5.
@@ -277,23 +267,55 @@ fn what_is_past_the_end_or_on_a_disk_for_reading_fails() {
     let config = config(&Spec::Ram(DISK), GrantMode::Copy, true);
     let mut attack = OnBack::with(&config, 0);
     let write = attack.front.request(Op::Write, 0, &[1]);
-    let discard = RequestDiscard {
-        operation: Op::Discard as u8,
-        id: 1,
-        nr_sectors: 8,
-        ..RequestDiscard::default()
-    };
-    let segment =
-        RequestSegment { gref: attack.front.grefs[1].0, first_sect: 0, last_sect: 7, pad: 0 };
-    attack.front.pages.region().write(0, segment);
-    let list = indirect(attack.front.grefs[0].0, Op::Write, 1);
+    let list = attack.front.indirect(Op::Write, 1);
     let barrier = Request { operation: Op::WriteBarrier as u8, ..write };
-    for request in [write, barrier, discard.into(), list] {
+    for request in [write, barrier, discard_request(0), list] {
         assert_eq!(attack.ask(request), RSP_ERROR);
     }
     let read = attack.front.request(Op::Read, 0, &[2]);
     assert_eq!(attack.ask(read), RSP_OKAY);
     assert_eq!(attack.front.page(2), [0; PAGE_SIZE], "nothing was written");
+}
+
+/// Line 15 (XSA-142): the disk could be written; the toolstack says that this guest may not.
+#[test]
+fn what_the_toolstack_does_not_allow_a_guest_is_kept_from_it() {
+    for (write, discard) in [(true, true), (false, true), (true, false), (false, false)] {
+        let config = config(&Spec::Ram(DISK), GrantMode::Copy, false);
+        let mut attack = OnBack::within(Lab::allowing(write, discard), &config, 0);
+        let told = |key| xenbus::read_u32(attack.blkback.store(), &format!("{}/{key}", dir()));
+        let told = ["info", "feature-discard"].map(told).map(Result::unwrap);
+        assert_eq!(told, [if write { 0 } else { 4 }, u32::from(discard)]);
+        attack.front.fill(2, 0x22);
+        let plain = attack.front.request(Op::Write, 0, &[2]);
+        let barrier = Request { operation: Op::WriteBarrier as u8, ..plain };
+        let list = attack.front.indirect(Op::Write, 2);
+        let changed = if write { RSP_OKAY } else { RSP_ERROR };
+        for request in [plain, barrier, list] {
+            assert_eq!(attack.ask(request), changed, "write {write}, discard {discard}");
+        }
+        let read = attack.front.request(Op::Read, 0, &[3]);
+        assert_eq!(attack.ask(read), RSP_OKAY);
+        assert_eq!(attack.front.page(3), [if write { 0x22 } else { 0 }; PAGE_SIZE]);
+        let forgotten = match (write, discard) {
+            (_, false) => RSP_EOPNOTSUPP,
+            (false, true) => RSP_ERROR,
+            (true, true) => RSP_OKAY,
+        };
+        assert_eq!(attack.ask(discard_request(0)), forgotten, "write {write}, discard {discard}");
+    }
+}
+
+/// Of the first eight sectors.
+fn discard_request(flag: u8) -> Request {
+    let discard = RequestDiscard {
+        operation: Op::Discard as u8,
+        flag,
+        id: 1,
+        nr_sectors: 8,
+        ..RequestDiscard::default()
+    };
+    discard.into()
 }
 
 /// Line 16.
@@ -357,8 +379,7 @@ fn a_barrier_waits_for_what_is_before_it_and_holds_what_is_after() {
     attack.serve();
 }
 
-/// Line 28: a page that is kept shows what is in it now. That there are never too many of them is shown by
-/// `blkif/tests/lru.rs`.
+/// Line 28: a page that is kept shows what is in it now.
 #[test]
 fn pages_that_are_kept_are_mapped_once_and_never_stale() {
     let lab = Lab::new();
@@ -390,6 +411,86 @@ fn pages_that_are_kept_are_mapped_once_and_never_stale() {
     assert_eq!(queue.grants().maps, 32);
     queue.close();
     front.leave();
+}
+
+/// Line 28: whatever a guest grants, 1056 pages stay mapped; the one that was used longest ago goes first, and
+/// its gref may be another page's then.
+#[test]
+fn pages_that_are_kept_are_never_too_many_and_go_when_nobody_uses_them() {
+    let begin = Instant::now();
+    let mut attack = OnBack::by(GrantMode::Persistent);
+    let (frames, grefs) = attack.read_into_many(1100);
+    assert_eq!(attack.queue.kept(), 1056);
+    let counters = attack.queue.grants();
+    assert_eq!((counters.maps, counters.unmaps), (1100, 1100 - 1056));
+    let guest = attack.front.domain.clone();
+    let memory = guest.memory();
+    assert!(memory.end_access(grefs[1099]).is_err(), "the last is mapped");
+    memory.end_access(grefs[0]).expect("the first is not");
+    let another = memory.alloc(1).unwrap();
+    another.region().copy_in(0, &[0x99; PAGE_SIZE]);
+    let again = memory.grant_access(DomId::DOM0, &another, 0, false).unwrap();
+    assert_eq!(again, grefs[0], "another page under the same gref");
+    let mut write = attack.front.request(Op::Write, 0, &[1]);
+    write.seg[0].gref = again.0;
+    assert_eq!(attack.ask(write), RSP_OKAY);
+    let read = attack.front.request(Op::Read, 0, &[1]);
+    assert_eq!(attack.ask(read), RSP_OKAY);
+    assert_eq!(attack.front.page(1), [0x99; PAGE_SIZE], "what is in the page now");
+    // All were used after we began: none of them for a minute.
+    attack.queue.tick(begin + Duration::from_secs(59));
+    assert_eq!(attack.queue.kept(), 1056);
+    attack.queue.tick(Instant::now() + Duration::from_secs(61));
+    assert_eq!(attack.queue.kept(), 0);
+    let counters = attack.queue.grants();
+    assert_eq!(counters.maps, counters.unmaps);
+    for gref in grefs {
+        memory.end_access(gref).expect("nobody has it mapped");
+    }
+    memory.free(frames);
+    memory.free(another);
+    attack.survives();
+}
+
+/// What a backend does not offer is not used: one ring of one page, and eleven segments for each request.
+#[test]
+fn a_guest_takes_no_more_than_its_backend_offers() {
+    let wanted = blk_rig::back::config();
+    let wanted = blkif::front::Config { queues: 4, ring_order: 2, pages: 256, ..wanted };
+    // 1 MiB: more than one such request takes.
+    for (segments, requests) in [("", 24), ("0", 24), ("16", 16), ("256", 8)] {
+        let keys = [("sectors", "2048"), ("feature-max-indirect-segments", segments)];
+        let mut attack = OnFront::with(wanted.clone(), &keys).unwrap();
+        assert_eq!(attack.blkfront.agreed(), (1, 0), "neither was offered");
+        let put = attack.start(OpKind::Read, 2048);
+        assert_eq!(put.len(), requests, "{segments:?}");
+        let inner = |request: &Request| Request { operation: Op::Read as u8, ..*request };
+        attack.back.answer_all(&put.iter().map(inner).collect::<Vec<_>>());
+        assert_eq!(attack.over(), [Outcome::Okay]);
+        attack.survives();
+    }
+}
+
+/// A guest that wants its pages back has them back, whatever the backend would like.
+#[test]
+fn pages_of_a_guest_that_does_not_agree_are_not_kept() {
+    for agrees in [false, true] {
+        let lab = Lab::new();
+        let config = config(&Spec::Ram(DISK), GrantMode::Persistent, false);
+        let mut blkback = Blkback::new(&lab.dom0, config).unwrap();
+        let mut front = Front::new(&lab.guest, 0);
+        wait_for(&mut blkback, XenbusState::InitWait);
+        front.publish();
+        front.key("feature-persistent", u32::from(agrees));
+        let queue = connected(&mut blkback);
+        let mut attack = OnBack { front, queue, blkback, lab };
+        let read = attack.front.request(Op::Read, 0, &[1, 2, 3]);
+        assert_eq!(attack.ask(read), RSP_OKAY);
+        let counters = attack.queue.grants();
+        assert_eq!(attack.queue.kept(), if agrees { 3 } else { 0 });
+        assert_eq!((counters.maps, counters.unmaps), (3, if agrees { 0 } else { 3 }));
+        attack.survives();
+    }
 }
 
 /// Line 22, line 26.
@@ -494,17 +595,45 @@ fn a_disk_that_cannot_be_is_refused_by_its_guest() {
 #[test]
 fn what_turns_out_not_to_be_supported_is_given_up() {
     let mut attack = OnFront::new();
-    let flush = attack.start(OpKind::Flush, 0);
-    assert_eq!(flush[0].operation, Op::FlushDiskcache as u8);
-    attack.back.answer(Response::new(flush[0].id, flush[0].operation, RSP_EOPNOTSUPP));
-    assert_eq!(attack.over(), [Outcome::Unsupported]);
+    // Two that are in flight together are one feature all the same.
+    let flushes = [attack.start(OpKind::Flush, 0), attack.start(OpKind::Flush, 0)];
+    for flush in flushes.concat() {
+        assert_eq!(flush.operation, Op::FlushDiskcache as u8);
+        attack.back.answer(Response::new(flush.id, flush.operation, RSP_EOPNOTSUPP));
+    }
+    assert_eq!(attack.over(), [Outcome::Unsupported; 2]);
+    assert_eq!(attack.queue.stats().downgrades, 1);
     let barrier = attack.start(OpKind::Flush, 0);
     assert_eq!(barrier[0].operation, Op::WriteBarrier as u8);
     attack.back.answer(Response::new(barrier[0].id, barrier[0].operation, RSP_EOPNOTSUPP));
     assert_eq!(attack.over(), [Outcome::Unsupported]);
+    assert_eq!(attack.queue.stats().downgrades, 2);
     let op = blkif::front::Op { kind: OpKind::Flush, sector: 0, sectors: 0, page: 0, tag: 7 };
     assert_eq!(attack.queue.start(op), Err(Outcome::Unsupported));
     attack.survives();
+}
+
+/// A secure discard is another feature than a discard: offered apart, and taken away apart.
+#[test]
+fn a_secure_discard_is_asked_for_where_it_is_offered_and_not_again_where_it_failed() {
+    let discard = |secure| OpKind::Discard { secure };
+    let op = |kind| blkif::front::Op { kind, sector: 0, sectors: 8, page: 0, tag: 7 };
+    for offered in ["0", "1"] {
+        let keys = [("sectors", "2048"), ("feature-discard", "1"), ("discard-secure", offered)];
+        let mut attack = OnFront::describing(&keys).unwrap();
+        if offered == "1" {
+            let asked = attack.start(discard(true), 8);
+            assert_eq!(asked[0].as_discard().flag, 1);
+            attack.back.answer(Response::new(asked[0].id, asked[0].operation, RSP_EOPNOTSUPP));
+            assert_eq!(attack.over(), [Outcome::Unsupported]);
+        }
+        assert_eq!(attack.queue.start(op(discard(true))), Err(Outcome::Unsupported), "{offered}");
+        let asked = attack.start(discard(false), 8);
+        assert_eq!((asked.len(), asked[0].as_discard().flag), (1, 0), "{offered}");
+        attack.back.answer_all(&asked);
+        assert_eq!(attack.over(), [Outcome::Okay]);
+        attack.survives();
+    }
 }
 
 /// The state of a backend is looked at as text from somebody else.

@@ -2,19 +2,25 @@
 //! ring of it, and when it is answered.
 
 mod blk_rig;
+mod common;
 
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use blk_rig::back::{Attack, Back};
 use blk_rig::{Lab, WATCHDOG, until};
+use common::{Scratch, within};
+use nix::sys::signal::Signal;
 use rings::io::blkif::{Op, Request, Response};
 use rings::worker::Task as _;
 use testbeds::config::RunConfig;
 use testbeds::workload::Job as _;
-use testbeds::workload::nbd::{Clerk, Desk, serve};
+use testbeds::workload::blk::Change;
+use testbeds::workload::nbd::{Clerk, Desk, Export, serve};
 
 /// Commands and flags of NBD's transmission phase.
 const READ: u16 = 0;
@@ -22,6 +28,10 @@ const WRITE: u16 = 1;
 const FLUSH: u16 = 3;
 const TRIM: u16 = 4;
 const FUA: u16 = 1;
+/// Bytes of the disk.
+const DISK: u64 = 2048 * 512;
+/// What a client is told of a request that cannot be.
+const EINVAL: u32 = 22;
 
 /// The server, with a client before it and a backend behind it.
 struct Served {
@@ -32,6 +42,7 @@ struct Served {
     /// Requests seen on the ring.
     seen: u32,
     cookie: u64,
+    socket: PathBuf,
     _name: Box<dyn std::any::Any>,
     _lab: Lab,
 }
@@ -43,11 +54,12 @@ impl Served {
         let Attack { queue, back, lab, .. } = Attack::describing(&keys).unwrap();
         let socket = lab.dir.path().join("nbd");
         let desk = Desk::new(Arc::new(|| ()));
-        let disk = *queue.disk();
-        let clerk = Clerk::new(queue, desk.clone(), slots, &RunConfig::default());
-        let name = Box::new(serve(&socket, &disk, vec![desk.clone()]).unwrap());
-        let client = greeted(&socket);
-        Self { client, clerk, desk, back, seen: 0, cookie: 0, _name: name, _lab: lab }
+        let export = Export::of(queue.disk());
+        let clerk = Clerk::new(queue, desk.clone(), export.clone(), slots, &RunConfig::default());
+        let name = Box::new(serve(&socket, export, vec![desk.clone()]).unwrap());
+        let (client, bytes) = greeted(&socket);
+        assert_eq!(bytes, DISK);
+        Self { client, clerk, desk, back, seen: 0, cookie: 0, socket, _name: name, _lab: lab }
     }
 
     /// The client asks. Returns the cookie that the reply must have.
@@ -83,11 +95,7 @@ impl Served {
 
     /// The client's next reply: its error and its cookie.
     fn reply(&mut self) -> (u32, u64) {
-        let mut head = [0; 16];
-        self.client.read_exact(&mut head).unwrap();
-        let word = |at: usize| u32::from_be_bytes(*head[at..].first_chunk().unwrap());
-        assert_eq!(word(0), 0x6744_6698, "a reply");
-        (word(4), u64::from_be_bytes(*head[8..].first_chunk().unwrap()))
+        reply(&mut self.client)
     }
 
     fn end(self) {
@@ -97,8 +105,8 @@ impl Served {
     }
 }
 
-/// A client that has been let in.
-fn greeted(socket: &std::path::Path) -> UnixStream {
+/// A client that has been let in, and the length of the disk that it was told. Bytes.
+fn greeted(socket: &Path) -> (UnixStream, u64) {
     let mut client = UnixStream::connect(socket).unwrap();
     client.set_read_timeout(Some(WATCHDOG)).unwrap();
     let mut hello = [0; 18];
@@ -108,8 +116,16 @@ fn greeted(socket: &std::path::Path) -> UnixStream {
     client.write_all(&name.concat()).unwrap();
     let mut export = [0; 10];
     client.read_exact(&mut export).unwrap();
-    assert_eq!(export[..8], (2048 * 512_u64).to_be_bytes());
-    client
+    (client, u64::from_be_bytes(*export.first_chunk().unwrap()))
+}
+
+/// A client's next reply: its error and its cookie.
+fn reply(client: &mut UnixStream) -> (u32, u64) {
+    let mut head = [0; 16];
+    client.read_exact(&mut head).unwrap();
+    let word = |at: usize| u32::from_be_bytes(*head[at..].first_chunk().unwrap());
+    assert_eq!(word(0), 0x6744_6698, "a reply");
+    (word(4), u64::from_be_bytes(*head[8..].first_chunk().unwrap()))
 }
 
 fn header(flags: u16, command: u16, cookie: u64, offset: u64, length: u32) -> Vec<u8> {
@@ -157,6 +173,61 @@ fn what_must_be_durable_is_flushed_before_it_is_answered() {
     served.answer(&both[1], 0);
     assert_eq!([served.reply(), served.reply()], cookies.map(|cookie| (0, cookie)));
     served.end();
+}
+
+/// What a client may ask for is what the disk has now, whatever it had when the client came.
+#[test]
+fn a_disk_that_grows_grows_for_its_clients() {
+    let mut served = Served::new(2);
+    let cookie = served.ask(0, READ, DISK, 4096, &[]);
+    assert_eq!(served.reply(), (EINVAL, cookie), "past the end");
+    served.clerk.change(Box::new(Change::Resize(4096)));
+    let cookie = served.ask(0, WRITE, DISK, 4096, &[7; 4096]);
+    let write = served.requests(1);
+    assert_eq!((operations(&write), write[0].sector_number), (vec![Op::Write as u8], 2048));
+    served.answer(&write[0], 0);
+    assert_eq!(served.reply(), (0, cookie));
+    let (_another, bytes) = greeted(&served.socket);
+    assert_eq!(bytes, 4096 * 512, "whoever comes later is told so");
+    served.clerk.change(Box::new(Change::Resize(1024)));
+    let cookie = served.ask(0, READ, DISK - 4096, 4096, &[]);
+    assert_eq!(served.reply(), (EINVAL, cookie), "and what is cut is cut");
+    served.end();
+}
+
+/// The same with all there is between a client and a file.
+#[test]
+fn a_file_that_grows_is_written_at_its_new_end() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let (file, socket) = (scratch.path("disk.img"), scratch.path("nbd"));
+    let resize = |bytes| {
+        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&file);
+        file.and_then(|file| file.set_len(bytes)).expect("ours");
+    };
+    resize(DISK);
+    let (disk, nbd) = (format!("file={}", file.display()), format!("unix:{}", socket.display()));
+    let server = scratch.start(&["blk", "--disk", &disk, "--nbd", &nbd, "--quiet"]);
+    assert!(within(common::WATCHDOG, || socket.exists()), "nobody listens");
+    let (mut first, bytes) = greeted(&socket);
+    assert_eq!(bytes, DISK);
+    resize(2 * DISK);
+    assert!(within(common::WATCHDOG, || greeted(&socket).1 == 2 * DISK), "nobody is told");
+    let at = 2 * DISK - 4096;
+    first.write_all(&header(FUA, WRITE, 1, at, 4096)).unwrap();
+    first.write_all(&[7; 4096]).unwrap();
+    assert_eq!(reply(&mut first), (0, 1), "it came when the disk was shorter");
+    first.write_all(&header(0, READ, 2, at, 4096)).unwrap();
+    assert_eq!(reply(&mut first), (0, 2));
+    let mut data = [0; 4096];
+    first.read_exact(&mut data).unwrap();
+    assert_eq!(data, [7; 4096]);
+    server.signal(Signal::SIGINT);
+    let ended = server.end();
+    assert!(ended.status.success(), "{ended:?}");
+    let written = std::fs::read(&file).expect("ours");
+    assert_eq!(written[usize::try_from(at).unwrap()..], [7; 4096]);
+    scratch.assert_clean(&[], "a server");
 }
 
 /// A request of more bytes than one operation takes is answered after the last of them.

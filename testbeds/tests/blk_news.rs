@@ -4,17 +4,51 @@ mod blk_rig;
 
 use std::fs::OpenOptions;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use blk_rig::front::{Attack, VBD, config, dir, wait_for};
+use blk_rig::until;
 use blkif::back::VbdEvent;
 use blkif::back::disk::Spec;
+use rings::io::blkif::{Op, RSP_ERROR, RSP_OKAY};
 use rings::store::{Nodes as _, XenbusState};
-use rings::{Domain as _, GrantMode};
+use rings::{Domain as _, GrantMode, PAGE_SIZE};
 
 fn resize(path: &Path, bytes: u64) {
     let file = OpenOptions::new().create(true).write(true).truncate(false).open(path);
     file.and_then(|file| file.set_len(bytes)).unwrap();
+}
+
+/// A queue that sleeps while the disk grows is woken by a request for what is new of it.
+#[test]
+fn what_a_guest_was_told_of_is_there_when_it_asks() {
+    let files = tempfile::tempdir().unwrap();
+    let image = files.path().join("disk.img");
+    resize(&image, 1 << 20);
+    let spec = Spec::File(image.clone());
+    let mut attack = Attack::with(&config(&spec, GrantMode::Copy, false), 0);
+    let asked = |attack: &mut Attack, op, sector| {
+        let request = attack.front.request(op, sector, &[0]);
+        attack.queue.disarm();
+        attack.front.put(request);
+        let answer = until("an answer", || {
+            attack.queue.work();
+            attack.front.statuses().pop()
+        });
+        while attack.queue.arm(Instant::now()) {}
+        answer
+    };
+    assert_eq!(asked(&mut attack, Op::Write, 2048), RSP_ERROR, "past the end");
+    resize(&image, 2 << 20);
+    attack.blkback.step(Duration::ZERO).unwrap();
+    attack.front.fill(0, 0x5a);
+    assert_eq!(asked(&mut attack, Op::Write, 4088), RSP_OKAY);
+    attack.front.fill(0, 0);
+    assert_eq!(asked(&mut attack, Op::Read, 4088), RSP_OKAY);
+    assert_eq!(attack.front.page(0), [0x5a; PAGE_SIZE]);
+    resize(&image, 1 << 20);
+    attack.blkback.step(Duration::ZERO).unwrap();
+    assert_eq!(asked(&mut attack, Op::Read, 2048), RSP_ERROR, "past the end again");
 }
 
 /// The state that a guest gets to see belongs to it, not to the one before.

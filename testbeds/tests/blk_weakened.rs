@@ -5,17 +5,21 @@
 
 mod blk_rig;
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use blk_rig::back::Attack as OnFront;
-use blk_rig::front::{Attack as OnBack, DISK, config};
-use blk_rig::until;
+use blk_rig::front::{Attack as OnBack, DISK, Front, config, connected, wait_for};
+use blk_rig::{Lab, until};
+use blkif::back::Blkback;
 use blkif::back::disk::{Faults, Spec};
 use blkif::front::{OpKind, Outcome};
-use rings::GrantMode;
-use rings::io::blkif::{Op, RSP_OKAY, Request, Response};
+use rings::io::blkif::{Op, RSP_OKAY, Request, Response, SLOT};
+use rings::ring::SringMem as _;
+use rings::store::XenbusState;
 use rings::weaken::{Check, skip};
+use rings::{GrantMode, PAGE_SIZE};
 
 /// Line 1: requests are taken that nobody made.
 #[test]
@@ -101,6 +105,64 @@ fn without_its_check_a_disk_for_reading_is_written() {
     let read = attack.front.request(Op::Read, 0, &[2]);
     assert_eq!(attack.ask(read), RSP_OKAY);
     assert_eq!(attack.front.page(2), attack.front.page(1));
+}
+
+/// Line 16: what cannot be inside an indirect request writes the disk.
+#[test]
+fn without_its_check_an_indirect_discard_writes() {
+    let mut attack = OnBack::new();
+    let _skip = skip(Some(Check::BlkInner));
+    attack.front.fill(2, 0x22);
+    let request = attack.front.indirect(Op::Discard, 2);
+    assert_eq!(attack.ask(request), RSP_OKAY);
+    let read = attack.front.request(Op::Read, 0, &[3]);
+    assert_eq!(attack.ask(read), RSP_OKAY);
+    assert_eq!(attack.front.page(3), [0x22; PAGE_SIZE]);
+}
+
+/// Line 26: a guest whose requests have another layout connects, and is misread.
+#[test]
+fn without_its_check_a_guest_of_another_layout_is_taken_for_one_of_ours() {
+    let lab = Lab::new();
+    let config = config(&Spec::Ram(DISK), GrantMode::Copy, false);
+    let mut blkback = Blkback::new(&lab.dom0, config).unwrap();
+    let mut front = Front::new(&lab.guest, 0);
+    wait_for(&mut blkback, XenbusState::InitWait);
+    front.publish();
+    front.key("protocol", "x86_32-abi");
+    let _skip = skip(Some(Check::BlkProtocol));
+    let queue = connected(&mut blkback);
+    let mut attack = OnBack { front, queue, blkback, lab };
+    // Request 5 there: its id at byte 4, its sector at 12, its segments from 20 on.
+    let mut slot = [0; SLOT];
+    (slot[0], slot[1], slot[4], slot[25]) = (Op::Read as u8, 1, 5, 7);
+    slot[20..24].copy_from_slice(&attack.front.grefs[1].0.to_le_bytes());
+    attack.front.ring.write(0, slot);
+    attack.front.claim(1);
+    attack.serve();
+    let answers = attack.front.answers();
+    assert_eq!(answers.len(), 1);
+    assert_ne!(answers[0].id, 5, "the answer to another request");
+}
+
+/// Line 27: a barrier is answered, and what it stands for goes with the backend.
+#[test]
+fn without_its_check_a_barrier_saves_nothing() {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("disk.img");
+    File::create(&path).and_then(|file| file.set_len(DISK)).unwrap();
+    let _skip = skip(Some(Check::BlkBarrier));
+    let left = blk_rig::after_a_barrier(&path);
+    assert!(left.contains(&false), "31 writes and the barrier's own: {left:?}");
+}
+
+/// Line 28: a guest decides how many of its pages are mapped.
+#[test]
+fn without_its_check_any_number_of_pages_is_kept() {
+    let _skip = skip(Some(Check::Kept));
+    let mut attack = OnBack::by(GrantMode::Persistent);
+    attack.read_into_many(1100);
+    assert_eq!(attack.queue.kept(), 1100);
 }
 
 /// Line 27: a barrier overtakes what was before it.

@@ -16,14 +16,15 @@
 //! keys is in `keys`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, atomic::AtomicBool, atomic::AtomicU64};
 use std::time::Duration;
 
 use rings::Domain;
 use rings::store::{Nodes, StoreError, XenbusState, XsClient, frontends, keys, xenbus};
 use tracer::traced;
 
+use super::disk::Geometry;
 use super::error::ConnectError;
 use super::news;
 use super::queue::{Live, Queue};
@@ -157,11 +158,7 @@ impl<D: Domain> Blkback<D> {
         let stale = if connected { super::keys::ports(&mut self.store, &front)? } else { None };
         self.offer(&back)?;
         frontends::watch(&mut self.store, &front, id.front)?;
-        let live = Live {
-            sectors: AtomicU64::new(self.config.disk.geometry().sectors),
-            no_flush: AtomicBool::new(false),
-            no_discard: AtomicBool::new(false),
-        };
+        let live = Live::of(self.config.disk.geometry().sectors);
         let vbd = Vbd {
             back,
             front,
@@ -290,14 +287,15 @@ impl<D: Domain> Blkback<D> {
         let (live, back) = (Arc::clone(&vbd.live), vbd.back.clone());
         // It may have changed while nobody was connected.
         live.sectors.store(self.config.disk.geometry().sectors, Ordering::Relaxed);
-        match self.connect(id, front, &live) {
+        let disk = super::keys::disk(&mut self.store, &back, &self.config)?;
+        match self.connect(id, front, &disk, &live) {
             Ok(queues) => {
                 if let Some(vbd) = self.vbds.get_mut(&id) {
                     vbd.connected = true;
                     // All is offered anew below; what the disk lacks is taken back again.
                     vbd.withdrawn = (false, false);
                 }
-                self.describe(&back)?;
+                self.describe(&back, &disk)?;
                 events.push(VbdEvent::Connected(id, queues));
                 self.switch(id, XenbusState::Connected)
             }
@@ -313,13 +311,13 @@ impl<D: Domain> Blkback<D> {
         &mut self,
         id: VbdId,
         front: &str,
+        disk: &Geometry,
         live: &Arc<Live>,
     ) -> Result<Vec<Queue<D>>, ConnectError> {
         let asked = super::keys::read(&mut self.store, front, &self.config)?;
         let mut queues = Vec::new();
         for ring in &asked.rings {
-            let count = asked.rings.len();
-            match super::keys::queue(&self.domain, id, ring, &asked, count, &self.config, live) {
+            match super::keys::queue(&self.domain, id, ring, &asked, disk, &self.config, live) {
                 Ok(queue) => queues.push(queue),
                 Err(why) => {
                     queues.into_iter().for_each(Queue::close);
@@ -332,8 +330,8 @@ impl<D: Domain> Blkback<D> {
 
     /// Features and geometry in one transaction, in the order in which Linux' blkback writes them.
     #[traced]
-    fn describe(&mut self, back: &str) -> Result<(), StoreError> {
-        let all = super::keys::description(&self.config);
+    fn describe(&mut self, back: &str, disk: &Geometry) -> Result<(), StoreError> {
+        let all = super::keys::description(disk, &self.config);
         let (path, name) = (format!("{back}/{}", keys::PHYSICAL_DEVICE_PATH), &self.config.name);
         self.store.transaction(|t| {
             for (key, value) in &all {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use rings::io::blkif::{PROTO_ARM, PROTO_X86_64, SECTOR_SIZE, VdiskInfo, queue_name};
 use rings::ring::Answered;
 use rings::store::{Nodes, StoreError, keys, xenbus};
+use rings::weaken::{Check, skipped};
 use rings::{Domain, Foreign, GrantMode, Gref, Port};
 use tracer::traced;
 
 use super::access::{Access, MAX_PERSISTENT};
+use super::disk::Geometry;
 use super::error::ConnectError;
 use super::parse::Rules;
 use super::pending::MEMORY;
@@ -22,6 +24,21 @@ pub(super) struct Asked {
     pub(super) rings: Vec<RingKeys>,
     /// It does not mind pages that stay mapped.
     persistent: bool,
+}
+
+/// The disk as one guest has it: the toolstack may keep more from it than the disk does itself.
+pub(super) fn disk<N: Nodes>(
+    store: &mut N,
+    back: &str,
+    config: &Config,
+) -> Result<Geometry, StoreError> {
+    let disk = config.disk.geometry();
+    let mode = store.read_if_present(&format!("{back}/{}", keys::MODE))?;
+    // XSA-142. As Linux' blkback has it: whatever has no `w` in it is for reading.
+    let read_only = mode.is_some_and(|mode| !mode.contains('w'));
+    let enabled = xenbus::read_u32_if_present(store, &format!("{back}/{}", keys::DISCARD_ENABLE))?;
+    let discard = disk.discard.filter(|_| enabled != Some(0));
+    Ok(Geometry { read_only: disk.read_only || read_only, discard, ..disk })
 }
 
 /// One ring.
@@ -60,7 +77,8 @@ pub(super) fn read<N: Nodes>(
 ) -> Result<Asked, ConnectError> {
     let protocol = store.read_if_present(&format!("{front}/{}", keys::PROTOCOL))?;
     // Absent means the native one, as blkif.h has it.
-    if let Some(protocol) = protocol.filter(|p| p != PROTO_X86_64 && p != PROTO_ARM) {
+    let foreign = protocol.filter(|p| p != PROTO_X86_64 && p != PROTO_ARM);
+    if let Some(protocol) = foreign.filter(|_| !skipped(Check::BlkProtocol)) {
         return Err(ConnectError::Protocol(protocol));
     }
     let count = number(store, front, keys::MULTI_QUEUE_NUM_QUEUES, 1, 1..=config.max_queues)?;
@@ -101,14 +119,14 @@ fn number<N: Nodes>(
     Err(ConnectError::Range { key: key.into(), value, range })
 }
 
-/// Maps one ring, binds its port, opens the disk for it.
+/// Maps one ring, binds its port, opens the disk for it, which is as `disk` says.
 #[traced]
 pub(super) fn queue<D: Domain>(
     domain: &D,
     vbd: VbdId,
     ring: &RingKeys,
     asked: &Asked,
-    queues: usize,
+    disk: &Geometry,
     config: &Config,
     live: &Arc<Live>,
 ) -> Result<Queue<D>, ConnectError> {
@@ -123,7 +141,9 @@ pub(super) fn queue<D: Domain>(
         GrantMode::Persistent if !asked.persistent => GrantMode::Map,
         mode => mode,
     };
+    let queues = asked.rings.len().max(1);
     let limit = config.per_page.max(1) * u32::try_from(ring.grefs.len()).unwrap_or(1);
+    let rules = rules(disk, config);
     let disk = config.disk.queue(limit).map_err(|why| ConnectError::Disk(why.to_string()))?;
     let mut port = domain.bind_interdomain(vbd.front, ring.port)?;
     let name = queue_name(vbd.front, vbd.handle, ring.number);
@@ -133,12 +153,12 @@ pub(super) fn queue<D: Domain>(
         vbd,
         ring: attached,
         pages,
-        access: Access::new(foreign, grant, MAX_PERSISTENT / queues.max(1)),
+        access: Access::new(foreign, grant, MAX_PERSISTENT / queues),
         disk,
         port,
-        rules: rules(config),
+        rules,
         limit,
-        memory: MEMORY / queues.max(1),
+        memory: MEMORY / queues,
         batch: config.batch,
         always_notify: config.always_notify,
         live: Arc::clone(live),
@@ -146,8 +166,7 @@ pub(super) fn queue<D: Domain>(
 }
 
 /// What every request has to keep to.
-fn rules(config: &Config) -> Rules {
-    let disk = config.disk.geometry();
+fn rules(disk: &Geometry, config: &Config) -> Rules {
     let discard = disk.discard.map(|bytes| u64::from(bytes) / SECTOR_SIZE as u64);
     Rules {
         sectors: disk.sectors,
@@ -170,8 +189,7 @@ pub(super) fn sectors(config: &Config) -> String {
 }
 
 /// Features and geometry, in the order in which Linux' blkback writes them.
-pub(super) fn description(config: &Config) -> Vec<(&'static str, String)> {
-    let disk = config.disk.geometry();
+pub(super) fn description(disk: &Geometry, config: &Config) -> Vec<(&'static str, String)> {
     let flag = |on: bool| if on { "1" } else { "0" }.to_owned();
     let mut all = vec![(keys::FEATURE_FLUSH_CACHE, flag(true))];
     if let Some(bytes) = disk.discard {

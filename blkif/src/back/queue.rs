@@ -27,6 +27,14 @@ pub(crate) struct Live {
     pub(crate) no_discard: AtomicBool,
 }
 
+impl Live {
+    /// Of a disk of so many sectors.
+    pub(crate) fn of(sectors: u64) -> Self {
+        let (no_flush, no_discard) = Default::default();
+        Self { sectors: AtomicU64::new(sectors), no_flush, no_discard }
+    }
+}
+
 /// One queue.
 #[derive(Debug)]
 pub struct Queue<D: Domain> {
@@ -37,7 +45,6 @@ pub struct Queue<D: Domain> {
     port: Channel<D::Doorbell>,
     eoi: Eoi,
     broken: Option<Rogue>,
-    live: Arc<Live>,
 }
 
 /// What a queue is made of.
@@ -61,9 +68,10 @@ impl<D: Domain> Queue<D> {
     pub(crate) fn new(parts: Parts<D>) -> Self {
         let Parts { vbd, ring, pages, access, disk, port, rules, live, .. } = parts;
         let (limits, batch) = ((parts.limit, parts.memory), parts.batch);
-        let server = Server::new(ring, access, disk, rules, limits, batch, parts.always_notify);
+        let (rules, notify) = ((rules, live), parts.always_notify);
+        let server = Server::new(ring, access, disk, rules, limits, batch, notify);
         let (eoi, broken) = (Eoi::default(), None);
-        Self { vbd, server, _pages: pages, port, eoi, broken, live }
+        Self { vbd, server, _pages: pages, port, eoi, broken }
     }
 
     /// Which vbd it belongs to.
@@ -170,22 +178,15 @@ impl<D: Domain> Queue<D> {
         }
     }
 
-    /// Now and then: what the control side says, what has been unused for long.
+    /// Now and then: what the disk turned out not to do, what has been unused for long.
     fn look_around(&mut self, now: Instant) {
-        self.server.access.tick(now);
-        if self.server.unsupported.flush {
-            self.live.no_flush.store(true, Ordering::Relaxed);
-        }
-        if self.server.unsupported.discard {
-            self.live.no_discard.store(true, Ordering::Relaxed);
-        }
-        let rules = &mut self.server.rules;
-        rules.sectors = self.live.sectors.load(Ordering::Relaxed);
+        let Server { access, live, rules, .. } = &mut self.server;
+        access.tick(now);
         // What was taken back, whichever queue found it out, does not go to the disk any more.
-        if self.live.no_flush.load(Ordering::Relaxed) {
+        if live.no_flush.load(Ordering::Relaxed) {
             (rules.flush, rules.barrier) = (false, false);
         }
-        if self.live.no_discard.load(Ordering::Relaxed) {
+        if live.no_discard.load(Ordering::Relaxed) {
             rules.discard = None;
         }
     }

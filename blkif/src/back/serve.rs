@@ -4,6 +4,8 @@
 //! Requests for a disk that answers at once go straight through; the others wait in the table of what
 //! is pending. A barrier lets nothing past it in either direction.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rings::io::blkif::{
@@ -25,6 +27,7 @@ use super::parse::{
     Action, Head, Refusal, Rules, Segment, Segments, check, echo, head, indirect_pages,
 };
 use super::pending::{Barrier, Table, Zeroed};
+use super::queue::Live;
 use super::stats::Stats;
 
 /// Answers of a disk that takes its time that one turn deals with. Storage answers in bursts and then
@@ -40,13 +43,6 @@ pub(crate) fn attach(pages: Region) -> Result<Ring, rings::ring::ProdOverflow> {
     Ring::attach(Sring::new(pages))
 }
 
-/// What the disk turned out not to do.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Unsupported {
-    pub(crate) flush: bool,
-    pub(crate) discard: bool,
-}
-
 /// Everything between a ring and a disk.
 #[derive(Debug)]
 pub(crate) struct Server<F: Foreign> {
@@ -54,8 +50,8 @@ pub(crate) struct Server<F: Foreign> {
     pub(crate) access: Access<F>,
     pub(crate) disk: Box<dyn Disk>,
     pub(crate) rules: Rules,
+    pub(crate) live: Arc<Live>,
     pub(crate) stats: Stats,
-    pub(crate) unsupported: Unsupported,
     content: Content,
     table: Table,
     /// Segments of the request at hand.
@@ -79,7 +75,7 @@ impl<F: Foreign> Server<F> {
         ring: Ring,
         access: Access<F>,
         disk: Box<dyn Disk>,
-        rules: Rules,
+        (rules, live): (Rules, Arc<Live>),
         (limit, memory): (u32, usize),
         batch: usize,
         always_notify: bool,
@@ -92,8 +88,8 @@ impl<F: Foreign> Server<F> {
             access,
             disk,
             rules,
+            live,
             stats: Stats::default(),
-            unsupported: Unsupported::default(),
             table: Table::new(limit, indirect, memory),
             parts: Vec::with_capacity(indirect),
             list: Vec::with_capacity(indirect),
@@ -120,6 +116,8 @@ impl<F: Foreign> Server<F> {
         let mut left = REAPED;
         let mut worked = self.reap(&mut left);
         if self.ring.unconsumed_requests() > 0 || self.ring.poll_requests()? > 0 {
+            // After the look at the ring: whoever asks for what is new on the disk was told of it before.
+            self.rules.sectors = self.live.sectors.load(Ordering::Relaxed);
             worked |= self.take_batch();
         }
         self.zero_pages();
@@ -301,8 +299,8 @@ impl<F: Foreign> Server<F> {
             Failure::Io => RSP_ERROR,
             Failure::Unsupported => {
                 let flushes = matches!(action, Action::Flush | Action::Barrier);
-                self.unsupported.flush |= flushes;
-                self.unsupported.discard |= !flushes;
+                let lacks = if flushes { &self.live.no_flush } else { &self.live.no_discard };
+                lacks.store(true, Ordering::Relaxed);
                 RSP_EOPNOTSUPP
             }
         };
@@ -476,6 +474,7 @@ mod tests {
         sring.init(0);
         let ring = attach(pages).expect("a new ring");
         let access = Access::new(Pages, GrantMode::Copy, 0);
+        let rules = (rules, Arc::new(Live::of(rules.sectors)));
         let server = Server::new(ring, access, disk, rules, (limit, MEMORY), 16, false);
         (Front::attach(sring, 0), server)
     }

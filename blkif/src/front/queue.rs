@@ -181,6 +181,9 @@ impl<D: Domain> Queue<D> {
             OpKind::Discard { .. } if self.disk.discard.is_none() => {
                 return Err(Outcome::Unsupported);
             }
+            OpKind::Discard { secure: true } if !self.disk.secure => {
+                return Err(Outcome::Unsupported);
+            }
             kind => kind,
         };
         if self.broken.is_some() {
@@ -312,14 +315,15 @@ impl<D: Domain> Queue<D> {
             self.written.store(true, Ordering::Relaxed);
         }
         if outcome == Outcome::Unsupported {
-            self.stats.downgrades += 1;
-            match op.kind {
-                OpKind::Flush => self.disk.flush = false,
-                OpKind::Barrier => self.disk.barrier = false,
-                OpKind::Discard { secure: true } => self.disk.secure = false,
-                OpKind::Discard { secure: false } => self.disk.discard = None,
-                OpKind::Read | OpKind::Write => {}
-            }
+            let had = match op.kind {
+                OpKind::Flush => std::mem::take(&mut self.disk.flush),
+                OpKind::Barrier => std::mem::take(&mut self.disk.barrier),
+                OpKind::Discard { secure: true } => std::mem::take(&mut self.disk.secure),
+                OpKind::Discard { secure: false } => self.disk.discard.take().is_some(),
+                OpKind::Read | OpKind::Write => false,
+            };
+            // Each once, however many were in flight.
+            self.stats.downgrades += u64::from(had);
         }
     }
 

@@ -36,7 +36,7 @@ pub fn run(config: &BlkbackConfig, stop: &StopFlag) -> anyhow::Result<()> {
     // Before anybody is told that we are there: a disk that cannot be had is our own affair.
     let source = Source::open(&disk.spec(config.run.seed), disk.read_only, disk.sector_size)
         .map_err(|why| anyhow!("--disk {}: {why}", disk.disk))?;
-    if let Some(remark) = source.remark() {
+    for remark in source.remarks() {
         // A closed terminal is no reason for a disk to fail.
         let _ = writeln!(std::io::stderr(), "note: {remark}");
     }

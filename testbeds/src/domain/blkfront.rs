@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use blkif::front::{Blkfront, Config, Limits, Queue, SplitMode};
+use blkif::front::{Blkfront, Config, DiskInfo, Limits, Queue, SplitMode};
 use rings::store::{Nodes as _, XenbusState, keys};
 use rings::{DomId, Domain};
 use rings_host::HostDomain;
@@ -14,10 +14,10 @@ use super::crew::Crew;
 use super::log_console::log_to_console;
 use super::process::{StopFlag, Wanted, live};
 use super::reports::{self, FrontReport};
-use crate::config::{self, BlkConfig, DiskText, NotifyPolicy, Split};
+use crate::config::{self, BlkConfig, DiskText, NotifyPolicy, Split, word};
 use crate::units::format_size;
 use crate::workload::blk::{Change, Exerciser};
-use crate::workload::nbd::{Clerk, Desk, serve};
+use crate::workload::nbd::{Clerk, Desk, Export, serve};
 
 /// How long it may take to let go at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -37,8 +37,6 @@ pub struct BlkOutcome {
     pub ring_order: u32,
     /// Segments of a request at most.
     pub segments: u32,
-    /// The backend keeps pages mapped.
-    pub persistent: bool,
     /// Bytes of the disk.
     pub bytes: u64,
     /// Bytes of its own sectors.
@@ -111,7 +109,7 @@ impl Guest {
             },
         )?;
         if config.nbd.is_none() {
-            fits(config, blkfront.disk().sectors * 512)?;
+            fits(config, blkfront.disk())?;
         }
         let mut config = config.clone();
         let name = name(&mut blkfront)?;
@@ -161,7 +159,6 @@ impl Guest {
             queues,
             ring_order,
             segments: self.blkfront.segments(),
-            persistent: disk.persistent && self.config.run.grant == config::GrantMode::Persistent,
             bytes: disk.sectors * 512,
             sector_size: disk.sector_size,
             name: self.name.clone(),
@@ -175,14 +172,14 @@ impl Guest {
         path: &Path,
     ) -> anyhow::Result<impl Drop + use<>> {
         let mut desks = Vec::new();
-        let slots = self.config.iodepth;
+        let (slots, export) = (self.config.iodepth, Export::of(self.blkfront.disk()));
         for (n, queue) in self.queues.drain(..).enumerate() {
             let desk = Desk::new(crew.next_kicker());
-            let clerk = Clerk::new(queue, desk.clone(), slots, &self.config.run);
+            let clerk = Clerk::new(queue, desk.clone(), export.clone(), slots, &self.config.run);
             crew.add(n, Box::new(clerk));
             desks.push(desk);
         }
-        serve(path, self.blkfront.disk(), desks)
+        serve(path, export, desks)
     }
 
     /// Gives each worker its queues.
@@ -246,8 +243,12 @@ fn name(blkfront: &mut Blkfront<HostDomain>) -> anyhow::Result<Option<String>> {
     Ok(found.filter(|name| !name.is_empty()))
 }
 
-/// The part of the disk that is used must be there.
-fn fits(config: &BlkConfig, bytes: u64) -> anyhow::Result<()> {
+/// The part of the disk that is used must be there, and take what is to be done to it.
+fn fits(config: &BlkConfig, disk: &DiskInfo) -> anyhow::Result<()> {
+    let bytes = disk.sectors * 512;
+    if disk.read_only && config.rw.writes() {
+        bail!("--rw {}: the disk is for reading only; use --rw randread", word(&config.rw));
+    }
     let used = config.disk.size.unwrap_or(0);
     if used > bytes {
         let (used, bytes) = (format_size(used), format_size(bytes));

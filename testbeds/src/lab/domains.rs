@@ -94,7 +94,16 @@ impl Domains {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
-        anyhow!("domain {domid} ({name}, process {pid}) died: {how}")
+        self.died(&format!("domain {domid} ({name}, process {pid})"), &how)
+    }
+
+    /// What to say of a domain that has ended without a word. One that was asked to end before it had anything
+    /// to report has none: it was still connecting, say.
+    fn died(&self, who: &str, how: &str) -> anyhow::Error {
+        if self.interrupted.is_some() {
+            return anyhow!("interrupted");
+        }
+        anyhow!("{who} died: {how}")
     }
 
     /// The user wants no more of a run that has gone on for so long: its frontends are asked to end, and to report
@@ -133,7 +142,15 @@ impl Domains {
         let mut at = 0;
         while at < self.fronts.len() {
             match self.fronts[at].ended() {
-                Some(how) => reports.push(report(&mut self.fronts.remove(at), &how)?),
+                Some(how) => {
+                    let mut front = self.fronts.remove(at);
+                    let who = format!("{} (process {})", front.name(), front.pid());
+                    match front.last_words() {
+                        LastWords::Report(report) => reports.push(*report),
+                        LastWords::Complaint(why) => return Err(complaint(&front, why)),
+                        LastWords::Nothing => return Err(self.died(&who, &how)),
+                    }
+                }
                 None => at += 1,
             }
         }
@@ -228,6 +245,34 @@ mod tests {
     /// A process that ends by itself and never asks for a host.
     fn stranger() -> anyhow::Result<Domain> {
         Domain::start("blkback", &["--list".to_owned()])
+    }
+
+    #[test]
+    fn whoever_is_asked_to_end_before_it_can_report_has_not_died() {
+        let end_of = |interrupted: bool| {
+            let dir = tempfile::tempdir().expect("a directory");
+            let dir = Some(dir.path().join("lab"));
+            let host = rings_host::HostConfig { dir, ..rings_host::HostConfig::default() };
+            let host = Host::start(host).expect("a host");
+            let (back, front) = (stranger().expect("starts"), stranger().expect("starts"));
+            let mut domains = Domains::new(host, back, vec![front], 1e6);
+            if interrupted {
+                domains.interrupt(Duration::from_secs(1)).expect("it has gone on for long enough");
+            }
+            loop {
+                match domains.reap::<serde_json::Value>() {
+                    Ok(none) => assert!(none.is_empty(), "it reports nothing"),
+                    Err(why) => break why.to_string(),
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        assert_eq!(end_of(true), "interrupted");
+        let why = end_of(false);
+        assert!(
+            why.starts_with("blkback (process ") && why.contains(") died: exit status: 0"),
+            "{why}"
+        );
     }
 
     #[test]

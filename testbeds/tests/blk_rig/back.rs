@@ -63,7 +63,7 @@ pub(crate) fn config() -> Config {
     }
 }
 
-/// A backend describes its disk and waits for the guest.
+/// A backend describes its disk and waits for the guest. A key that is to be empty is not there at all.
 pub(crate) fn offer(lab: &Lab, keys: &[(&str, &str)]) -> XsClient<UnixTransport> {
     let mut store = lab.dom0.store().unwrap();
     let usual = [
@@ -74,7 +74,8 @@ pub(crate) fn offer(lab: &Lab, keys: &[(&str, &str)]) -> XsClient<UnixTransport>
         ("sector-size", "512"),
     ];
     for (key, value) in usual.iter().chain(keys) {
-        store.write(&format!("{BACK}/{key}"), *value).unwrap();
+        let node = format!("{BACK}/{key}");
+        if value.is_empty() { store.rm(&node) } else { store.write(&node, *value) }.unwrap();
     }
     xenbus::switch_state(&mut store, BACK, XenbusState::InitWait).unwrap();
     store

@@ -7,7 +7,7 @@ use blkif::back::disk::{Source, Spec};
 use blkif::back::{Blkback, Config, Queue, Rogue, VbdEvent, VbdId};
 use blkif::dialect::Dialect;
 use rings::evtchn::Channel;
-use rings::io::blkif::{Op, RSP_OKAY, Request, RequestSegment, Response, SLOT};
+use rings::io::blkif::{Op, RSP_OKAY, Request, RequestIndirect, RequestSegment, Response, SLOT};
 use rings::mem::Frames;
 use rings::ring::{Index, Sring, SringMem};
 use rings::store::{Nodes, XenbusState, XsClient, xenbus};
@@ -118,6 +118,14 @@ impl Front {
         request
     }
 
+    /// The same with one whole granted page, `page`, that stands in the list in page 0.
+    pub(crate) fn indirect(&self, op: Op, page: usize) -> Request {
+        let gref = self.grefs[page].0;
+        let segment = RequestSegment { gref, first_sect: 0, last_sect: 7, pad: 0 };
+        self.pages.region().write(0, segment);
+        indirect(self.grefs[0].0, op, 1)
+    }
+
     /// Puts a request on the ring and publishes it.
     pub(crate) fn put(&mut self, request: Request) {
         self.ring.write(self.prod & 31, request);
@@ -191,6 +199,18 @@ pub(crate) struct Attack {
     pub(crate) lab: Lab,
 }
 
+/// So many segments in the page with this gref.
+pub(crate) fn indirect(list: u32, op: Op, segments: u16) -> Request {
+    let mut request = RequestIndirect {
+        operation: Op::Indirect as u8,
+        indirect_op: op as u8,
+        nr_segments: segments,
+        ..RequestIndirect::default()
+    };
+    request.indirect_grefs[0] = list;
+    request.into()
+}
+
 /// How blkback is configured here.
 pub(crate) fn config(spec: &Spec, grant: GrantMode, read_only: bool) -> Config {
     Config {
@@ -219,7 +239,11 @@ impl Attack {
     }
 
     pub(crate) fn with(config: &Config, base: u32) -> Self {
-        let lab = Lab::new();
+        Self::within(Lab::new(), config, base)
+    }
+
+    /// In this lab.
+    pub(crate) fn within(lab: Lab, config: &Config, base: u32) -> Self {
         let mut blkback = Blkback::new(&lab.dom0, config.clone()).unwrap();
         let mut front = Front::new(&lab.guest, base);
         wait_for(&mut blkback, XenbusState::InitWait);
@@ -234,6 +258,22 @@ impl Attack {
         while idle < 3 {
             idle = if self.queue.work() { 0 } else { idle + 1 };
         }
+    }
+
+    /// Grants the same few pages under so many grefs, a multiple of 11, and has all of them read into.
+    pub(crate) fn read_into_many(&mut self, count: usize) -> (Frames, Vec<Gref>) {
+        let memory = self.front.domain.memory();
+        let frames = memory.alloc(4).unwrap();
+        let grant = |n| memory.grant_access(DomId::DOM0, &frames, n % 4, false).unwrap();
+        let grefs: Vec<Gref> = (0..count).map(grant).collect();
+        for grefs in grefs.chunks(11) {
+            let mut request = self.front.request(Op::Read, 0, &[1; 11]);
+            for (segment, gref) in request.seg.iter_mut().zip(grefs) {
+                segment.gref = gref.0;
+            }
+            assert_eq!(self.ask(request), RSP_OKAY);
+        }
+        (frames, grefs)
     }
 
     /// Puts one request, lets it be served, and says what it came to.

@@ -9,10 +9,13 @@
 pub(crate) mod back;
 pub(crate) mod front;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use blkif::back::disk::{Faults, Spec};
 use rings::cost::CostNs;
-use rings::{DomId, Domain};
+use rings::io::blkif::{Op, RSP_OKAY, Request};
+use rings::{DomId, Domain, GrantMode, PAGE_SIZE};
 use rings_host::{Connect, ConnectError, Device, Host, HostConfig, HostDomain};
 use tempfile::TempDir;
 
@@ -35,8 +38,13 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Self {
+        Self::allowing(true, true)
+    }
+
+    /// The toolstack lets the guest write the disk, and discard what is on it, or does not.
+    pub(crate) fn allowing(write: bool, discard: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let device = Device::Vbd { params: "ram".into(), read_only: false, discard: true };
+        let device = Device::Vbd { params: "ram".into(), read_only: !write, discard };
         let config =
             HostConfig { dir: Some(dir.path().join("lab")), device, ..HostConfig::default() };
         let host = Host::start(config).unwrap();
@@ -82,4 +90,29 @@ pub(crate) fn until<R>(what: &str, mut step: impl FnMut() -> Option<R>) -> R {
         }
         assert!(Instant::now() < deadline, "waited in vain for {what}");
     }
+}
+
+/// 31 writes and a barrier to a disk with a cache over the file at `path`, whose backend goes when the barrier
+/// has its answer. Which of the 32 pages are in the file then.
+pub(crate) fn after_a_barrier(path: &Path) -> Vec<bool> {
+    let faults = Faults { cache: true, seed: 1, ..Faults::default() };
+    let spec = Spec::Faulty(Box::new(Spec::File(path.to_owned())), faults);
+    let mut attack = front::Attack::with(&front::config(&spec, GrantMode::Copy, false), 0);
+    attack.front.fill(0, 0x5a);
+    for n in 0..32 {
+        let op = if n == 31 { Op::WriteBarrier } else { Op::Write };
+        let request = attack.front.request(op, n * 8, &[0]);
+        attack.front.put(Request { id: n, ..request });
+    }
+    let mut answers = Vec::new();
+    until("the barrier", || {
+        attack.queue.work();
+        answers.extend(attack.front.answers());
+        (answers.len() == 32).then_some(())
+    });
+    assert!(answers.iter().all(|answer| answer.status == RSP_OKAY), "{answers:?}");
+    // What is only in its memory goes with it.
+    drop(attack);
+    let pages = std::fs::read(path).unwrap();
+    pages.chunks(PAGE_SIZE).take(32).map(|page| page == [0x5a; PAGE_SIZE]).collect()
 }

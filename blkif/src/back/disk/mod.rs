@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `plain` | `null`: zeros, written into every granted page; `void`: touches nothing |
 //! | `ram` | memory, taken as it is written |
-//! | `file` | a file or block device, through io_uring |
+//! | `file` | a file or block device, through io_uring where the system allows it |
+//! | `lock` | what keeps two backends from one file |
 //! | `uring` | the io_uring under it |
+//! | `psync` | what is under it without io_uring: one system call after the other |
 //! | `model` | memory that is as slow as storage: one arm, a latency, a rate, units of writing |
 //! | `faulty` | around any of them: errors, delays, and a cache that a kill loses |
 //! | `timer` | answers that come later |
@@ -16,8 +18,10 @@
 
 mod faulty;
 mod file;
+mod lock;
 mod model;
 mod plain;
+mod psync;
 mod ram;
 mod source;
 mod timer;

@@ -117,26 +117,21 @@ impl Disk for Modelled {
 mod tests {
     use super::*;
 
-    /// Bytes per second of `count` operations of `sectors` pieces of 4 KiB, one after the other, cut
-    /// into requests of 11.
-    fn rate(kind: Kind, pages: u64, depth: usize) -> f64 {
+    /// MB/s of operations of so many pages, `depth` of them at once, cut into requests of `segments` pages
+    /// that go one after the other.
+    fn rate(kind: Kind, pages: u64, depth: usize, segments: u64) -> f64 {
         let (model, start) = (Model::default(), Instant::now());
-        let mut free = start;
-        let mut lanes = vec![start; depth];
-        let count = 64;
-        let mut page = 0;
-        for n in 0..count {
-            let lane = &mut lanes[n % depth];
-            let mut left = pages;
-            while left > 0 {
-                let now = left.min(11);
-                free = model.schedule(kind, page * 8, now * 4096, *lane, free);
-                *lane = free;
-                (page, left) = (page + now, left - now);
-            }
+        let (mut free, mut done) = (start, 0);
+        // Of each operation in flight: when its next request goes out, and the pages that are left.
+        let mut lanes = vec![(start, pages); depth];
+        while done < 64 * pages {
+            let lane = lanes.iter_mut().min_by_key(|(at, _)| *at).expect("one at least");
+            let now = lane.1.min(segments);
+            free = model.schedule(kind, done * 8, now * 4096, lane.0, free);
+            *lane = (free, if lane.1 == now { pages } else { lane.1 - now });
+            done += now;
         }
-        let bytes = count as u64 * pages * 4096;
-        bytes as f64 / (free - start).as_secs_f64() / 1e6
+        (done * 4096) as f64 / (free - start).as_secs_f64() / 1e6
     }
 
     #[test]
@@ -151,9 +146,36 @@ mod tests {
             (Kind::Write, 8, 1, 7.0, 0.25),
             (Kind::Write, 64, 1, 5.12, 0.25),
         ] {
-            let found = rate(kind, pages, depth);
+            let found = rate(kind, pages, depth, 11);
             let off = (found / published - 1.0).abs();
             assert!(off <= within, "{kind:?} {pages} x{depth}: {found:.2}, published {published}");
+        }
+    }
+
+    #[test]
+    fn a_second_read_in_flight_is_worth_much_and_a_third_nothing() {
+        let at = |depth| rate(Kind::Read, 32, depth, 11);
+        assert!(at(2) >= 1.4 * at(1), "{} against {}", at(2), at(1));
+        assert!((at(3) / at(2) - 1.0).abs() < 0.03, "{} against {}", at(3), at(2));
+    }
+
+    #[test]
+    fn indirect_segments_remove_the_steps() {
+        let at = |pages, segments| rate(Kind::Read, pages, 1, segments);
+        for step in [11, 22, 33] {
+            assert!(at(step + 1, 11) < at(step, 11), "one request more for one page more");
+            assert!(at(step + 1, 256) > at(step, 256), "and none with indirect segments");
+        }
+        let rising = (1..64).all(|pages| at(pages + 1, 256) > at(pages, 256));
+        assert!(rising, "the more at once the better");
+    }
+
+    #[test]
+    fn writes_are_best_in_the_storages_own_units() {
+        let best = rate(Kind::Write, 8, 1, 11);
+        for pages in (1..=64).filter(|&pages| pages != 8) {
+            let other = rate(Kind::Write, pages, 1, 11);
+            assert!(other < best, "{pages} pages: {other:.2}, 8 pages: {best:.2}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rings::io::blkif::SECTOR_SIZE;
 
 use super::faulty::{self, Faults};
-use super::file::{File, FileQueue};
+use super::file::File;
 use super::model::{Model, Modelled};
 use super::plain::Plain;
 use super::ram::Memory;
@@ -136,26 +136,26 @@ impl Source {
         }
     }
 
-    /// What has to be said about it, if anything: a file that cannot be read directly.
+    /// What has to be said about it: a file that cannot be read directly, or without io_uring.
     #[must_use]
-    pub fn remark(&self) -> Option<String> {
+    pub fn remarks(&self) -> Vec<String> {
         match &self.kind {
-            Opened::File(file) => file.remark(),
-            Opened::Faulty(inner, _) => inner.remark(),
-            _ => None,
+            Opened::File(file) => file.remarks(),
+            Opened::Faulty(inner, _) => inner.remarks(),
+            _ => Vec::new(),
         }
     }
 
     /// Access for one queue with at most `depth` operations in flight.
     ///
     /// # Errors
-    /// If the system has no io_uring or timer for it.
+    /// If the system has no more io_uring or timer for it.
     pub fn queue(&self, depth: u32) -> Result<Box<dyn Disk>, OpenError> {
         let os = |error: nix::Error| OpenError(format!("cannot make a timer: {error}"));
         Ok(match &self.kind {
             Opened::Plain(content) => Box::new(Plain::new(*content)),
             Opened::Ram(memory) => Box::new(memory.clone()),
-            Opened::File(file) => Box::new(FileQueue::new(Arc::clone(file), depth)?),
+            Opened::File(file) => file.queue(depth)?,
             Opened::Model(memory, model, free) => {
                 Box::new(Modelled::new(memory.clone(), *model, Arc::clone(free)).map_err(os)?)
             }

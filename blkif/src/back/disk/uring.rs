@@ -44,6 +44,11 @@ impl std::fmt::Debug for Uring {
 }
 
 impl Uring {
+    /// Whether the system allows one at all.
+    pub(super) fn allowed() -> io::Result<()> {
+        IoUring::new(2).map(drop)
+    }
+
     /// Room for operations with tags below `depth` on `file`.
     pub(super) fn new(file: &File, depth: u32) -> io::Result<Self> {
         let entries = depth.next_power_of_two().max(2);

@@ -119,7 +119,6 @@ impl Jobs {
         let job = (op.tag / self.iodepth) as usize;
         self.free[job].push(op.tag);
         if matches!(op.kind, OpKind::Flush | OpKind::Barrier) {
-            self.flushes += 1;
             return self.flushed(job, op.tag, outcome);
         }
         if outcome == Outcome::Okay {
@@ -158,8 +157,9 @@ impl Jobs {
     fn flushed(&mut self, job: usize, tag: u32, outcome: Outcome) {
         self.streams[job].flushed(tag, outcome == Outcome::Okay);
         match outcome {
-            Outcome::Okay => {}
-            Outcome::Unsupported => self.streams[job].no_more_flushes(),
+            Outcome::Okay => self.flushes += 1,
+            // The next is a barrier, where the backend has those, or cannot be begun.
+            Outcome::Unsupported => {}
             // It promised nothing, and that is as it must be: its backend died before.
             Outcome::Error if self.slots[tag as usize].lives != self.lives => {}
             Outcome::Error => self.meter.error(|| "a flush failed".into()),

@@ -8,17 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::credit::Share;
 
-/// What is exported.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Export {
-    pub(super) bytes: u64,
-    pub(super) sector_size: u32,
-    pub(super) read_only: bool,
-    pub(super) flush: bool,
-    /// Discards, of whole multiples of so many bytes.
-    pub(super) trim: Option<u32>,
-}
-
 /// What to do with the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wish {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::desk::Export;
+use super::export::Export;
 use super::wire::{
     CLIENT_NO_ZEROES, HANDSHAKE_FLAGS, INFO_BLOCK_SIZE, INFO_EXPORT, MAGIC, OPTION_MAGIC,
     OPTION_REPLY_MAGIC, flags, option, reply, u32_at, u64_at,
@@ -31,7 +31,7 @@ pub(super) fn greet(socket: &mut (impl Read + Write), export: &Export) -> io::Re
         socket.read_exact(&mut data)?;
         match kind {
             option::EXPORT_NAME => {
-                let mut answer = Vec::from(export.bytes.to_be_bytes());
+                let mut answer = Vec::from(export.bytes().to_be_bytes());
                 answer.extend(transmission_flags(export).to_be_bytes());
                 answer.extend(if zeroes { &[0; 124][..] } else { &[] });
                 socket.write_all(&answer)?;
@@ -62,7 +62,7 @@ pub(super) fn greet(socket: &mut (impl Read + Write), export: &Export) -> io::Re
 
 fn describe(socket: &mut impl Write, kind: u32, export: &Export) -> io::Result<()> {
     let mut shape = Vec::from(INFO_EXPORT.to_be_bytes());
-    shape.extend(export.bytes.to_be_bytes());
+    shape.extend(export.bytes().to_be_bytes());
     shape.extend(transmission_flags(export).to_be_bytes());
     answer(socket, kind, reply::INFO, &shape)?;
     let mut sizes = Vec::from(INFO_BLOCK_SIZE.to_be_bytes());

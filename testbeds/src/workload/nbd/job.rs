@@ -10,6 +10,7 @@ use rings::worker::Task;
 use rings_host::{EpollWaiter, HostDomain};
 
 use super::desk::Desk;
+use super::export::Export;
 use super::requests::{Done, Requests};
 use crate::config::RunConfig;
 use crate::counters::Counters;
@@ -20,6 +21,7 @@ use crate::workload::{Job, SideReport};
 pub struct Clerk {
     queue: Queue<HostDomain>,
     desk: Desk,
+    export: Export,
     requests: Requests,
 }
 
@@ -30,10 +32,17 @@ impl std::fmt::Debug for Clerk {
 }
 
 impl Clerk {
-    /// Serves what lies on `desk` with this queue, `slots` operations at once.
+    /// Serves what lies on `desk` with this queue, `slots` operations at once; `export` hears of another
+    /// length of the disk.
     #[must_use]
-    pub fn new(queue: Queue<HostDomain>, desk: Desk, slots: u32, run: &RunConfig) -> Self {
-        Self { queue, desk, requests: Requests::new(slots, run) }
+    pub fn new(
+        queue: Queue<HostDomain>,
+        desk: Desk,
+        export: Export,
+        slots: u32,
+        run: &RunConfig,
+    ) -> Self {
+        Self { queue, desk, export, requests: Requests::new(slots, run) }
     }
 
     /// Begins what can be begun of the requests at hand, and takes more as long as there is room.
@@ -129,8 +138,14 @@ impl Job for Clerk {
 
     fn change(&mut self, what: Box<dyn Any + Send>) {
         match what.downcast::<Change>().map(|change| *change) {
-            Ok(Change::Relink(link, disk)) => self.queue.relink(*link, disk),
-            Ok(Change::Resize(sectors)) => self.queue.resize(sectors),
+            Ok(Change::Relink(link, disk)) => {
+                self.export.resize(disk.sectors);
+                self.queue.relink(*link, disk);
+            }
+            Ok(Change::Resize(sectors)) => {
+                self.export.resize(sectors);
+                self.queue.resize(sectors);
+            }
             // Nobody has anything else for a disk.
             Err(_) => {}
         }

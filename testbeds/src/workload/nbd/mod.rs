@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | `wire` | NBD's numbers and messages, as bytes |
+//! | `export` | the disk as clients are told of it |
 //! | `greet` | the handshake: what a client may ask before it is let in |
 //! | `serve` | sockets and the threads that read and write them |
 //! | `credit` | how much a client may have asked for and not been told |
@@ -16,6 +17,7 @@
 
 mod credit;
 mod desk;
+mod export;
 mod greet;
 mod job;
 mod requests;
@@ -23,6 +25,7 @@ mod serve;
 mod wire;
 
 pub use desk::Desk;
+pub use export::Export;
 pub use job::Clerk;
 pub use requests::SLOT;
 pub use serve::serve;

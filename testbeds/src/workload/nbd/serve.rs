@@ -10,10 +10,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use blkif::front::DiskInfo;
 
 use super::credit::Credit;
-use super::desk::{Desk, Export, Reply, Request, Wish};
+use super::desk::{Desk, Reply, Request, Wish};
+use super::export::Export;
 use super::greet::greet;
 use super::wire::{Command, Header, error, reply_header};
 
@@ -31,18 +31,11 @@ const BREATH: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// If nobody can listen there.
-pub fn serve(path: &Path, disk: &DiskInfo, desks: Vec<Desk>) -> anyhow::Result<impl Drop + use<>> {
+pub fn serve(path: &Path, export: Export, desks: Vec<Desk>) -> anyhow::Result<impl Drop + use<>> {
     let shown = path.display();
     let listener = UnixListener::bind(path).with_context(|| {
         format!("cannot listen at --nbd unix:{shown}; remove what is there or name another path")
     })?;
-    let export = Export {
-        bytes: disk.sectors * 512,
-        sector_size: disk.sector_size,
-        read_only: disk.read_only,
-        flush: disk.flush || disk.barrier,
-        trim: disk.discard,
-    };
     let desks: Arc<[Desk]> = desks.into();
     std::thread::Builder::new().name("nbd".into()).spawn(move || {
         for (n, client) in listener.incoming().enumerate() {
@@ -51,7 +44,7 @@ pub fn serve(path: &Path, disk: &DiskInfo, desks: Vec<Desk>) -> anyhow::Result<i
                 std::thread::sleep(BREATH);
                 continue;
             };
-            let desk = desks[n % desks.len()].clone();
+            let (desk, export) = (desks[n % desks.len()].clone(), export.clone());
             let name = format!("nbd-{n}");
             // Without a thread for it a client is turned away by the end of its socket.
             let _ = std::thread::Builder::new().name(name).spawn(move || {
@@ -135,7 +128,7 @@ fn judge(header: &Header, export: &Export) -> Result<Wish, u32> {
         u64::from(if wish == Wish::Trim { export.trim.unwrap_or(512) } else { export.sector_size });
     let whole = header.offset.is_multiple_of(own) && u64::from(header.length).is_multiple_of(own);
     let end = header.offset.checked_add(header.length.into());
-    let inside = end.is_some_and(|end| end <= export.bytes);
+    let inside = end.is_some_and(|end| end <= export.bytes());
     let long = wish != Wish::Trim && header.length > LONGEST;
     if !whole || !inside || long || header.length == 0 { Err(error::EINVAL) } else { Ok(wish) }
 }
