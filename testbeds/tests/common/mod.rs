@@ -2,7 +2,9 @@
 //! and a look at what they left behind. What is asserted lives in the tests.
 #![allow(dead_code, reason = "each test target uses its own part of this")]
 
+pub(crate) mod perfetto;
 pub(crate) mod recorded;
+pub(crate) mod server;
 
 use std::io::Read;
 use std::os::unix::process::CommandExt as _;
