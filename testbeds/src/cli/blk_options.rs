@@ -171,6 +171,7 @@ pub(super) fn blkfront(typed: &BlkArgs, notes: &mut Vec<String>) -> Result<BlkCo
     if typed.disk.disk.is_none() {
         config.disk.disk = DiskText::called(None);
     }
+    config.doubts = typed.run.length.verify.is_some_and(Switch::is_on);
     sound(typed, config, notes)
 }
 
@@ -210,6 +211,7 @@ fn resolved(typed: &BlkArgs) -> Result<BlkConfig, Refusal> {
         dialect,
         kill_backend_every: job.kill_backend_every,
         nbd: job.nbd.clone(),
+        doubts: false,
     })
 }
 
