@@ -3,6 +3,7 @@
 //! Written once for both ends. What a task does is the driver's business; when to spin is
 //! [`Spin`]'s; what a storm costs is `evtchn::Eoi`'s.
 
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use tracer::clock::cycles;
@@ -168,13 +169,13 @@ impl<W> Worker<W> {
         W: Waiter<B>,
     {
         let now = Instant::now();
-        let mut patience = if skipped(Check::LongestSleep) { Duration::MAX } else { LONGEST_SLEEP };
         let mut look_again = false;
         for task in tasks.iter_mut() {
             let _span = tracer::span!("arm");
             look_again |= task.arm(now);
-            patience = patience.min(task.patience(now));
         }
+        let longest = if skipped(Check::LongestSleep) { Duration::MAX } else { LONGEST_SLEEP };
+        let (patience, limited) = patience(tasks, now, longest);
         self.spin.sleeping();
         let mut slept_out = false;
         if !look_again && !patience.is_zero() {
@@ -182,7 +183,6 @@ impl<W> Worker<W> {
             self.cost.charge(Charge::Block);
             {
                 let _span = tracer::span!(WAIT, "sleep", patience_us = patience.as_micros());
-                let limited = tasks.iter().any(Task::limited);
                 let _why = limited.then(|| tracer::span!(WAIT, "limit"));
                 self.waiter.wait(patience);
             }
@@ -199,5 +199,72 @@ impl<W> Worker<W> {
                 self.lost += 1;
             }
         }
+    }
+}
+
+/// How long all these may be left asleep, and whether a limit of one of them is why it is no longer than
+/// that. Where none has a limit and nothing to wait for, it is `longest`.
+fn patience<T: Task>(tasks: &[T], now: Instant, longest: Duration) -> (Duration, bool) {
+    tasks.iter().fold((longest, false), |(shortest, limited), task| {
+        let own = task.patience(now).min(longest);
+        match own.cmp(&shortest) {
+            Ordering::Less => (own, task.limited()),
+            Ordering::Equal => (own, limited || task.limited()),
+            Ordering::Greater => (shortest, limited),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A task that may be left asleep for so many milliseconds, and whether that is for a limit.
+    struct Sleeper(u64, bool);
+
+    impl Task for Sleeper {
+        fn work(&mut self) -> bool {
+            false
+        }
+
+        fn arm(&mut self, _: Instant) -> bool {
+            false
+        }
+
+        fn disarm(&mut self) -> bool {
+            false
+        }
+
+        fn settle(&mut self, _: bool, _: Instant) {}
+
+        fn patience(&self, _: Instant) -> Duration {
+            Duration::from_millis(self.0)
+        }
+
+        fn limited(&self) -> bool {
+            self.1
+        }
+
+        fn finished(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_sleep_is_a_limits_if_the_limit_decides_how_long_it_is() {
+        const IDLE: Sleeper = Sleeper(u64::MAX, false);
+        let sleep = |tasks: &[Sleeper]| {
+            let (patience, limited) = patience(tasks, Instant::now(), LONGEST_SLEEP);
+            (patience.as_millis(), limited)
+        };
+        assert_eq!(sleep(&[]), (500, false));
+        assert_eq!(sleep(&[IDLE, IDLE]), (500, false));
+        assert_eq!(sleep(&[IDLE, Sleeper(200, true), IDLE]), (200, true));
+        // One waits for its period, but another has to be looked at before.
+        assert_eq!(sleep(&[Sleeper(200, true), Sleeper(3, false)]), (3, false));
+        assert_eq!(sleep(&[Sleeper(3, false), Sleeper(200, true)]), (3, false));
+        assert_eq!(sleep(&[Sleeper(200, true), Sleeper(200, false)]), (200, true));
+        // A period that is longer than any sleep.
+        assert_eq!(sleep(&[IDLE, Sleeper(60_000, true)]), (500, true));
     }
 }

@@ -201,6 +201,11 @@ fn what_is_only_written_is_read_at_the_end() {
     }
     let results = blk(&scratch, "--disk ram=4M --rw randwrite -n 1000 --verify off");
     assert_eq!(results["jobs"][0]["read_back"], Value::Null, "nothing is checked");
+    assert_eq!(results["jobs"][0]["unchecked"], "--verify is off");
+    let results = blk(&scratch, "-n 1000");
+    assert_eq!(results["jobs"][0]["unchecked"], "null keeps nothing");
+    let results = blk(&scratch, "--disk ram=4M -n 1000");
+    assert_eq!(results["jobs"][0]["unchecked"], Value::Null, "zeros are looked at");
     let _turn = common::turn();
     let ended = scratch.run(&["blk", "--disk", "ram=4M", "--rw", "write", "-n", "1000"]);
     assert!(ended.stdout.contains("4K writes in order, 32 in flight, every block"), "{ended:?}");
@@ -489,6 +494,35 @@ fn a_guest_that_waits_for_its_backend_ends_when_it_is_told_to() {
     assert!(!front.end().status.success());
     host.signal(Signal::SIGINT);
     assert!(host.end().status.success());
+}
+
+/// `null` keeps nothing, so that there is nothing to check: but who says that it is `null`?
+#[test]
+fn somebody_elses_backend_cannot_talk_a_user_out_of_checks() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    let dir = scratch.text("lab");
+    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
+    let pids = [host.pid()];
+    let socket = scratch.path("lab").join("host.sock");
+    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let blkback = scratch.start(&["blkback", "--dir", &dir, "-A", "0,0"]);
+    let front = ["blkfront", "--dir", &dir, "--rw", "write", "-n", "500", "-A", "0,0"];
+    let ended = scratch.run(&front);
+    assert!(ended.status.success(), "{ended:?}");
+    let why = "nothing was checked: the backend calls its disk null, which keeps nothing";
+    assert!(ended.stdout.contains(why) && ended.stdout.contains("verify=off"), "{ended:?}");
+    let ended = scratch.run(&[&front[..], &["--verify", "on"]].concat());
+    ended.assert_one_line("checked all the same", 1, &["domain 1", "500 errors"]);
+    assert!(!ended.stdout.contains("nothing was checked"), "{ended:?}");
+    assert!(ended.stdout.contains("disk=null") && ended.stdout.contains("verify=on"), "{ended:?}");
+    let repeat = ended.stdout.lines().find(|line| line.contains("repeat:  pvlab blkfront"));
+    assert!(repeat.is_some_and(|line| line.contains("--verify on")), "{ended:?}");
+    for process in [blkback, host] {
+        process.signal(Signal::SIGINT);
+        assert!(process.end().status.success());
+    }
+    scratch.assert_clean(&pids, "a backend that keeps nothing");
 }
 
 #[test]

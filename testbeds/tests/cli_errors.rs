@@ -185,7 +185,8 @@ fn two_options_never_write_one_file_nor_what_another_reads() {
     std::fs::write(&data, [7; 1000]).expect("a file");
     std::os::unix::fs::symlink("data", &link).expect("a link");
     let (beside, disk) = (at("new.pvtrace"), format!("file={data}"));
-    let cases: [(&[&str], &str); 10] = [
+    let sink = format!("file={new}");
+    let cases: [(&[&str], &str); 12] = [
         (&["net", "--file", &data, "--out", &data], "--file"),
         (&["net", "--file", &data, "--out", &link], "--file"),
         (&["netback", "--dir", "/nonexistent", "--file", &data, "--out", &link], "--file"),
@@ -194,6 +195,8 @@ fn two_options_never_write_one_file_nor_what_another_reads() {
         (&["net", "--trace", &new, "-J", &beside], "-J"),
         (&["net", "--out", &new, "-J", &new], "--out"),
         (&["console", "--csv", &new, "--svg", &new], "--csv"),
+        (&["console", "--sink", &sink, "--csv", &new], "--sink"),
+        (&["console", "--log", &link, "-J", &data], "--log"),
         (&["blk", "--disk", &disk, "-J", &link], "--disk"),
         (&["report", &new, &data, "-o", &link], "-o"),
     ];

@@ -2,12 +2,16 @@
 //! mean together.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use proptest::prelude::*;
+use proptest::sample::select;
 use testbeds::cli::{JsonTo, Parsed, Task, parse};
 use testbeds::config::{
-    Amount, CostNs, GrantMode, Mode, NetConfig, NetPath, NotifyPolicy, Rate, RunConfig, RxTimers,
-    WaitPolicy, WireKind, allowed_cpus, default_vifs, default_wire,
+    Amount, BlkConfig, BlkbackConfig, ConsoleConfig, ConsoledConfig, CostNs, DaemonConfig,
+    DialectName, DiskConfig, EventRate, GrantMode, GuestConfig, Mode, NetConfig, NetPath,
+    NotifyPolicy, OnFull, Overflow, Rate, RunConfig, Rw, RxTimers, SinkKind, Split, WaitPolicy,
+    WireKind, allowed_cpus, default_vifs, default_wire,
 };
 
 fn parsed<S: AsRef<str>>(args: &[S]) -> Parsed {
@@ -34,7 +38,7 @@ fn amounts() -> impl Strategy<Value = Amount> {
 
 fn cpus() -> impl Strategy<Value = Vec<usize>> {
     let allowed = allowed_cpus();
-    prop::collection::vec(prop::sample::select(allowed), 1..4)
+    prop::collection::vec(select(allowed), 1..4)
 }
 
 fn costs() -> impl Strategy<Value = CostNs> {
@@ -53,10 +57,10 @@ prop_compose! {
         (amount, interval, warmup) in (amounts(), prop::option::of(0.01..60.0), 0.0..10.0),
         (seed, index_base, verify, quiet) in any::<(u64, u32, bool, bool)>(),
         (front_cpus, back_cpus, nice_front, nice_back) in (cpus(), cpus(), -20..20, -20..20),
-        wait in prop::sample::select(&[WaitPolicy::Adaptive, WaitPolicy::Event, WaitPolicy::Poll]),
+        wait in select(&[WaitPolicy::Adaptive, WaitPolicy::Event, WaitPolicy::Poll]),
         (spin_us, batch, think_ns) in (0.0..1e6, 1u32..=256, 0u64..=1_000_000_000),
         (always, console) in any::<(bool, bool)>(),
-        grant in prop::sample::select(&[GrantMode::Copy, GrantMode::Map, GrantMode::Persistent]),
+        grant in select(&[GrantMode::Copy, GrantMode::Map, GrantMode::Persistent]),
         (cost, stall_timeout) in (costs(), 0.1..3600.0),
         dir in prop::option::of("/[a-z '$\"]{1,12}"),
     ) -> RunConfig {
@@ -72,8 +76,8 @@ prop_compose! {
 prop_compose! {
     /// Every option is free where the mode has it, and where it does not the default.
     fn configs()(
-        mode in prop::sample::select(&[Mode::Stream, Mode::Rr, Mode::Crr, Mode::Udp, Mode::Pktgen]),
-        path in prop::sample::select(&[NetPath::Loopback, NetPath::Backend, NetPath::Bridge]),
+        mode in select(&[Mode::Stream, Mode::Rr, Mode::Crr, Mode::Udp, Mode::Pktgen]),
+        path in select(&[NetPath::Loopback, NetPath::Backend, NetPath::Bridge]),
         run in runs(),
         (reverse, csum_tx, csum_rx, sg, v6, reflect) in any::<(bool, bool, bool, bool, bool, bool)>(),
         (parallel, len, rr_req, rr_resp) in (1u32..=128, 1usize..=64 << 20, 1usize..=1 << 20, 1usize..=1 << 20),
@@ -129,26 +133,161 @@ prop_compose! {
     }
 }
 
+/// Disks, and whether they are as long as they are told to be.
+fn disks() -> impl Strategy<Value = &'static str> {
+    select(&[
+        "null",
+        "void",
+        "ram=64M",
+        "file=/no/such disk",
+        "model=read:1M,write-unit:4K",
+        "faulty:cache,errors=0.01:file=/no/such=disk",
+        "faulty:delay=0.1/5ms:null",
+    ])
+}
+
+prop_compose! {
+    fn disk_configs()(
+        disk in disks(),
+        size in prop::option::of(1u64..=1 << 34),
+        (read_only, large) in any::<(bool, bool)>(),
+        in_flight in 1u32..=32,
+        dialect_back in dialects(),
+    ) -> DiskConfig {
+        let mut config = DiskConfig { disk: disk.parse().expect("a disk"), ..DiskConfig::default() };
+        config.size = size.map(|pages| pages << 12).or_else(|| config.default_size());
+        config.sector_size = if large { 4096 } else { 512 };
+        (config.read_only, config.in_flight, config.dialect_back) = (read_only, in_flight, dialect_back);
+        config
+    }
+}
+
+fn dialects() -> impl Strategy<Value = DialectName> {
+    use DialectName::{Freebsd, MiniOs, Qemu, Xen};
+    select(&[Xen, Xen, Freebsd, Qemu, MiniOs])
+}
+
+prop_compose! {
+    fn blks()(
+        (run, disk) in (runs(), disk_configs()),
+        rw in select(&[Rw::Read, Rw::Write, Rw::RandRead, Rw::RandWrite, Rw::RandRw]),
+        (sectors, iodepth, more_jobs) in (1usize..=512, 1u32..=64, 0u32..8),
+        (rwmixread, fsync, dialect) in (0u32..=100, 0u32..=1 << 20, dialects()),
+        rate_iops in prop::option::of(1u32..),
+        (serial, indirect, is_server, own_jobs) in any::<(bool, bool, bool, bool)>(),
+        (segments, ring_order, queues) in (1u32..=256, 0u32..=4, 1u32..=8),
+        kill_backend_every in prop::option::of(0.05..3600.0),
+    ) -> BlkConfig {
+        let mut config = BlkConfig { run, disk, rw, fsync, indirect, dialect, queues, ring_order, ..BlkConfig::default() };
+        if config.disk.read_only && rw.writes() { config.rw = Rw::RandRead }
+        if config.rw == Rw::RandRw { config.rwmixread = rwmixread }
+        config.split = if serial { Split::Serial } else { Split::Parallel };
+        config.segments = if indirect { segments } else { segments.min(11) };
+        config.bs = sectors * config.disk.sector_size as usize;
+        config.iodepth = iodepth;
+        config.numjobs = if own_jobs { queues + more_jobs } else { queues };
+        if is_server {
+            config.nbd = Some("/a socket".into());
+            config.run.amount = RunConfig::default().amount;
+        }
+        while config.pages() * queues as usize > 24_000 {
+            config.iodepth /= 2;
+            config.bs = config.disk.sector_size as usize;
+        }
+        config.rate_iops = rate_iops.map(f64::from);
+        config.run.verify &= config.disk.disk.keeps();
+        if !config.run.verify || config.disk.disk.outlives() {
+            config.kill_backend_every = kill_backend_every;
+        }
+        config
+    }
+}
+
+/// Where consoles may be logged.
+const LOGS: &str = env!("CARGO_TARGET_TMPDIR");
+
+prop_compose! {
+    fn daemons()(
+        limit in prop_oneof![
+            Just(EventRate::Off),
+            Just(EventRate::default()),
+            (1u32..=1_000_000, 1_000_000u64..=60_000_000_000).prop_map(|(events, ns)| EventRate::Of(events, ns)),
+        ],
+        (sink, one_file, log) in (0usize..4, any::<bool>(), any::<bool>()),
+        (timestamps, replace_escape, keep) in any::<(bool, bool, bool)>(),
+        (log_limit, daemon_think_ns) in (4096u64..=1 << 40, 0u64..=1_000_000_000),
+    ) -> DaemonConfig {
+        let dir = PathBuf::from(LOGS);
+        let path = if one_file { dir.join("a log") } else { dir };
+        let sink = [SinkKind::Pty, SinkKind::Null, SinkKind::Stderr, SinkKind::File(path.clone())][sink].clone();
+        let mut config = DaemonConfig { limit, daemon_think_ns, ..DaemonConfig::of_sink(sink) };
+        let logs = matches!(config.sink, SinkKind::File(_));
+        config.log = (log && !logs).then_some(path);
+        if log || logs {
+            (config.timestamps, config.replace_escape, config.log_limit) = (timestamps, replace_escape, log_limit);
+        }
+        if keep && config.sink == SinkKind::Pty { config.overflow = Overflow::Keep }
+        config
+    }
+}
+
+prop_compose! {
+    fn guests()(
+        (len, pace_ns) in (1usize..=64 << 10, 0u64..=60_000_000_000),
+        on_full in select(&[OnFull::Block, OnFull::Spin, OnFull::Drop]),
+    ) -> GuestConfig {
+        let len = if on_full == OnFull::Drop { len.min(2048) } else { len };
+        GuestConfig { len, on_full, pace_ns }
+    }
+}
+
+prop_compose! {
+    fn consoles()(
+        (run, guest, mut daemon) in (runs(), guests(), daemons()),
+        (buffer, neighbours) in (4096u64..=256 << 20, 0u32..=63),
+    ) -> ConsoleConfig {
+        let run = of_console(run);
+        daemon.check = run.verify.then_some(guest.len);
+        let mut config = ConsoleConfig { guest, daemon, buffer, neighbours, run };
+        // A file is for one console.
+        let log = match &config.daemon.sink {
+            SinkKind::File(path) => Some(path),
+            _ => config.daemon.log.as_ref(),
+        };
+        if log.is_some_and(|path| !path.is_dir()) { config.neighbours = 0 }
+        config
+    }
+}
+
+/// Without the options that consoles do not have.
+fn of_console(run: RunConfig) -> RunConfig {
+    let RunConfig { batch, notify, grant, console, .. } = RunConfig::default();
+    RunConfig { batch, notify, grant, console, ..run }
+}
+
+/// Of a process that belongs to a host; one that serves does so until it is ended.
+fn in_a_lab(run: RunConfig, serves: bool) -> RunConfig {
+    let amount = if serves { RunConfig::default().amount } else { run.amount };
+    RunConfig { amount, dir: run.dir.or_else(|| Some("/a lab".into())), ..run }
+}
+
 /// With numbers of three decimals, as people type them: the JSON reader may miss the last bit of longer ones.
-fn as_typed(mut config: NetConfig) -> NetConfig {
-    let short = |value: f64| (value * 1000.0).round() / 1000.0;
-    let run = &mut config.run;
+fn short(value: &mut f64) {
+    *value = (*value * 1000.0).round() / 1000.0;
+}
+
+fn as_typed(run: &mut RunConfig) {
     if let Amount::Seconds(seconds) = &mut run.amount {
-        *seconds = short(*seconds);
+        short(seconds);
     }
-    run.interval = run.interval.map(short);
-    let RxTimers { rx_drain_timeout, rx_stall_timeout } = &mut config.timers;
-    for value in [
-        &mut run.warmup,
-        &mut run.spin_us,
-        &mut run.stall_timeout,
-        &mut config.drop,
-        rx_drain_timeout,
-        rx_stall_timeout,
-    ] {
-        *value = short(*value);
-    }
-    config
+    run.interval.iter_mut().for_each(short);
+    [&mut run.warmup, &mut run.spin_us, &mut run.stall_timeout].into_iter().for_each(short);
+}
+
+/// What is written as JSON and read again.
+fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(config: &T) -> T {
+    let json = serde_json::to_string(config).expect("plain data");
+    serde_json::from_str(&json).expect("own output")
 }
 
 proptest! {
@@ -161,11 +300,59 @@ proptest! {
     }
 
     #[test]
-    fn json_repeats_the_run(config in configs()) {
-        let config = as_typed(config);
-        let json = serde_json::to_string(&config).expect("plain data");
-        let again: NetConfig = serde_json::from_str(&json).expect("own output");
+    fn json_repeats_the_run(mut config in configs()) {
+        as_typed(&mut config.run);
+        let RxTimers { rx_drain_timeout, rx_stall_timeout } = &mut config.timers;
+        [&mut config.drop, rx_drain_timeout, rx_stall_timeout].into_iter().for_each(short);
+        prop_assert_eq!(through_json(&config), config);
+    }
+
+    #[test]
+    fn a_disks_command_repeats_its_run(config in blks()) {
+        let args = config.to_args();
+        let Task::Blk(again, None, None) = parsed(&args).task else { panic!("{args:?}") };
         prop_assert_eq!(again, config);
+    }
+
+    #[test]
+    fn a_backend_is_told_of_its_disk(run in runs(), disk in disk_configs()) {
+        let config = BlkbackConfig { run: in_a_lab(run, true), disk };
+        let args = config.to_args();
+        let Task::Blkback(again) = parsed(&args).task else { panic!("{args:?}") };
+        prop_assert_eq!(again, config);
+    }
+
+    #[test]
+    fn a_consoles_command_repeats_its_run(config in consoles()) {
+        let args = config.to_args();
+        let Task::Console(again, ..) = parsed(&args).task else { panic!("{args:?}") };
+        prop_assert_eq!(*again, config);
+    }
+
+    #[test]
+    fn a_daemon_and_a_guest_are_told_what_to_do(
+        (run, guest, mut daemon) in (runs(), guests(), daemons()),
+        check in prop::option::of(1usize..=64 << 10),
+        measure in prop::option::of(0.001..1000.0),
+    ) {
+        let run = of_console(run);
+        daemon.check = check;
+        let config = ConsoledConfig { daemon, measure, run: in_a_lab(run.clone(), true) };
+        let args = config.to_args();
+        let Task::Consoled(again) = parsed(&args).task else { panic!("{args:?}") };
+        prop_assert_eq!(*again, config);
+        let run = in_a_lab(run, false);
+        let args = guest.to_args(&run);
+        prop_assert_eq!(parsed(&args).task, Task::ConsoleGuest(Some(guest), run));
+    }
+
+    #[test]
+    fn json_repeats_the_runs_of_disks_and_consoles(mut blk in blks(), mut console in consoles()) {
+        as_typed(&mut blk.run);
+        blk.kill_backend_every.iter_mut().for_each(short);
+        prop_assert_eq!(through_json(&blk), blk);
+        as_typed(&mut console.run);
+        prop_assert_eq!(through_json(&console), console);
     }
 }
 

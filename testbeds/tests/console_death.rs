@@ -3,22 +3,23 @@
 
 mod common;
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use common::{Process, Scratch, WATCHDOG, within};
-use console::front::Console;
+use console::front::{Console, OnFull, Written};
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
+use rings::Domain as _;
 use rings::cost::CostNs;
-use rings::store::{Nodes, XsClient};
-use rings_host::{Connect, HostDomain, UnixTransport};
+use rings::store::Nodes as _;
+use rings_host::{Connect, HostDomain};
 
-/// A host by hand.
+/// A host by hand that nobody is too slow for.
 fn host(scratch: &Scratch) -> Process {
-    let host = scratch.start(&["host", "--dir", &scratch.text("lab"), "--stall-timeout", "100s"]);
-    let there = scratch.path("lab/host.sock");
-    assert!(within(WATCHDOG, || there.exists()), "no host");
-    host
+    scratch.host(&["--stall-timeout", "100s"])
 }
 
 /// A daemon by hand that writes to this file.
@@ -110,12 +111,10 @@ fn a_daemon_that_is_killed_and_restarted_loses_no_byte_of_the_ring() {
     let daemon = consoled(&scratch, &path, &[]);
     log.assert_complete();
     assert!(within(WATCHDOG, || console.connected() && !console.closed()), "nobody reads");
-    daemon.signal(Signal::SIGTERM);
-    assert!(daemon.end().status.success());
+    daemon.leave();
     assert!(!console.connected(), "it says that it does not read any more");
     domain.goodbye(0);
-    host.signal(Signal::SIGTERM);
-    assert!(host.end().status.success());
+    host.leave();
     scratch.assert_clean(&[pid], "a daemon killed and restarted");
 }
 
@@ -132,11 +131,10 @@ fn what_a_killed_guest_wrote_is_read() {
         assert!(within(WATCHDOG, || text(&log).len() > 3000), "round {round}: nothing comes");
         guest.signal(Signal::SIGKILL);
         assert!(!guest.end().status.success());
-        let mut store = store(&scratch);
+        let mut store = scratch.store();
         let gone = || !store.directory("/local/domain").is_ok_and(|all| all.contains(&"1".into()));
         assert!(within(WATCHDOG, gone), "round {round}: it is still there");
-        daemon.signal(Signal::SIGTERM);
-        assert!(daemon.end().status.success());
+        daemon.leave();
         // Whole bytes in their order, a ring's worth after the last event among them; the last line
         // may have been half-way.
         let written = text(&log);
@@ -144,14 +142,8 @@ fn what_a_killed_guest_wrote_is_read() {
         let differs = written.bytes().zip(expected.bytes()).position(|(a, b)| a != b);
         assert_eq!(differs, None, "round {round}, of {} bytes", written.len());
     }
-    host.signal(Signal::SIGTERM);
-    assert!(host.end().status.success());
+    host.leave();
     scratch.assert_clean(&[pid], "guests killed");
-}
-
-fn store(scratch: &Scratch) -> XsClient<UnixTransport> {
-    let socket = scratch.path("lab/xenstored.sock");
-    XsClient::new(UnixTransport::connect(Path::new(&socket)).expect("a store"))
 }
 
 /// A run, one of whose processes gets a signal in its middle.
@@ -268,9 +260,61 @@ fn a_writer_whose_lines_nobody_takes_ends_when_its_time_is_over() {
         ended.assert_one_line(len, 1, &words);
     }
     for process in [daemon, host] {
-        process.signal(Signal::SIGTERM);
-        assert!(process.end().status.success());
+        process.leave();
     }
+    scratch.assert_clean(&[pid], "nobody looks");
+}
+
+#[test]
+fn what_nobody_looks_at_loses_its_middle_and_nothing_else() {
+    // Of 100 bytes: five times what the daemon keeps.
+    const LINES: usize = 50_000;
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, dir) = (host(&scratch), scratch.text("lab"));
+    let pid = host.pid();
+    let daemon = scratch.start(&["consoled", "--dir", &dir, "--limit", "off"]);
+    let domain = guest(&scratch);
+    let (mut console, mut waiter) =
+        (Console::open(&domain).expect("a console"), domain.waiter().expect("a waiter"));
+    console.watch(&mut waiter).expect("a doorbell");
+    assert!(within(WATCHDOG, || console.connected() && !console.closed()), "nobody reads");
+    for n in 0..LINES {
+        let line = format!("{n:05}{:>95}", "\n");
+        let written = console.write(&mut waiter, line.as_bytes(), OnFull::Block, || true);
+        assert_eq!(written, Ok(Written { put: 100, dropped: 0 }), "line {n}");
+    }
+    assert!(console.flush(&mut waiter, WATCHDOG), "a writer is not held");
+    let tty = scratch.store().read_string("/local/domain/1/console/tty").expect("a terminal");
+    let flags = (OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits();
+    let mut terminal =
+        OpenOptions::new().read(true).custom_flags(flags).open(tty).expect("a terminal");
+    let (mut seen, mut room) = (Vec::new(), [0; 4096]);
+    let found = within(WATCHDOG, || {
+        while let Ok(len) = terminal.read(&mut room) {
+            seen.extend_from_slice(&room[..len]);
+        }
+        seen.ends_with(b"\n") && seen[seen.len() - 100..].starts_with(b"49999 ")
+    });
+    assert!(found, "the last line is not to be seen");
+    // The terminal has some more of it than the buffer.
+    assert!((1 << 20..(1 << 20) * 5 / 4 + (64 << 10)).contains(&seen.len()), "{}", seen.len());
+    // Where it is cut the line that ends begins with another number than it should.
+    let numbers: Vec<usize> = seen
+        .split(|&byte| byte == b'\n')
+        .filter(|line| line.len() == 99)
+        .filter_map(|line| std::str::from_utf8(&line[..5]).ok()?.parse().ok())
+        .collect();
+    assert_eq!((numbers[0], numbers.last()), (0, Some(&(LINES - 1))));
+    let cuts: Vec<_> = numbers.windows(2).filter(|two| two[1] != two[0] + 1).collect();
+    assert!(cuts.len() == 1 && cuts[0][0] < cuts[0][1], "one cut, and nothing twice: {cuts:?}");
+    // A quarter of what is kept is the beginning's, more than any terminal has taken.
+    assert!(cuts[0][0] > (256 << 10) / 100 - 1, "the beginning survives: {cuts:?}");
+    let ended = daemon.leave();
+    let told: Vec<&str> = ended.stderr.lines().collect();
+    assert!(told.len() == 1 && told[0].contains("loses its middle"), "once: {told:?}");
+    domain.goodbye(0);
+    host.leave();
     scratch.assert_clean(&[pid], "nobody looks");
 }
 
@@ -286,11 +330,9 @@ fn a_writer_without_a_daemon_says_so() {
     ended.assert_one_line("alone", 1, &["domain 1", "pvlab consoled --dir", &dir]);
     // A shell without a daemon is no use, but it does not hang either.
     let shell = scratch.start(&["console-guest", "--dir", &dir]);
-    let there = within(WATCHDOG, || store(&scratch).read("/local/domain/1/console/port").is_ok());
+    let there = within(WATCHDOG, || scratch.store().read("/local/domain/1/console/port").is_ok());
     assert!(there, "no shell");
-    shell.signal(Signal::SIGTERM);
-    assert!(shell.end().status.success());
-    host.signal(Signal::SIGTERM);
-    assert!(host.end().status.success());
+    shell.leave();
+    host.leave();
     scratch.assert_clean(&[pid], "no daemon");
 }

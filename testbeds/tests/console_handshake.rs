@@ -4,9 +4,7 @@
 mod common;
 
 use common::{Scratch, WATCHDOG, within};
-use nix::sys::signal::Signal;
-use rings::store::{Nodes, XsClient};
-use rings_host::UnixTransport;
+use rings::store::Nodes as _;
 
 /// Keys whose value is another, and why.
 const OTHER_VALUE: &[(&str, &str)] = &[
@@ -32,13 +30,11 @@ fn the_nodes_of_a_console_are_xens() {
     let _turn = common::turn();
     let scratch = Scratch::new();
     let dir = scratch.text("lab");
-    let host = scratch.start(&["host", "--dir", &dir]);
+    let host = scratch.host(&[]);
     let pid = host.pid();
-    assert!(within(WATCHDOG, || scratch.path("lab/host.sock").exists()), "no host");
     let daemon = scratch.start(&["consoled", "--dir", &dir]);
     let guest = scratch.start(&["console-guest", "--dir", &dir]);
-    let transport = UnixTransport::connect(&scratch.path("lab/xenstored.sock")).expect("a store");
-    let mut store = XsClient::new(transport);
+    let mut store = scratch.store();
     let served = within(WATCHDOG, || {
         let tty = store.read_if_present("/local/domain/1/console/tty");
         tty.is_ok_and(|tty| tty.is_some_and(|tty| !tty.is_empty()))
@@ -62,8 +58,7 @@ fn the_nodes_of_a_console_are_xens() {
     assert_eq!(ours, xens);
 
     for process in [guest, daemon, host] {
-        process.signal(Signal::SIGTERM);
-        assert!(process.end().status.success());
+        process.leave();
     }
     scratch.assert_clean(&[pid], "a console");
 }

@@ -111,8 +111,23 @@ fn whoever_drops_loses_lines_and_counts_them() {
     assert_eq!(ops + lost, 300_000);
     assert!(lost > 0 && number(&found["console"]["dropped"]) == lost);
     assert_eq!(number(&found["summary"]["bytes_verified"]), ops * 16, "what was put arrived");
-    let found = console(&scratch, &["--messages", "2000", "--on-full", "spin"]);
-    assert_eq!((number(&found["summary"]["ops"]), number(&found["summary"]["lost"])), (2000, 0));
+}
+
+#[test]
+fn whoever_spins_burns_a_cpu_and_whoever_blocks_does_not() {
+    let scratch = Scratch::new();
+    // Two rings in each half of a second: nearly all of it is waiting.
+    let front = |on_full: &str| {
+        let args =
+            ["--messages", "12", "--len", "2048", "--limit", "2/500ms", "--on-full", on_full];
+        let found = console(&scratch, &args);
+        assert_eq!(number(&found["summary"]["bytes_verified"]), 12 * 2048, "{on_full}");
+        assert_eq!(number(&found["summary"]["lost"]), 0, "{on_full}");
+        found["summary"]["cpu"]["front"].as_f64().expect("it is measured")
+    };
+    // Shares of the time of runs that take as long; how much a CPU has for us is the same for both.
+    let (block, spin) = (front("block"), front("spin"));
+    assert!(spin > 10.0 * block, "{spin} of a CPU, and {block} asleep");
 }
 
 #[test]
@@ -198,6 +213,74 @@ fn neighbours_are_measured_apart() {
 }
 
 #[test]
+fn pipes_and_links_are_left_as_they_are() {
+    let scratch = Scratch::new();
+    let pipe = scratch.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let at = pipe.clone();
+    // Whoever reads a pipe reads to the end of the run, be it once looked at before or not.
+    let reader = std::thread::spawn(move || std::fs::read_to_string(at).expect("a pipe"));
+    let sink = format!("file={}", pipe.display());
+    console(&scratch, &["--messages", "700", "--sink", &sink, "--log-limit", "4K"]);
+    let seen = reader.join().expect("a reader");
+    assert_eq!(seen, (0..700).map(|n| format!("{n:05}\n")).collect::<String>());
+    assert!(pipe.exists() && !scratch.path("pipe.1").exists());
+    // A link to a file that is not there yet.
+    for (link, to) in [("log", "its file"), ("csv", "its numbers")] {
+        std::os::unix::fs::symlink(to, scratch.path(link)).expect("a link");
+    }
+    let (sink, csv) = (format!("file={}", scratch.text("log")), scratch.text("csv"));
+    console(&scratch, &["--messages", "3", "--sink", &sink, "--csv", &csv]);
+    for (link, to) in [("log", "its file"), ("csv", "its numbers")] {
+        assert!(scratch.path(link).is_symlink() && scratch.path(to).is_file(), "{link}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_no_reason_to_stop() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let args = ["console", "--messages", "700", "--limit", "off", "--sink", "file=/dev/full"];
+    let ended = scratch.run(&[&args[..], &["--stall-timeout", "100s", "-J"]].concat());
+    assert!(ended.status.success(), "{ended:?}");
+    let found: Value = serde_json::from_str(&ended.stdout).expect("results");
+    let figures = (&found["summary"]["lost"], &found["console"]["discarded_bytes"]);
+    assert_eq!((number(figures.0), number(figures.1)), (700, 4200));
+    assert_eq!(number(&found["summary"]["bytes_verified"]), 4200, "they came all the same");
+    let told: Vec<&str> = ended.stderr.lines().collect();
+    assert!(told.len() == 1 && told[0].contains("log cannot be written"), "once: {told:?}");
+}
+
+#[test]
+fn sixty_three_neighbours_are_served_while_one_guest_floods() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let logs = scratch.text("logs");
+    std::fs::create_dir(&logs).expect("a directory");
+    let sink = format!("file={logs}");
+    let args = ["console", "-t", "1000", "--neighbours", "63", "--sink", &sink, "--quiet", "-J"];
+    let run = scratch.start(&[&args[..], &["--stall-timeout", "100s"]].concat());
+    let host = run.pid();
+    let lines = |domid: u32| {
+        let log = std::fs::read(format!("{logs}/guest-{domid}.log")).unwrap_or_default();
+        log.iter().filter(|&&byte| byte == b'\n').count()
+    };
+    let served = common::within(common::WATCHDOG, || (2..=64).all(|domid| lines(domid) > 1));
+    let silent: Vec<u32> = (2..=64).filter(|&domid| lines(domid) < 2).collect();
+    assert!(served, "nothing of domains {silent:?}");
+    assert!(lines(1) > lines(2), "the flood is no flood");
+    run.signal(nix::sys::signal::Signal::SIGINT);
+    let ended = run.end();
+    ended.assert_one_line("Ctrl-C", 1, &["interrupted"]);
+    let found: Value = serde_json::from_str(&ended.stdout).expect("figures");
+    let others = &found["console"]["neighbours"];
+    assert_eq!(number(&others["count"]), 63);
+    assert!(number(&others["messages"]) >= 2 * 63, "{others}");
+    assert_eq!((number(&found["summary"]["lost"]), number(&found["summary"]["errors"])), (0, 0));
+    scratch.assert_clean(&[host], "64 consoles");
+}
+
+#[test]
 fn bursts_are_numbers_and_a_picture() {
     let scratch = Scratch::new();
     let (csv, svg) = (scratch.text("lines.csv"), scratch.text("lines.svg"));
@@ -267,6 +350,7 @@ fn bad_input_is_one_line() {
     let nowhere = scratch.text("no/such/log");
     let sink = format!("file={nowhere}");
     let file = scratch.text("file");
+    let same = format!("file={file}");
     for (args, code, parts) in [
         (&["--limit", "30"][..], 2, &["--limit 30", "EVENTS/TIME", "off"][..]),
         (&["--limit", "0/200ms"], 2, &["--limit 0/200ms", "1 to 1000000"]),
@@ -275,6 +359,7 @@ fn bad_input_is_one_line() {
         (&["--sink", "printer"], 2, &["--sink printer", "pty, file=PATH"]),
         (&["--sink", &sink], 1, &["--sink", &nowhere, "No such file"]),
         (&["--log", &nowhere], 1, &["--log", &nowhere, "No such file"]),
+        (&["--sink", &same, "--log", &file], 2, &["--log", "a file already", "--sink pty"]),
         (&["--timestamps"], 2, &["--timestamps", "--log"]),
         (&["--len", "0"], 2, &["--len 0", "use 1 to 64K"]),
         (&["--len", "4K", "--on-full", "drop"], 2, &["--len 4096", "2048", "--on-full"]),

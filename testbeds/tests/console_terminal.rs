@@ -8,8 +8,9 @@ use std::fs::File;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use common::{Process, Scratch};
+use common::{Process, Scratch, WATCHDOG, within};
 use nix::sys::signal::Signal;
+use rings::store::Nodes as _;
 use terminal::{ByHand, User, sees};
 
 /// `Ctrl-]`.
@@ -100,6 +101,26 @@ fn somebody_attaches_leaves_and_attaches_again() {
     let ended = Process::start(piped).end();
     assert!(ended.status.success() && ended.stdout.contains("\nfrom a pipe"), "{ended:?}");
     lab.end();
+}
+
+#[test]
+fn where_there_is_nothing_to_attach_to_one_line_says_why() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    let attach = || scratch.run(&["console", "--attach", "--dir", &dir]);
+    let host = scratch.host(&["--stall-timeout", "100s"]);
+    let pid = host.pid();
+    attach().assert_one_line("nobody", 1, &["no console of domain 1", &dir, "no guest runs there"]);
+    let guest = scratch.start(&["console-guest", "--dir", &dir]);
+    let mut store = scratch.store();
+    assert!(within(WATCHDOG, || store.read("/local/domain/1/console/tty").is_ok()), "no guest");
+    let parts = ["the console of domain 1 has no terminal", "pvlab consoled --dir", &dir];
+    attach().assert_one_line("no daemon", 1, &parts);
+    for process in [guest, host] {
+        process.leave();
+    }
+    scratch.assert_clean(&[pid], "nothing to attach to");
 }
 
 /// A file with this in it, to be read.

@@ -7,10 +7,14 @@
 mod rig;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::{Duration, Instant};
 
 use console::back::{Config, ConsoleEvent, Consoled, Limit, Session, Sink};
 use console::front::{Console, OnFull, Written};
+use nix::fcntl::OFlag;
 use rig::{Lab, Random, until};
 use rings::bytes::ConsolePage;
 use rings::evtchn::Channel;
@@ -37,8 +41,11 @@ fn read(session: &mut Session<HostDomain>) -> Vec<u8> {
 
 impl Served {
     fn new(limit: Option<Limit>) -> Self {
+        Self::with(Config { limit, sink: Sink::Null, ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
         let lab = Lab::new();
-        let config = Config { limit, sink: Sink::Null, ..Config::default() };
         let mut consoled = Consoled::new(&lab.dom0, config).expect("a store");
         let mut sessions = BTreeMap::new();
         until("both consoles", || {
@@ -174,6 +181,49 @@ fn a_storm_of_events_is_taken_at_the_limit() {
 }
 
 #[test]
+fn at_the_limit_the_port_stays_masked_and_no_doorbell_rings() {
+    let limit = Limit { events: 30, period: Duration::from_secs(3600) };
+    let mut served = Served::new(Some(limit));
+    let mut port = served.port(0);
+    let mut rings = |served: &mut Served| {
+        served.session(1).arm(Instant::now());
+        let before = port.counters().rung;
+        port.send();
+        port.counters().rung > before
+    };
+    // That the port was bound has been an event already.
+    read(served.session(1));
+    for event in 1..30 {
+        assert_eq!(served.session(1).stats().events, event);
+        assert!(rings(&mut served), "{event}: the daemon listens");
+        read(served.session(1));
+    }
+    assert!(served.session(1).limited());
+    for _ in 0..3 {
+        assert!(!rings(&mut served), "masked");
+        read(served.session(1));
+    }
+    assert_eq!(served.session(1).stats().events, 30);
+    served.neighbour_is_well();
+}
+
+#[test]
+fn each_event_is_answered_whether_or_not_there_was_anything_in_the_ring() {
+    let mut served = Served::new(Some(Limit::default()));
+    let mut port = served.port(0);
+    for text in [&b""[..], b"text", b""] {
+        served.page(0).copy_in(rings::io::console::OUT, text);
+        let len = u32::try_from(text.len()).expect("short");
+        served.page(0).write(OUT_PROD, served.page(0).read::<u32>(OUT_CONS) + len);
+        read(served.session(1));
+        port.clear();
+        port.send();
+        read(served.session(1));
+        assert!(port.clear(), "{text:?}: the guest may wait for just that");
+    }
+}
+
+#[test]
 fn without_a_limit_a_storm_is_slowed() {
     let mut served = Served::new(None);
     let mut port = served.port(0);
@@ -183,7 +233,7 @@ fn without_a_limit_a_storm_is_slowed() {
         let came = session.disarm();
         let worked = session.work(&mut |_| {});
         if came {
-            session.settle(worked, std::time::Instant::now());
+            session.settle(worked, Instant::now());
         }
     }
     assert!(served.session(1).storm_delays() > 0);
@@ -203,6 +253,61 @@ fn a_flood_is_served_one_ring_at_a_time() {
         assert_eq!(read(served.session(2)), b"hello");
     }
     assert_eq!(served.session(1).stats().bytes, 100 * OUT_SIZE as u64);
+}
+
+#[test]
+fn whoever_writes_while_it_is_read_is_read_again_in_its_next_turn() {
+    for limit in [None, Some(Limit::default())] {
+        let mut served = Served::new(limit);
+        let mut flood = Console::open(&served.lab.guests[0]).expect("a console");
+        // That the port was bound has been an event.
+        read(served.session(1));
+        assert_eq!(flood.put(&[b'x'; 900]), Ok(900));
+        for turn in 1..10 {
+            let mut found = 0;
+            let session = served.session(1);
+            session.disarm();
+            session.work(&mut |bytes| {
+                found += bytes.len();
+                // As much again, but not for ever: a daemon that reads on would not end.
+                if found < 9000 {
+                    assert_eq!(flood.put(&[b'x'; 900]), Ok(900));
+                }
+            });
+            assert_eq!((found, session.stats().drains), (900, turn), "turn {turn}, {limit:?}");
+        }
+        served.neighbour_is_well();
+    }
+}
+
+#[test]
+fn what_is_typed_waits_for_room_in_the_ring_and_arrives_whole() {
+    let mut served = Served::with(Config { limit: None, ..Config::default() });
+    let mut guest = Console::open(&served.lab.guests[0]).expect("a console");
+    let typed: Vec<u8> = (0..750).flat_map(|n| format!("{n:03} ").into_bytes()).collect();
+    let tty = served.session(1).outlet().path().expect("a terminal").to_owned();
+    let keyboard = OpenOptions::new().write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(tty);
+    keyboard.expect("a terminal").write_all(&typed).expect("the terminal keeps as much");
+    let page = served.page(0);
+    let waits = || page.read::<u32>(IN_PROD).wrapping_sub(page.read(IN_CONS)) as usize;
+    until("a full ring", || {
+        read(served.session(1));
+        (waits() == IN_SIZE).then_some(())
+    });
+    for _ in 0..50 {
+        read(served.session(1));
+        assert_eq!(waits(), IN_SIZE, "no more than fits");
+    }
+    let mut got = Vec::new();
+    until("the rest", || {
+        let mut some = [0; 100];
+        let len = guest.get(&mut some).expect("true indices");
+        got.extend_from_slice(&some[..len]);
+        read(served.session(1));
+        (got.len() >= typed.len()).then_some(())
+    });
+    assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(&typed));
+    assert_eq!(served.session(1).stats().typed, 3000);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! cannot do to a terminal what its guest wants (`--timestamp=guest`, `--replace-escape`).
 //!
 //! A guest cannot fill the disk (XSA-180): a log that has reached its limit becomes `NAME.1`, in the
-//! place of the one before, and a new one begins.
+//! place of the one before, and a new one begins. What fills no disk, a device or a pipe, stays where
+//! it is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -23,7 +24,7 @@ pub struct LogConfig {
     pub timestamps: bool,
     /// Dots instead of escapes.
     pub replace_escape: bool,
-    /// Bytes of a file before the next one begins.
+    /// Bytes of a file before the next one begins; a device or a pipe has none.
     pub limit: u64,
 }
 
@@ -89,8 +90,9 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
 /// One console's log file.
 #[derive(Debug)]
 pub(super) struct Log {
-    path: PathBuf,
     file: File,
+    /// Where the file lies, if it is one that may be renamed.
+    path: Option<PathBuf>,
     /// Bytes of the file, and how many they may become.
     len: u64,
     limit: u64,
@@ -110,8 +112,10 @@ impl Log {
         let (file, len) = open(&path).map_err(|why| {
             io::Error::new(why.kind(), format!("cannot write the log {}: {why}", path.display()))
         })?;
+        // What a name leads to is renamed, never the name: `/dev/stdout` may lead to a file.
+        let path = if file.metadata()?.is_file() { fs::canonicalize(&path).ok() } else { None };
         let text = LogText::new(config.timestamps, config.replace_escape);
-        Ok(Self { path, file, len, limit: config.limit, text, room: Vec::new(), lost: 0 })
+        Ok(Self { file, path, len, limit: config.limit, text, room: Vec::new(), lost: 0 })
     }
 
     /// Writes what the guest wrote. A full disk does not stop a console: what cannot be logged is
@@ -133,11 +137,12 @@ impl Log {
     /// Appends `plain`, or what was made of it.
     fn append(&mut self, plain: &[u8]) -> io::Result<()> {
         let text = if self.text.is_plain() { plain } else { &self.room };
-        if self.len > 0 && self.len + text.len() as u64 > self.limit {
-            let mut old = self.path.clone().into_os_string();
+        let full = self.len > 0 && self.len + text.len() as u64 > self.limit;
+        if let Some(path) = self.path.as_ref().filter(|_| full) {
+            let mut old = path.clone().into_os_string();
             old.push(".1");
-            fs::rename(&self.path, old)?;
-            (self.file, self.len) = open(&self.path)?;
+            fs::rename(path, old)?;
+            (self.file, self.len) = open(path)?;
         }
         self.len += text.len() as u64;
         self.file.write_all(text)
@@ -152,6 +157,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
 
     #[test]
     fn times_are_told_as_people_tell_them() {
@@ -200,6 +206,37 @@ mod tests {
         let mut log = Log::open(&plain(&path), DomId(7)).expect("a log");
         log.write(&[b'x'; 600]);
         assert_eq!((read(&path).len(), read(&dir.path().join("log.1"))), (600, new));
+    }
+
+    #[test]
+    fn what_is_no_file_keeps_its_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let names = || {
+            let mut names: Vec<_> = fs::read_dir(&dir).expect("a directory").flatten().collect();
+            names.sort_by_key(fs::DirEntry::file_name);
+            names.into_iter().map(|entry| entry.file_name()).collect::<Vec<_>>()
+        };
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let mut reader = OpenOptions::new().read(true).write(true).open(&pipe).expect("a reader");
+        let mut log = Log::open(&LogConfig { limit: 10, ..plain(&pipe) }, DomId(7)).expect("a log");
+        for line in [b"a line of 18 bytes", b"and one more of 18"] {
+            log.write(line);
+            assert_eq!(names(), ["pipe"]);
+            let mut seen = [0; 18];
+            reader.read_exact(&mut seen).expect("written");
+            assert_eq!((&seen, log.lost()), (line, 0));
+        }
+        // The file that a name leads to is another matter; the name stays.
+        let (name, file) = (dir.path().join("stdout"), dir.path().join("file"));
+        std::os::unix::fs::symlink(&file, &name).expect("a name");
+        let mut log = Log::open(&LogConfig { limit: 10, ..plain(&name) }, DomId(7)).expect("a log");
+        log.write(b"0123456789");
+        log.write(b"abc");
+        let all = ["file", "file.1", "pipe", "stdout"];
+        assert_eq!(names(), all);
+        assert_eq!(fs::read_link(&name).expect("still a name"), file);
+        assert_eq!(fs::read(&name).expect("a log"), b"abc");
     }
 
     #[test]

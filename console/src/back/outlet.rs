@@ -52,8 +52,13 @@ impl Outlet {
         if let Some(log) = &mut self.log {
             log.write(bytes);
         }
-        if let Some((_, buffer)) = &mut self.terminal {
+        if let Some((terminal, buffer)) = &mut self.terminal {
+            let before = buffer.discarded();
             buffer.append(bytes);
+            if before == 0 && buffer.discarded() > 0 {
+                let tty = terminal.path();
+                tracing::warn!(tty, "nobody reads a console: its output loses its middle");
+            }
         }
         self.show();
     }

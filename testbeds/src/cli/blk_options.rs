@@ -171,6 +171,7 @@ pub(super) fn blkfront(typed: &BlkArgs, notes: &mut Vec<String>) -> Result<BlkCo
     if typed.disk.disk.is_none() {
         config.disk.disk = DiskText::called(None);
     }
+    config.doubts = typed.run.length.verify.is_some_and(Switch::is_on);
     sound(typed, config, notes)
 }
 
@@ -210,6 +211,7 @@ fn resolved(typed: &BlkArgs) -> Result<BlkConfig, Refusal> {
         dialect,
         kill_backend_every: job.kill_backend_every,
         nbd: job.nbd.clone(),
+        doubts: false,
     })
 }
 
@@ -223,13 +225,12 @@ fn place(run: &mut RunConfig, disk: &DiskConfig, typed: &RunArgs) {
     }
 }
 
-/// Refuses what cannot be together.
+/// Refuses what cannot be together. What is not checked needs nothing that checks do.
 fn sound(
     typed: &BlkArgs,
     mut config: BlkConfig,
     notes: &mut Vec<String>,
 ) -> Result<BlkConfig, Refusal> {
-    check(typed, &config)?;
     if config.run.verify && !config.disk.disk.keeps() {
         config.run.verify = false;
         if typed.run.length.verify.is_some() {
@@ -238,6 +239,7 @@ fn sound(
             return Err(Refusal::of("--verify", "on", &why));
         }
     }
+    check(typed, &config)?;
     if config.nbd.is_some() && typed.job.rw.is_some() && !config.run.quiet {
         notes.push("--rw is left to the NBD clients".to_owned());
     }

@@ -1,7 +1,10 @@
 //! What the console's options mean together, and which of them do not go together.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
 
 use super::console_options::{
     ConsoleArgs, ConsoleGuestArgs, ConsoledArgs, DaemonArgs, GuestArgs, PictureArgs,
@@ -193,24 +196,25 @@ fn file_of(config: &DaemonConfig) -> Option<(String, &Path)> {
 
 /// A file can be appended to, or a directory have files made in it.
 fn writable(option: &str, path: &Path) -> Result<(), Refusal> {
-    let unusable = |why: &str| {
+    let looked = match path.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        // To open a pipe and close it again would be the end for whoever reads it.
+        Ok(found) if !found.is_file() => access(path, AccessFlags::W_OK).map_err(io::Error::from),
+        found => {
+            let opened = OpenOptions::new().append(true).create(true).open(path);
+            if opened.is_ok() && found.is_err() {
+                // Looking leaves nothing behind; what leads to it is not ours.
+                let _ = path.canonicalize().and_then(std::fs::remove_file);
+            }
+            opened.map(drop)
+        }
+    };
+    looked.map_err(|error| {
+        let error = error.to_string();
+        let why = super::resolve::system_reason(&error);
         let remedy = "name a file that can be written, or a directory";
         Refusal::Unusable(format!("{option}: {why}; {remedy}"))
-    };
-    if path.is_dir() {
-        return Ok(());
-    }
-    let there = path.exists();
-    let opened = OpenOptions::new().append(true).create(true).open(path);
-    let file =
-        opened.map_err(|error| unusable(super::resolve::system_reason(&error.to_string())))?;
-    let device = !file.metadata().is_ok_and(|found| found.is_file());
-    drop(file);
-    // Looking leaves nothing behind.
-    if !there && !device {
-        let _ = std::fs::remove_file(path);
-    }
-    Ok(())
+    })
 }
 
 /// A terminal measures nothing.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::disk::{BlkbackConfig, DialectName, DiskConfig};
+use super::disk::{BlkbackConfig, DialectName, DiskConfig, DiskText};
 use super::run::RunConfig;
 
 /// Which way, and in which order.
@@ -92,6 +92,9 @@ pub struct BlkConfig {
     /// Serve the disk to NBD clients here, instead of a workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbd: Option<PathBuf>,
+    /// Everything is checked whatever somebody else's backend calls its disk: a user has said so.
+    #[serde(skip)]
+    pub doubts: bool,
 }
 
 impl Default for BlkConfig {
@@ -114,11 +117,40 @@ impl Default for BlkConfig {
             dialect: DialectName::Xen,
             kill_backend_every: None,
             nbd: None,
+            doubts: false,
         }
     }
 }
 
 impl BlkConfig {
+    /// The same on the disk of somebody else's backend, which calls it so. What that says of itself decides
+    /// whether anything is checked only where the user has not: a backend that lies must not get rid of the
+    /// one who looks.
+    #[must_use]
+    pub fn on_disk_called(mut self, name: Option<&str>) -> Self {
+        let disk = if self.doubts { DiskText::only_called(name) } else { DiskText::called(name) };
+        self.run.verify &= disk.keeps();
+        (self.disk.disk, self.disk.used) = (disk, true);
+        self
+    }
+
+    /// Why nothing was checked, unless something was looked at.
+    #[must_use]
+    pub fn unchecked(&self, looked: bool) -> Option<String> {
+        let disk = &self.disk.disk;
+        if self.nbd.is_some() || (self.run.verify && looked) {
+            return None;
+        }
+        Some(match (self.run.verify, disk.keeps(), self.disk.used) {
+            (true, ..) => "nothing was read that this run had written".to_owned(),
+            (false, true, _) => "--verify is off".to_owned(),
+            (false, false, false) => format!("{disk} keeps nothing"),
+            (false, false, true) => format!(
+                "the backend calls its disk {disk}, which keeps nothing; --verify on checks it all the same"
+            ),
+        })
+    }
+
     /// What its backend is told.
     #[must_use]
     pub fn back(&self) -> BlkbackConfig {

@@ -31,6 +31,7 @@ impl BlkConfig {
         // Where nothing is kept nothing is checked, and that need not be said.
         run.verify |= !self.disk.disk.keeps();
         run.push(&mut args);
+        args.option("--verify", self.doubts, || "on".to_owned());
         // Unless it is said, where a file's backend runs is the machine's affair.
         let unsaid = !args.0.iter().any(|arg| arg == "-A");
         args.option("-A", unsaid && self.disk.disk.file().is_some(), || run.affinity());

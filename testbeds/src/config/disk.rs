@@ -107,15 +107,19 @@ impl DiskText {
     /// The disk of somebody else's backend, by the name that it has there, if any. Nobody asks for one so.
     #[must_use]
     pub fn called(name: Option<&str>) -> Self {
+        let other = Self::only_called(name);
+        other.text.parse().unwrap_or(other)
+    }
+
+    /// The same where nothing is believed of what the name says.
+    #[must_use]
+    pub fn only_called(name: Option<&str>) -> Self {
         /// Characters of a name that are shown.
         const SHOWN: usize = 100;
         let plain = |c: &char| !c.is_control() && !c.is_whitespace();
         let text: String = name.unwrap_or_default().chars().filter(plain).take(SHOWN).collect();
-        match text.parse() {
-            Ok(disk) => disk,
-            Err(_) if text.is_empty() => Self { text: "unknown".into(), kind: DiskKind::Other },
-            Err(_) => Self { text, kind: DiskKind::Other },
-        }
+        let text = if text.is_empty() { "unknown".into() } else { text };
+        Self { text, kind: DiskKind::Other }
     }
 
     /// Whether it is somebody else's, whose name is no option.
@@ -348,6 +352,8 @@ mod tests {
         assert_eq!(DiskText::called(Some("null")), DiskText::default());
         assert_eq!(shown(Some("/dev/vg/a\x1b[2J b\n")), "/dev/vg/a[2Jb");
         assert_eq!((shown(None), shown(Some(""))), ("unknown".into(), "unknown".into()));
+        let doubted = DiskText::only_called(Some("null"));
+        assert!(doubted.to_string() == "null" && doubted.keeps() && !DiskText::default().keeps());
         assert_eq!(shown(Some(&"x".repeat(5000))).len(), 100);
     }
 

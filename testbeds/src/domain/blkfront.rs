@@ -14,7 +14,7 @@ use super::crew::Crew;
 use super::log_console::log_to_console;
 use super::process::{StopFlag, Wanted, live};
 use super::reports::{self, FrontReport};
-use crate::config::{self, BlkConfig, DiskText, NotifyPolicy, Split, word};
+use crate::config::{self, BlkConfig, NotifyPolicy, Split, word};
 use crate::units::format_size;
 use crate::workload::blk::{Change, Exerciser};
 use crate::workload::nbd::{Clerk, Desk, Export, serve};
@@ -115,9 +115,7 @@ impl Guest {
         let name = name(&mut blkfront)?;
         if !crate::lab::is_child() {
             // The backend is not ours: what its disk is it says itself.
-            config.disk.disk = DiskText::called(name.as_deref());
-            config.disk.used = true;
-            config.run.verify &= config.disk.disk.keeps();
+            config = config.on_disk_called(name.as_deref());
         }
         Ok(Self { domain: domain.clone(), config, blkfront, queues, name })
     }

@@ -13,7 +13,7 @@ use super::outputs;
 use super::sample::{Pids, Sampler, What};
 use super::trace::{self, Tracing};
 use crate::cli::JsonTo;
-use crate::config::{Amount, BlkConfig, BlkbackConfig, DiskText, TraceTo, word};
+use crate::config::{Amount, BlkConfig, BlkbackConfig, TraceTo, word};
 use crate::domain::{self, BlkOutcome, FrontReport, StopFlag};
 use crate::report::{self, Progress};
 use crate::results::{Cpu, FioJob, Grants, Results, Summary, host_info, per};
@@ -74,9 +74,7 @@ pub fn blkfront(config: &BlkConfig, stop: &StopFlag) -> anyhow::Result<()> {
     let report = domain::blkfront::run(config, stop)?;
     let repeat = crate::config::shell_line("blkfront", &config.to_args());
     // What is not known here before is what the backend serves.
-    let mut served = config.clone();
-    served.disk.disk = DiskText::called(report.outcome.name.as_deref());
-    served.run.verify &= served.disk.disk.keeps();
+    let served = config.clone().on_disk_called(report.outcome.name.as_deref());
     let results = results(&served, &report, None, None, machine);
     super::print(&report::run_text(&report::blk_done(&served, &results), &results, &repeat))?;
     match failure(&report) {
@@ -327,8 +325,9 @@ fn results(
     };
     let effective = effective(config, &report.outcome);
     let failed = front.errors > 0 || report.failure.is_some();
-    let job =
-        FioJob::new(options(&effective, report.outcome.bytes), &ours, &theirs, seconds, failed);
+    let options = options(&effective, report.outcome.bytes);
+    let mut job = FioJob::new(options, &ours, &theirs, seconds, failed);
+    job.unchecked = effective.unchecked(front.verified + front.errors > 0);
     Results {
         start: None,
         intervals: Vec::new(),

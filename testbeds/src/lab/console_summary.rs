@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::domain::GuestReport;
 use crate::results::{ConsoleFigures, Cpu, Latencies, Neighbours, Summary, per};
 use crate::units::float;
-use crate::workload::console::ConsoleReport;
+use crate::workload::console::{Checked, ConsoleReport, Lines};
 
 /// The guest that the run is about.
 const WRITER: u16 = 1;
@@ -50,7 +50,10 @@ fn summary(
             let outside = (guest.writer.all_lines * len).saturating_sub(side.bytes);
             (checked.lines * len).saturating_sub(outside)
         }),
-        errors: Some(console.checked.map_or(0, |checked| checked.bad) + console.illegal),
+        errors: Some(
+            console.checked.map_or(0, |checked| checked.bad + disorder(config, guest, &checked))
+                + console.illegal,
+        ),
         lost: Some(side.lost + discarded),
         ops: Some(side.ops),
         notifies_per_op: per(counters.notifies + back.notifies, side.ops),
@@ -149,10 +152,41 @@ fn wrong(
     if read != written && !cut {
         return Some(format!("{written} lines were written, {read} arrived"));
     }
-    // A single digit says little of what was dropped in between.
-    let may_skip = guest.side.lost > 0 || config.guest.len == 1;
-    if checked.gaps > 0 && !may_skip {
-        return Some(format!("{} lines arrived out of their order", checked.gaps));
+    match disorder(config, guest, &checked) {
+        0 => None,
+        some => Some(format!("{some} lines arrived out of their order")),
     }
-    None
+}
+
+/// Lines that arrived out of their order. Whoever drops lines leaves gaps, but never steps back, as far as
+/// the digits of a line tell the one from the other.
+fn disorder(config: &ConsoleConfig, guest: &GuestReport, checked: &Checked) -> u64 {
+    let dropped = guest.writer.all_dropped;
+    let gaps = if dropped == 0 { checked.gaps } else { 0 };
+    let back = if dropped <= Lines::tellable(config.guest.len) { checked.back } else { 0 };
+    gaps + back
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::SideReport;
+    use crate::workload::console::WriterReport;
+
+    #[test]
+    fn whoever_drops_leaves_gaps_and_never_steps_back() {
+        let disorder = |len, all_dropped, checked: Checked| {
+            let mut config = ConsoleConfig::default();
+            config.guest.len = len;
+            let writer = WriterReport { all_dropped, ..WriterReport::default() };
+            let side = SideReport::default();
+            disorder(&config, &GuestReport { domid: 1, side, writer, failure: None }, &checked)
+        };
+        let gaps = Checked { gaps: 3, ..Checked::default() };
+        let back = Checked { back: 2, ..Checked::default() };
+        assert_eq!((disorder(6, 0, gaps), disorder(6, 0, back)), (3, 2));
+        assert_eq!((disorder(6, 50_000, gaps), disorder(6, 50_000, back)), (0, 2));
+        // Five digits do not tell so large a gap from a step back; ten do.
+        assert_eq!((disorder(6, 50_001, back), disorder(16, 50_001, back)), (0, 2));
+    }
 }

@@ -19,7 +19,8 @@ pub(super) fn can_write(option: &str, path: &Path) -> anyhow::Result<()> {
     opened.with_context(|| {
         format!("cannot write {option} {}; name a file that you may write", path.display())
     })?;
-    if was_there { Ok(()) } else { Ok(fs::remove_file(path)?) }
+    // A link that led nowhere is to do so again.
+    if was_there { Ok(()) } else { Ok(fs::remove_file(path.canonicalize()?)?) }
 }
 
 /// The same for the results, wherever they go.

@@ -108,6 +108,7 @@ pub(super) fn remarks(job: &FioJob) -> Vec<String> {
             "read back: {blocks}{of} blocks that were written ({size}), in {seconds:.2} s"
         ));
     }
+    lines.extend(job.unchecked.iter().map(|why| format!("nothing was checked: {why}")));
     let ring = &job.ring;
     let mut text = format!(
         "requests: {}, {} for an operation, {} indirect",

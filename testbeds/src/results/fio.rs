@@ -30,6 +30,9 @@ pub struct FioJob {
     /// job has it but those of `ring` and the levels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_back: Option<ReadBack>,
+    /// Why nothing was checked, if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchecked: Option<String>,
     /// Percent of requests that found so many in flight, themselves included, when they were put.
     pub iodepth_level: BTreeMap<String, f64>,
     /// The same where the backend took them.
@@ -187,6 +190,7 @@ impl FioJob {
             write: FioDirection::of(&front.write, seconds),
             sync: FioSync { total_ios: front.flushes },
             read_back: front.read_back,
+            unchecked: None,
             iodepth_level: levels(&front.depth),
             iodepth_level_backend: levels(&back.depth),
             ring,

@@ -74,6 +74,19 @@ impl Scratch {
         self.start(args).end()
     }
 
+    /// Starts `pvlab host` by hand, in `lab`, which then listens.
+    pub(crate) fn host(&self, options: &[&str]) -> Process {
+        let host = self.start(&[&["host", "--dir", &self.text("lab")], options].concat());
+        assert!(within(WATCHDOG, || self.path("lab/host.sock").exists()), "no host");
+        host
+    }
+
+    /// The store of the lab in `lab`.
+    pub(crate) fn store(&self) -> XsClient<UnixTransport> {
+        let socket = self.path("lab/xenstored.sock");
+        XsClient::new(UnixTransport::connect(&socket).expect("a store"))
+    }
+
     /// Runs `pvlab net ARGS -J`, which must succeed without a word on stderr but notes, and returns what it
     /// printed.
     pub(crate) fn net(&self, args: &[&str]) -> Value {
@@ -205,6 +218,14 @@ impl Process {
     /// Whether it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Tells it to end, which it must do in good order.
+    pub(crate) fn leave(self) -> Ended {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        let ended = self.end();
+        assert!(ended.status.success(), "{ended:?}");
+        ended
     }
 
     /// Waits for its end; fails if that does not come.

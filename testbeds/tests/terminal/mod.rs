@@ -12,8 +12,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
-use rings::store::{Nodes, XsClient};
-use rings_host::UnixTransport;
+use rings::store::Nodes as _;
 
 use crate::common::{Ended, Process, Scratch, WATCHDOG, within};
 
@@ -126,12 +125,10 @@ impl ByHand {
     pub(crate) fn new() -> Self {
         let scratch = Scratch::new();
         let dir = scratch.text("lab");
-        let host = scratch.start(&["host", "--dir", &dir, "--stall-timeout", "100s"]);
-        assert!(within(WATCHDOG, || scratch.path("lab/host.sock").exists()), "no host");
+        let host = scratch.host(&["--stall-timeout", "100s"]);
         let daemon = scratch.start(&["consoled", "--dir", &dir]);
         let guest = scratch.start(&["console-guest", "--dir", &dir]);
-        let socket = scratch.path("lab/xenstored.sock");
-        let mut store = XsClient::new(UnixTransport::connect(&socket).expect("a store"));
+        let mut store = scratch.store();
         let mut tty = String::new();
         let found = within(WATCHDOG, || {
             tty = store.read_string("/local/domain/1/console/tty").unwrap_or_default();
@@ -150,8 +147,7 @@ impl ByHand {
     pub(crate) fn end(self) {
         let host = self.processes[2].pid();
         for process in self.processes {
-            process.signal(Signal::SIGTERM);
-            assert!(process.end().status.success());
+            process.leave();
         }
         self.scratch.assert_clean(&[host], "by hand");
     }

@@ -47,14 +47,33 @@ impl Lines {
         }
     }
 
-    /// Goes on from this line, if it is one.
-    fn adopt(&mut self, line: &[u8]) -> bool {
+    /// How many numbers there are before they begin again.
+    fn numbers(&self) -> u64 {
+        10_u64.pow(u32::try_from(self.digits).unwrap_or(0))
+    }
+
+    /// How many lines may have been dropped for a step back still to be told from a gap. Lines of one
+    /// byte have no numbers.
+    #[must_use]
+    pub fn tellable(len: usize) -> u64 {
+        Self::new(len).numbers() / 2
+    }
+
+    /// The number of the line as it stands now.
+    fn number(&self) -> u64 {
+        self.line[..self.digits].iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))
+    }
+
+    /// Goes on from this line, if it is one, and says how many lines that is further on: numbers begin
+    /// again, so that a step back is one of more than half of them.
+    fn adopt(&mut self, line: &[u8]) -> Option<u64> {
         let (number, rest) = line.split_at(self.digits);
-        let is_one = number.iter().all(u8::is_ascii_digit) && rest == &self.line[self.digits..];
-        if is_one {
-            self.line[..self.digits].copy_from_slice(number);
+        if !number.iter().all(u8::is_ascii_digit) || rest != &self.line[self.digits..] {
+            return None;
         }
-        is_one
+        let (expected, all) = (self.number(), self.numbers());
+        self.line[..self.digits].copy_from_slice(number);
+        Some((self.number() + all - expected) % all)
     }
 }
 
@@ -63,8 +82,11 @@ impl Lines {
 pub struct Checked {
     /// Whole lines.
     pub lines: u64,
-    /// Of them, lines whose number was not the next one's.
+    /// Of them, lines before which some are missing.
     pub gaps: u64,
+    /// Of them, lines that came before, or should have. A gap of more than [`Lines::tellable`] lines
+    /// looks the same.
+    pub back: u64,
     /// Pieces of a line's length that are no line.
     pub bad: u64,
 }
@@ -121,12 +143,14 @@ impl Check {
 
     #[cold]
     fn unexpected(&mut self, line: &[u8]) {
-        if self.expected.adopt(line) {
-            self.checked.lines += 1;
-            self.checked.gaps += 1;
-        } else {
+        let Some(further) = self.expected.adopt(line) else {
             self.checked.bad += 1;
-        }
+            return;
+        };
+        self.checked.lines += 1;
+        let is_back = further > self.expected.numbers() / 2;
+        self.checked.gaps += u64::from(!is_back);
+        self.checked.back += u64::from(is_back);
     }
 }
 
@@ -162,11 +186,23 @@ mod tests {
             check.look(bytes);
             check.checked
         };
-        assert_eq!(check(&all), Checked { lines: 10, gaps: 0, bad: 0 });
+        let found = |lines, gaps, back| Checked { lines, gaps, back, bad: 0 };
+        assert_eq!(check(&all), found(10, 0, 0));
+        let line = |n: usize| &all[6 * n..6 * (n + 1)];
         let lost = [&all[..12], &all[18..]].concat();
-        assert_eq!(check(&lost), Checked { lines: 9, gaps: 1, bad: 0 });
-        let doubled = [&all[..12], &all[6..]].concat();
-        assert_eq!(check(&doubled), Checked { lines: 11, gaps: 1, bad: 0 });
+        assert_eq!(check(&lost), found(9, 1, 0));
+        let doubled = [&all[..12], line(1), &all[12..]].concat();
+        assert_eq!(check(&doubled), found(11, 0, 1));
+        let swapped = [&all[..12], line(3), line(2), &all[24..]].concat();
+        assert_eq!(check(&swapped), found(10, 2, 1));
+        // Where numbers begin again the next one is no step back, and the one before is one.
+        let many = text(6, 100_003);
+        assert_eq!(check(&many), found(100_003, 0, 0));
+        let end = many.len();
+        let doubled = [&many[..end - 12], &many[end - 24..]].concat();
+        assert_eq!(check(&doubled), found(100_005, 0, 1));
+        let lost = [&many[..end - 24], &many[end - 12..]].concat();
+        assert_eq!(check(&lost), found(100_001, 1, 0));
         let torn = [&all[..9], &all[10..]].concat();
         assert!(check(&torn).bad > 0);
     }
@@ -181,7 +217,7 @@ mod tests {
                 check.look(piece);
                 left = rest;
             }
-            prop_assert_eq!(check.checked, Checked { lines: count as u64, gaps: 0, bad: 0 });
+            prop_assert_eq!(check.checked, Checked { lines: count as u64, ..Checked::default() });
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct WriterReport {
     pub longest_us: u64,
     /// All lines ever put, warm-up included.
     pub all_lines: u64,
+    /// All lines ever dropped, warm-up included.
+    pub all_dropped: u64,
     /// Times from a line to its being read, where lines are paced.
     pub read: Option<Latencies>,
     /// Whether all of it was read in the end.

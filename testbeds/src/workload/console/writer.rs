@@ -160,6 +160,7 @@ impl Writer {
 
     fn drop_line(&mut self) {
         self.counted.dropped += 1;
+        self.report.all_dropped += 1;
         self.lines.advance();
         self.clock.last = cycles();
     }
@@ -201,8 +202,8 @@ impl Writer {
         self.counted = Counted { unread_at_start: unread, before, ..Counted::default() };
         self.unread_since = None;
         self.latencies.clear();
-        let WriterReport { all_lines, read, .. } = std::mem::take(&mut self.report);
-        self.report = WriterReport { all_lines, read, ..WriterReport::default() };
+        let WriterReport { all_lines, all_dropped, read, .. } = std::mem::take(&mut self.report);
+        self.report = WriterReport { all_lines, all_dropped, read, ..WriterReport::default() };
         if let Some(read) = &mut self.report.read {
             read.clear();
         }
