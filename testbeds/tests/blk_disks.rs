@@ -37,8 +37,8 @@ fn image() -> (tempfile::TempDir, PathBuf) {
 }
 
 /// Waits for the one answer that is missing.
-fn answer(attack: &mut Attack, request: Request) -> i16 {
-    attack.front.put(request);
+fn answer(attack: &mut Attack, request: impl Into<Request>) -> i16 {
+    attack.front.put(request.into());
     until("an answer", || {
         attack.queue.work();
         attack.front.statuses().pop()
@@ -60,11 +60,10 @@ fn read(attack: &mut Attack, sector: u64) -> Vec<u8> {
     attack.front.page(1)
 }
 
-fn discard(attack: &Attack, sector: u64, flag: u8) -> Request {
+fn discard(attack: &Attack, sector: u64, flag: u8) -> RequestDiscard {
     let id = attack.front.prod.into();
     let (operation, sector_number, nr_sectors) = (Op::Discard as u8, sector, 8);
     RequestDiscard { operation, flag, id, sector_number, nr_sectors, ..RequestDiscard::default() }
-        .into()
 }
 
 #[test]
@@ -176,6 +175,22 @@ fn what_is_before_a_barrier_and_in_it_outlives_the_backend() {
     let (_files, path) = image();
     let left = blk_rig::after_a_barrier(&path);
     assert_eq!(left, vec![true; 32], "31 writes and the barrier's own");
+}
+
+/// Linux' block layer says -1 where a flush of nothing is; a discard of nothing is none either.
+#[test]
+fn what_has_no_sectors_may_be_anywhere() {
+    let (_files, path) = image();
+    for spec in [Spec::File(path), Spec::Ram(DISK)] {
+        let mut attack = on(&spec);
+        for op in [Op::FlushDiskcache, Op::WriteBarrier] {
+            let request = attack.front.request(op, u64::MAX, &[]);
+            assert_eq!(answer(&mut attack, request), RSP_OKAY, "{op:?} of {spec:?}");
+        }
+        let nothing = RequestDiscard { nr_sectors: 0, ..discard(&attack, 0, 0) };
+        assert_eq!(answer(&mut attack, nothing), RSP_OKAY, "{spec:?}");
+        attack.survives();
+    }
 }
 
 /// A flush that the disk turns out not to do is refused, and offered no more.

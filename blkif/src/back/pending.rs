@@ -72,7 +72,9 @@ impl Pending {
             // A barrier is durable when it is answered, and so is everything before it.
             Action::Barrier if skipped(Check::BlkBarrier) => [data, None, None],
             Action::Barrier => [Some(Kind::Flush), data, Some(Kind::Flush)],
-            Action::Discard { secure } => [Some(Kind::Discard { secure }), None, None],
+            Action::Discard { secure } => {
+                [(self.sectors > 0).then_some(Kind::Discard { secure }), None, None]
+            }
         };
         while let Some(step) = steps.get(usize::from(self.step)) {
             self.step += 1;

@@ -138,7 +138,9 @@ impl<F: Foreign> Server<F> {
     fn take_batch(&mut self) -> bool {
         let mut span = tracer::quiet_span!("take_batch", waiting = self.ring.unconsumed_requests());
         let mut taken = 0;
-        while taken < self.batch && self.barrier.is_none() {
+        // Whoever waits for each operation shows in between that it lives.
+        let batch = if self.disk.blocks() { 1 } else { self.batch };
+        while taken < batch && self.barrier.is_none() {
             if !self.table.has_room() {
                 // Counted once, however often we look until there is room again.
                 let starved = self.ring.unconsumed_requests() > 0;
@@ -227,7 +229,9 @@ impl<F: Foreign> Server<F> {
             return self.respond(id, echo, RSP_ERROR);
         };
         (pending.id, pending.echo) = (id, echo);
-        (pending.action, pending.sector, pending.sectors) = (head.action, head.sector, sectors);
+        // What has no sectors is at none, whatever it says.
+        let sector = if sectors > 0 { head.sector } else { 0 };
+        (pending.action, pending.sector, pending.sectors) = (head.action, sector, sectors);
         let brings = pending.brings_data();
         if brings && !self.access.fetch(&pending.segments, pending.buffer.bytes_mut()) {
             return self.end(tag, RSP_ERROR);

@@ -329,6 +329,10 @@ impl Disk for Faulty {
         Started::Later
     }
 
+    fn blocks(&self) -> bool {
+        self.inner.blocks()
+    }
+
     fn submit(&mut self) {
         self.inner.submit();
         if self.held.is_some() || !self.late.is_empty() {

@@ -132,6 +132,11 @@ pub trait Disk: Send + Debug {
     /// Starts an operation; its range is on the disk.
     fn start(&mut self, io: Io) -> Started;
 
+    /// Whether [`start`](Self::start) waits for the storage.
+    fn blocks(&self) -> bool {
+        false
+    }
+
     /// Sends on what was started since the last call: once for a batch.
     fn submit(&mut self) {}
 

@@ -54,6 +54,10 @@ impl Disk for Psync {
         Started::Now(Done { tag: io.tag, buffer: io.buffer, outcome })
     }
 
+    fn blocks(&self) -> bool {
+        true
+    }
+
     fn syscalls(&self) -> u64 {
         self.syscalls
     }
