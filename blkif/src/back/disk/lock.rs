@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{major, minor};
 
 /// How often and how long another owner is waited for.
 const TRIES: u32 = 200;
 const WAIT: Duration = Duration::from_millis(50);
 /// How often one that lives: it may be about to end.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 40;
 
 /// Locks it; for others that only read, too, if so asked.
 pub(super) fn lock(mut file: fs::File, read_only: bool) -> Result<Flock<fs::File>, String> {
@@ -37,25 +38,30 @@ pub(super) fn lock(mut file: fs::File, read_only: bool) -> Result<Flock<fs::File
 /// Whether a process that has locked this file is there still. The system names whoever took the lock, which
 /// may outlive it.
 fn owner_lives(file: &fs::File) -> bool {
-    let Ok(inode) = file.metadata().map(|found| found.ino()) else { return false };
+    let Ok(found) = file.metadata() else { return false };
+    let place = format!("{:02x}:{:02x}:{}", major(found.dev()), minor(found.dev()), found.ino());
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    locks.lines().filter_map(|line| owner_of(line, inode)).any(lives)
+    locks.lines().filter_map(|line| owner_of(line, &place)).any(lives)
 }
 
 /// The process in a line of `/proc/locks` as `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`, if the line
-/// is about this inode.
-fn owner_of(line: &str, inode: u64) -> Option<u32> {
+/// is about this file.
+fn owner_of(line: &str, file: &str) -> Option<u32> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let ["FLOCK", _, _, pid, place, ..] = words.get(1..)? else { return None };
-    (place.rsplit(':').next()?.parse() == Ok(inode)).then(|| pid.parse().ok()).flatten()
+    (*place == file).then(|| pid.parse().ok()).flatten()
 }
 
-/// Whether a process is there and has not ended.
+/// Whether a process is there, has not ended and does not: one that was killed may have to wait for its
+/// storage first.
 fn lives(pid: u32) -> bool {
+    /// The flag of a process that ends (`PF_EXITING`, linux/sched.h).
+    const EXITING: u64 = 4;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Its state is behind its name, which may hold anything.
-    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    // Its name may hold anything; behind it are proc_pid_stat(5)'s fields 3 and following.
+    let rest: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let [state, _, _, _, _, _, flags, ..] = rest[..] else { return false };
+    !matches!(state, "Z" | "X") && flags.parse::<u64>().is_ok_and(|flags| flags & EXITING == 0)
 }
 
 #[cfg(test)]
