@@ -26,7 +26,7 @@ use super::{Buffer, Disk, Done, Failure, Geometry, Io, Kind, Started};
 struct System {
     /// Opens past the page cache; for reading only if so asked.
     direct: fn(&Path, bool) -> io::Result<fs::File>,
-    uring: fn() -> io::Result<()>,
+    uring: fn(&fs::File) -> io::Result<()>,
 }
 
 /// This one.
@@ -86,7 +86,7 @@ impl File {
         }
         let file = lock(file, read_only).map_err(refuse)?;
         // Before there is a guest: it could only wait for a disk that never comes.
-        let no_uring = (system.uring)().err().map(|error| words(&error));
+        let no_uring = (system.uring)(&file).err().map(|error| words(&error));
         let (sectors, path, complaint) = (bytes / sector, path.to_owned(), OnceLock::new());
         Ok(Self { path, file, read_only, sectors, direct, sector_size, no_uring, complaint })
     }
@@ -96,7 +96,12 @@ impl File {
         if self.no_uring.is_some() {
             return Ok(Box::new(Psync::new(Arc::clone(self))));
         }
-        let refused = |error| OpenError(format!("no io_uring: {}", words(&error)));
+        let refused = |error| {
+            OpenError(format!(
+                "no io_uring for another queue: {}; see ulimit -n and ulimit -l",
+                words(&error)
+            ))
+        };
         let uring = Uring::new(&self.file, depth).map_err(refused)?;
         Ok(Box::new(FileQueue { file: Arc::clone(self), uring }))
     }
@@ -314,7 +319,7 @@ mod tests {
 
     #[test]
     fn where_io_uring_is_forbidden_a_file_is_served_all_the_same_and_it_says_so() {
-        let forbidden = System { uring: || Err(Errno::EPERM.into()), ..SYSTEM };
+        let forbidden = System { uring: |_| Err(Errno::EPERM.into()), ..SYSTEM };
         let (_dir, file) = opened(&forbidden);
         let remarks = file.remarks();
         let told = remarks.last().expect("it says so");

@@ -44,9 +44,9 @@ impl std::fmt::Debug for Uring {
 }
 
 impl Uring {
-    /// Whether the system allows one at all.
-    pub(super) fn allowed() -> io::Result<()> {
-        IoUring::new(2).map(drop)
+    /// Whether the system allows one at all on such a file.
+    pub(super) fn allowed(file: &File) -> io::Result<()> {
+        Self::new(file, 2).map(drop)
     }
 
     /// Room for operations with tags below `depth` on `file`.
