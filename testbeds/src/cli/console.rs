@@ -1,10 +1,6 @@
 //! What the console's options mean together, and which of them do not go together.
 
-use std::fs::OpenOptions;
-use std::io;
 use std::path::{Path, PathBuf};
-
-use nix::unistd::{AccessFlags, access};
 
 use super::console_options::{
     ConsoleArgs, ConsoleGuestArgs, ConsoledArgs, DaemonArgs, GuestArgs, PictureArgs,
@@ -196,20 +192,10 @@ fn file_of(config: &DaemonConfig) -> Option<(String, &Path)> {
 
 /// A file can be appended to, or a directory have files made in it.
 fn writable(option: &str, path: &Path) -> Result<(), Refusal> {
-    let looked = match path.metadata() {
-        Ok(found) if found.is_dir() => return Ok(()),
-        // To open a pipe and close it again would be the end for whoever reads it.
-        Ok(found) if !found.is_file() => access(path, AccessFlags::W_OK).map_err(io::Error::from),
-        found => {
-            let opened = OpenOptions::new().append(true).create(true).open(path);
-            if opened.is_ok() && found.is_err() {
-                // Looking leaves nothing behind; what leads to it is not ours.
-                let _ = path.canonicalize().and_then(std::fs::remove_file);
-            }
-            opened.map(drop)
-        }
-    };
-    looked.map_err(|error| {
+    if path.is_dir() {
+        return Ok(());
+    }
+    super::resolve::try_to_write(path).map_err(|error| {
         let error = error.to_string();
         let why = super::resolve::system_reason(&error);
         let remedy = "name a file that can be written, or a directory";

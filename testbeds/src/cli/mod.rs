@@ -33,6 +33,7 @@ use console_options::{
 use files::Files;
 use net_options::{NET_EXAMPLES, NetArgs, NetbackArgs};
 pub use refusal::Refusal;
+pub(crate) use resolve::try_to_write;
 use tools::{HOST_EXAMPLES, HostArgs, REPORT_EXAMPLES};
 pub use tools::{LsArgs, ReportArgs, StoreArgs, StoreVerb};
 use trace_options::TraceArgs;

@@ -1,8 +1,10 @@
 //! From what was typed to what it means: defaults filled in, one spelling for one thing, files looked at.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
+
+use nix::unistd::{AccessFlags, access};
 
 use super::net_options::{DeviceArgs, FileArgs, NetArgs, NetbackArgs, TimerArgs, TrafficArgs};
 use super::refusal::Refusal;
@@ -227,6 +229,21 @@ fn out(path: Option<&Path>) -> Result<(), Refusal> {
 pub(super) fn directory(file: &Path) -> &Path {
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
     dir.unwrap_or(Path::new("."))
+}
+
+/// Whether a file could be written, or appended to. Leaves no empty file.
+///
+/// # Errors
+/// If it cannot.
+pub(crate) fn try_to_write(path: &Path) -> io::Result<()> {
+    let found = path.metadata();
+    if found.as_ref().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        // To open a pipe and close it again would be the end for whoever reads it.
+        return Ok(access(path, AccessFlags::W_OK)?);
+    }
+    OpenOptions::new().append(true).create(true).open(path)?;
+    // A link that led nowhere is to do so again.
+    if found.is_ok() { Ok(()) } else { fs::remove_file(path.canonicalize()?) }
 }
 
 /// The system's words without its number for them.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::cli::JsonTo;
+use crate::cli::{JsonTo, try_to_write};
 
 /// Whether the file that `option` names can be written, asked before the run and not after it. Leaves no
 /// empty file.
@@ -14,13 +14,9 @@ use crate::cli::JsonTo;
 /// # Errors
 /// If it cannot.
 pub(super) fn can_write(option: &str, path: &Path) -> anyhow::Result<()> {
-    let was_there = path.exists();
-    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.with_context(|| {
+    try_to_write(path).with_context(|| {
         format!("cannot write {option} {}; name a file that you may write", path.display())
-    })?;
-    // A link that led nowhere is to do so again.
-    if was_there { Ok(()) } else { Ok(fs::remove_file(path.canonicalize()?)?) }
+    })
 }
 
 /// The same for the results, wherever they go.
