@@ -100,7 +100,10 @@ impl Domains {
     /// What to say of a domain that has ended without a word. One that was asked to end before it had anything
     /// to report has none: it was still connecting, say.
     fn died(&self, who: &str, how: &str) -> anyhow::Error {
-        if self.interrupted.is_some() {
+        // How a signal ends a process; these two are how it is asked.
+        let crashed = how.starts_with("signal: ")
+            && !["SIGINT", "SIGTERM"].iter().any(|asked| how.contains(asked));
+        if self.interrupted.is_some() && !crashed {
             return anyhow!("interrupted");
         }
         anyhow!("{who} died: {how}")
@@ -258,6 +261,8 @@ mod tests {
             let mut domains = Domains::new(host, back, vec![front], 1e6);
             if interrupted {
                 domains.interrupt(Duration::from_secs(1)).expect("it has gone on for long enough");
+                let crash = domains.died("netback", "signal: 11 (SIGSEGV)").to_string();
+                assert_eq!(crash, "netback died: signal: 11 (SIGSEGV)", "nobody asked for that");
             }
             loop {
                 match domains.reap::<serde_json::Value>() {
