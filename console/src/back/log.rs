@@ -109,11 +109,13 @@ impl Log {
         if path.is_dir() {
             path.push(format!("guest-{front}.log"));
         }
-        let (file, len) = open(&path).map_err(|why| {
+        let refused = |why: io::Error| {
             io::Error::new(why.kind(), format!("cannot write the log {}: {why}", path.display()))
-        })?;
+        };
+        let (file, len) = open(&path).map_err(refused)?;
         // What a name leads to is renamed, never the name: `/dev/stdout` may lead to a file.
-        let path = if file.metadata()?.is_file() { fs::canonicalize(&path).ok() } else { None };
+        let is_file = file.metadata()?.is_file();
+        let path = is_file.then(|| fs::canonicalize(&path)).transpose().map_err(refused)?;
         let text = LogText::new(config.timestamps, config.replace_escape);
         Ok(Self { file, path, len, limit: config.limit, text, room: Vec::new(), lost: 0 })
     }
