@@ -30,8 +30,8 @@ const ASLEEP: Duration = LONGEST_SLEEP.saturating_mul(3);
 
 impl Stall {
     /// Looks at the process, whose workers have these blocks; `true` the first time it has stood still
-    /// for `timeout`; a worker whose process runs, for three of the
-    /// longest sleeps at least. What is dead has not stalled.
+    /// for `timeout`: it was stopped, or one of its workers stood still, and that for three of the longest
+    /// sleeps at least. What is dead has not stalled.
     pub fn look(
         &mut self,
         pid: i32,
