@@ -157,7 +157,7 @@ fn lines_that_are_checked_can_be_seen_too() {
     for verify in ["on", "off"] {
         let args = ["console", "--messages", "3000", "--neighbours", "1", "--sink", "stderr"];
         // So slowly that the other is there too before it is over.
-        let slowly = ["--pace", "1ms", "--stall-timeout", "100s"];
+        let slowly = ["--pace", "2ms", "--stall-timeout", "100s"];
         let ended = scratch.run(&[&args[..], &slowly, &["--verify", verify, "-J"]].concat());
         assert!(ended.status.success(), "{ended:?}");
         let found: Value = serde_json::from_str(&ended.stdout).expect("results alone");

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command};
+use std::sync::mpsc::channel;
 
 use super::WATCHDOG;
 
@@ -20,15 +21,18 @@ impl Server {
     /// Starts it, and reads what it says.
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let mut said = String::new();
-        while !said.contains("Ctrl-C") {
-            said += &lines.next().expect("it says where it is").expect("text");
-            said += "\n";
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let (tell, told) = channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|l| tell.send(l)));
+        // Whatever it says instead, it ends with this.
+        let mut server = Self { child, port: 0, said: String::new() };
+        while !server.said.contains("Ctrl-C") {
+            server.said += &told.recv_timeout(WATCHDOG).expect("it says where it is");
+            server.said += "\n";
         }
-        let port = said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
-        let port = port.expect("an address").parse().expect("a port");
-        Self { child, port, said }
+        let port = server.said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
+        server.port = port.expect("an address").parse().expect("a port");
+        server
     }
 
     /// Head and body of the answer.
