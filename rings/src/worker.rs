@@ -168,15 +168,16 @@ impl<W> Worker<W> {
     where
         W: Waiter<B>,
     {
+        let span = tracer::span!("arm");
         let now = Instant::now();
         let mut look_again = false;
         for task in tasks.iter_mut() {
-            let _span = tracer::span!("arm");
             look_again |= task.arm(now);
         }
         let longest = if skipped(Check::LongestSleep) { Duration::MAX } else { LONGEST_SLEEP };
         let (patience, limited) = patience(tasks, now, longest);
         self.spin.sleeping();
+        drop(span);
         let mut slept_out = false;
         if !look_again && !patience.is_zero() {
             let asleep = cycles();
@@ -188,10 +189,11 @@ impl<W> Worker<W> {
             }
             self.slept += cycles().wrapping_sub(asleep);
             self.wakeups += 1;
-            slept_out = patience == LONGEST_SLEEP && now.elapsed() >= patience;
+            slept_out = patience == LONGEST_SLEEP;
         }
+        let _span = tracer::span!("disarm");
+        slept_out = slept_out && now.elapsed() >= LONGEST_SLEEP;
         for task in tasks.iter_mut() {
-            let _span = tracer::span!("disarm");
             if task.disarm() {
                 let worked = task.work();
                 task.settle(worked, Instant::now());
