@@ -574,7 +574,7 @@ fn a_lab_by_hand_outlives_its_backend() {
         assert!(ended.stdout.contains(&format!("disk={disk}")), "guest {guest}: {ended:?}");
         assert!(ended.stdout.contains(" checked"), "guest {guest}: {ended:?}");
     }
-    let mut long = scratch.start(&[&front[..], &["-t", "30"]].concat());
+    let mut long = scratch.start(&[&front[..], &["-t", "15"]].concat());
     let guest = long.pid();
     for _ in 0..3 {
         // One that has not served this guest yet is not missed.
