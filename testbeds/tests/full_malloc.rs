@@ -88,11 +88,12 @@ fn full_a_longer_run_allocates_no_more() {
     ] {
         let (short, few) = calls(&scratch, &shim, mode, short);
         let (long, many) = calls(&scratch, &shim, mode, long);
-        assert!(many > few + 1000, "{mode}: {few} and {many} operations");
+        assert!(many > few + 2000, "{mode}: {few} and {many} operations");
         for (side, (short, long)) in ["guest", "netback"].iter().zip(short.iter().zip(long)) {
             assert!(*short > 100, "{mode}: the shim counts: {short} of the {side}");
             let what = format!("{mode}, {side}: {short} calls for {few} ops, {long} for {many}");
-            assert!(long <= short + 20, "{what}");
+            // Whoever watches the other end does so now and then, however much is moved.
+            assert!(long <= short + 200, "{what}");
         }
     }
 }
