@@ -60,16 +60,14 @@ fn a_run_directory_in_use() {
     let _turn = common::turn();
     let scratch = Scratch::new();
     let dir = scratch.text("lab");
-    let host = scratch.start(&["host", "--dir", &dir]);
-    let there = scratch.path("lab/host.sock");
-    assert!(within(WATCHDOG, || there.exists()), "no host");
+    let host = scratch.host(&[]);
     let pid = host.pid();
     let second = scratch.run(&["host", "--dir", &dir]);
     let parts = [dir.as_str(), "in use", &format!("process {pid};"), "another --dir"];
     second.assert_one_line("second host", 1, &parts);
     let net = scratch.run(&["net", "-n", "64K", "--quiet", "--dir", &dir]);
     net.assert_one_line("net in a host's directory", 1, &parts);
-    assert!(there.exists(), "the first host lost its files");
+    assert!(scratch.path("lab/host.sock").exists(), "the first host lost its files");
     host.signal(Signal::SIGINT);
     assert!(host.end().status.success());
     scratch.assert_clean(&[pid], "two hosts");
@@ -91,20 +89,12 @@ fn a_domain_without_a_host() {
     assert!(!scratch.path("lab").exists(), "looking for a lab made a directory");
 }
 
-/// A lab by hand in which somebody is missing.
-fn host(scratch: &Scratch, more: &[&str]) -> Process {
-    let host = scratch.start(&[&["host", "--dir", &scratch.text("lab")], more].concat());
-    let there = scratch.path("lab/host.sock");
-    assert!(within(WATCHDOG, || there.exists()), "no host");
-    host
-}
-
 #[test]
 fn a_peer_that_never_answers() {
     let _turn = common::turn();
     let scratch = Scratch::new();
     let dir = scratch.text("lab");
-    let host = host(&scratch, &[]);
+    let host = scratch.host(&[]);
     let pid = host.pid();
     let front = scratch.run(&["netfront", "--dir", &dir, "-n", "64K", "--stall-timeout", "0.2"]);
     let parts = ["vif 0", "waiting for the backend's features", "Initialising"];
@@ -119,7 +109,7 @@ fn more_domains_than_the_lab_has_room_for() {
     let _turn = common::turn();
     let scratch = Scratch::new();
     let dir = scratch.text("lab");
-    let host = host(&scratch, &[]);
+    let host = scratch.host(&[]);
     let pid = host.pid();
     let netback = scratch.start(&["netback", "--dir", &dir]);
     let there = || {

@@ -475,15 +475,10 @@ fn a_guest_takes_no_more_than_its_backend_offers() {
 #[test]
 fn pages_of_a_guest_that_does_not_agree_are_not_kept() {
     for agrees in [false, true] {
-        let lab = Lab::new();
         let config = config(&Spec::Ram(DISK), GrantMode::Persistent, false);
-        let mut blkback = Blkback::new(&lab.dom0, config).unwrap();
-        let mut front = Front::new(&lab.guest, 0);
-        wait_for(&mut blkback, XenbusState::InitWait);
-        front.publish();
-        front.key("feature-persistent", u32::from(agrees));
-        let queue = connected(&mut blkback);
-        let mut attack = OnBack { front, queue, blkback, lab };
+        let mut attack = OnBack::telling(Lab::new(), &config, 0, |front| {
+            front.key("feature-persistent", u32::from(agrees));
+        });
         let read = attack.front.request(Op::Read, 0, &[1, 2, 3]);
         assert_eq!(attack.ask(read), RSP_OKAY);
         let counters = attack.queue.grants();

@@ -3,7 +3,7 @@
 mod blk_rig;
 
 use std::fs::OpenOptions;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use blk_rig::front::{Attack, VBD, config, dir, wait_for};
@@ -19,14 +19,19 @@ fn resize(path: &Path, bytes: u64) {
     file.and_then(|file| file.set_len(bytes)).unwrap();
 }
 
-/// A queue that sleeps while the disk grows is woken by a request for what is new of it.
-#[test]
-fn what_a_guest_was_told_of_is_there_when_it_asks() {
+/// A guest whose disk is a file of 1 MiB, and the file.
+fn served() -> (tempfile::TempDir, PathBuf, Attack) {
     let files = tempfile::tempdir().unwrap();
     let image = files.path().join("disk.img");
     resize(&image, 1 << 20);
     let spec = Spec::File(image.clone());
-    let mut attack = Attack::with(&config(&spec, GrantMode::Copy, false), 0);
+    (files, image, Attack::with(&config(&spec, GrantMode::Copy, false), 0))
+}
+
+/// A queue that sleeps while the disk grows is woken by a request for what is new of it.
+#[test]
+fn what_a_guest_was_told_of_is_there_when_it_asks() {
+    let (_files, image, mut attack) = served();
     let asked = |attack: &mut Attack, op, sector| {
         let request = attack.front.request(op, sector, &[0]);
         attack.queue.disarm();
@@ -54,12 +59,8 @@ fn what_a_guest_was_told_of_is_there_when_it_asks() {
 /// The state that a guest gets to see belongs to it, not to the one before.
 #[test]
 fn a_guest_made_anew_hears_nothing_that_was_meant_for_the_one_before() {
-    let files = tempfile::tempdir().unwrap();
-    let image = files.path().join("disk.img");
-    resize(&image, 1 << 20);
-    let spec = Spec::File(image.clone());
-    let Attack { front, queue, mut blkback, lab } =
-        Attack::with(&config(&spec, GrantMode::Copy, false), 0);
+    let (_files, image, attack) = served();
+    let Attack { front, queue, mut blkback, lab } = attack;
     let mut toolstack = lab.dom0.store().unwrap();
     let node = |key| format!("{}/{key}", dir());
     // One that is connected is told.

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
-use common::{Scratch, within};
+use common::{Process, Scratch, within};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -418,7 +418,7 @@ fn a_file_without_rights_is_one_clear_line() {
             std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).expect("root");
             command.uid(NOBODY).gid(NOBODY);
         }
-        common::Process::start(command).end()
+        Process::start(command).end()
     };
     mode(if root { 0o600 } else { 0o000 });
     run(&[]).assert_one_line("no rights", 1, &["disk.img", "Permission denied", "--read-only"]);
@@ -483,17 +483,14 @@ fn a_guest_that_waits_for_its_backend_ends_when_it_is_told_to() {
     let scratch = Scratch::new();
     let _turn = common::turn();
     let dir = scratch.text("lab");
-    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
-    let socket = scratch.path("lab").join("host.sock");
-    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let host = scratch.host(&["--device", "vbd"]);
     let front = ["blkfront", "--dir", &dir, "--stall-timeout", "1000s"];
     let front = scratch.start(&front);
     // Wherever it is by then.
     std::thread::sleep(Duration::from_millis(500));
     front.signal(Signal::SIGTERM);
     assert!(!front.end().status.success());
-    host.signal(Signal::SIGINT);
-    assert!(host.end().status.success());
+    host.leave();
 }
 
 /// `null` keeps nothing, so that there is nothing to check: but who says that it is `null`?
@@ -502,10 +499,8 @@ fn somebody_elses_backend_cannot_talk_a_user_out_of_checks() {
     let scratch = Scratch::new();
     let _turn = common::turn();
     let dir = scratch.text("lab");
-    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
+    let host = scratch.host(&["--device", "vbd"]);
     let pids = [host.pid()];
-    let socket = scratch.path("lab").join("host.sock");
-    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
     let blkback = scratch.start(&["blkback", "--dir", &dir, "-A", "0,0"]);
     let front = ["blkfront", "--dir", &dir, "--rw", "write", "-n", "500", "-A", "0,0"];
     let ended = scratch.run(&front);
@@ -518,10 +513,8 @@ fn somebody_elses_backend_cannot_talk_a_user_out_of_checks() {
     assert!(ended.stdout.contains("disk=null") && ended.stdout.contains("verify=on"), "{ended:?}");
     let repeat = ended.stdout.lines().find(|line| line.contains("repeat:  pvlab blkfront"));
     assert!(repeat.is_some_and(|line| line.contains("--verify on")), "{ended:?}");
-    for process in [blkback, host] {
-        process.signal(Signal::SIGINT);
-        assert!(process.end().status.success());
-    }
+    blkback.leave();
+    host.leave();
     scratch.assert_clean(&pids, "a backend that keeps nothing");
 }
 
@@ -530,10 +523,8 @@ fn a_disk_for_reading_is_not_written_by_hand() {
     let scratch = Scratch::new();
     let _turn = common::turn();
     let dir = scratch.text("lab");
-    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
+    let host = scratch.host(&["--device", "vbd"]);
     let pids = [host.pid()];
-    let socket = scratch.path("lab").join("host.sock");
-    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
     let blkback = ["blkback", "--dir", &dir, "--disk", "ram=8M", "--read-only", "-A", "0,0"];
     let blkback = scratch.start(&blkback);
     let front = |rw| {
@@ -545,10 +536,8 @@ fn a_disk_for_reading_is_not_written_by_hand() {
     }
     let ended = front("randread");
     assert!(ended.status.success(), "{ended:?}");
-    for process in [blkback, host] {
-        process.signal(Signal::SIGINT);
-        assert!(process.end().status.success());
-    }
+    blkback.leave();
+    host.leave();
     scratch.assert_clean(&pids, "a lab by hand");
 }
 
@@ -559,10 +548,8 @@ fn a_lab_by_hand_outlives_its_backend() {
     let dir = scratch.text("lab");
     let file = image(&scratch, "disk.img", 8 << 20);
     let disk = format!("file={file}");
-    let host = scratch.start(&["host", "--dir", &dir, "--device", "vbd"]);
+    let host = scratch.host(&["--device", "vbd"]);
     let pids = [host.pid()];
-    let socket = scratch.path("lab").join("host.sock");
-    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
     let back = ["blkback", "--dir", &dir, "--disk", &disk, "-A", "0,0"];
     let mut blkback = scratch.start(&back);
     // What the disk is made of the backend says, and nobody else.
@@ -594,9 +581,7 @@ fn a_lab_by_hand_outlives_its_backend() {
     assert!(ended.status.success(), "{ended:?}");
     assert!(ended.stdout.contains("3 backends replaced"), "{ended:?}");
     assert!(ended.stdout.contains(" 0 errors"), "{ended:?}");
-    blkback.signal(Signal::SIGINT);
-    assert!(blkback.end().status.success());
-    host.signal(Signal::SIGINT);
-    assert!(host.end().status.success());
+    blkback.leave();
+    host.leave();
     scratch.assert_clean(&pids, "a lab by hand");
 }

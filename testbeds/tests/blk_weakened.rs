@@ -10,14 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use blk_rig::back::Attack as OnFront;
-use blk_rig::front::{Attack as OnBack, DISK, Front, config, connected, wait_for};
+use blk_rig::front::{Attack as OnBack, DISK, config};
 use blk_rig::{Lab, until};
-use blkif::back::Blkback;
 use blkif::back::disk::{Faults, Spec};
 use blkif::front::{OpKind, Outcome};
 use rings::io::blkif::{Op, RSP_OKAY, Request, Response, SLOT};
 use rings::ring::SringMem as _;
-use rings::store::XenbusState;
 use rings::weaken::{Check, skip};
 use rings::{GrantMode, PAGE_SIZE};
 
@@ -123,16 +121,10 @@ fn without_its_check_an_indirect_discard_writes() {
 /// Line 26: a guest whose requests have another layout connects, and is misread.
 #[test]
 fn without_its_check_a_guest_of_another_layout_is_taken_for_one_of_ours() {
-    let lab = Lab::new();
-    let config = config(&Spec::Ram(DISK), GrantMode::Copy, false);
-    let mut blkback = Blkback::new(&lab.dom0, config).unwrap();
-    let mut front = Front::new(&lab.guest, 0);
-    wait_for(&mut blkback, XenbusState::InitWait);
-    front.publish();
-    front.key("protocol", "x86_32-abi");
     let _skip = skip(Some(Check::BlkProtocol));
-    let queue = connected(&mut blkback);
-    let mut attack = OnBack { front, queue, blkback, lab };
+    let config = config(&Spec::Ram(DISK), GrantMode::Copy, false);
+    let mut attack =
+        OnBack::telling(Lab::new(), &config, 0, |front| front.key("protocol", "x86_32-abi"));
     // Request 5 there: its id at byte 4, its sector at 12, its segments from 20 on.
     let mut slot = [0; SLOT];
     (slot[0], slot[1], slot[4], slot[25]) = (Op::Read as u8, 1, 5, 7);

@@ -15,11 +15,8 @@ fn lab(scratch: &Scratch) -> (Process, Process) {
 
 /// The same, with options for the host.
 fn lab_with(scratch: &Scratch, options: &[&str]) -> (Process, Process) {
-    let dir = scratch.text("lab");
-    let host = scratch.start(&[&["host", "--dir", &dir], options].concat());
-    let socket = scratch.path("lab").join("host.sock");
-    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
-    let netback = scratch.start(&["netback", "--dir", &dir, "-A", "0,0"]);
+    let host = scratch.host(options);
+    let netback = scratch.start(&["netback", "--dir", &scratch.text("lab"), "-A", "0,0"]);
     (host, netback)
 }
 
@@ -75,9 +72,7 @@ fn a_wrong_byte_fails_the_run() {
     std::fs::write(&theirs, &bytes).expect("a file");
     bytes[40_000] ^= 1;
     std::fs::write(&ours, &bytes).expect("a file");
-    let host = scratch.start(&["host", "--dir", &dir]);
-    let socket = scratch.path("lab").join("host.sock");
-    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let host = scratch.host(&[]);
     let netback = scratch.start(&["netback", "--dir", &dir, "-A", "0,0", "--file", &theirs]);
     let pids = [host.pid()];
     for (file, way, good) in

@@ -301,9 +301,7 @@ impl Trio {
         let scratch = Scratch::new();
         let dir = scratch.text("lab");
         let stall = ["--dir", &dir, "--stall-timeout", stall];
-        let host = scratch.start(&[&["host"], &stall[..]].concat());
-        let there = scratch.path("lab/host.sock");
-        assert!(within(WATCHDOG, || there.exists()), "no host");
+        let host = scratch.host(&stall[2..]);
         let netback = scratch.start(&[&["netback"], &stall[..]].concat());
         let netfront = scratch.start(&[&["netfront", "-t", run], &stall[..]].concat());
         Self { scratch, host, netback, netfront }

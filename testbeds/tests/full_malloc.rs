@@ -7,8 +7,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{Scratch, within};
-use nix::sys::signal::Signal;
+use common::Scratch;
 
 /// Counts calls; the sum is written when the process ends.
 const SHIM: &str = r#"
@@ -43,9 +42,7 @@ __attribute__((destructor)) static void tell(void)
 /// Calls of a guest that moves so much and of its netback, and operations done.
 fn calls(scratch: &Scratch, shim: &str, mode: &str, amount: &str) -> ([u64; 2], u64) {
     let (dir, outs) = (scratch.text("lab"), [scratch.text("front"), scratch.text("back")]);
-    let host = scratch.start(&["host", "--dir", &dir]);
-    let socket = scratch.path("lab/host.sock");
-    assert!(within(common::WATCHDOG, || socket.exists()), "the host listens");
+    let host = scratch.host(&[]);
     let mut netback = scratch.command(&["netback", "--dir", &dir]);
     netback.env("LD_PRELOAD", shim).env("CALLS", &outs[1]);
     let netback = common::Process::start(netback);
@@ -54,10 +51,8 @@ fn calls(scratch: &Scratch, shim: &str, mode: &str, amount: &str) -> ([u64; 2], 
     guest.env("LD_PRELOAD", shim).env("CALLS", &outs[0]);
     let ended = common::Process::start(guest).end();
     assert!(ended.status.success(), "{mode}: {ended:?}");
-    for process in [netback, host] {
-        process.signal(Signal::SIGINT);
-        assert!(process.end().status.success());
-    }
+    netback.leave();
+    host.leave();
     let ops = ended.stdout.lines().find_map(|line| line.split_once(" s: ")?.1.split_once(" ops"));
     let ops = ops.expect("a line with ops").0.replace(',', "").parse().expect("a number");
     let calls = outs.map(|out| {

@@ -93,11 +93,16 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// A worker's block, and ours to write.
-    fn block(segment: &Segment, number: usize) -> Block {
-        let block = segment.block(number).unwrap();
-        block.assign(DomId(1), std::process::id(), 1, 0);
-        block
+    /// Blocks of workers of this process, ours to write, in a segment that goes with the folder.
+    fn blocks<const N: usize>() -> (tempfile::TempDir, Segment, [Block; N]) {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = Segment::create(dir.path()).unwrap();
+        let blocks = std::array::from_fn(|n| {
+            let block = segment.block(n + 1).unwrap();
+            block.assign(DomId(1), std::process::id(), 1, 0);
+            block
+        });
+        (dir, segment, blocks)
     }
 
     fn own_pid() -> i32 {
@@ -106,10 +111,8 @@ mod tests {
 
     #[test]
     fn a_worker_that_stands_still_is_found_out_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let segment = Segment::create(dir.path()).unwrap();
+        let (_dir, _segment, [lives]) = blocks();
         let (mut stall, begin) = (Stall::default(), Instant::now());
-        let lives = block(&segment, 2);
         let mut look = |beat: u64, second| {
             lives.set_beat(beat);
             let now = begin + Duration::from_secs(second);
@@ -124,10 +127,8 @@ mod tests {
 
     #[test]
     fn idle_workers_that_beat_in_turns_have_not_stalled() {
-        let dir = tempfile::tempdir().unwrap();
-        let segment = Segment::create(dir.path()).unwrap();
+        let (_dir, _segment, lives) = blocks::<2>();
         let (mut stall, begin) = (Stall::default(), Instant::now());
-        let lives = [1, 2].map(|number| block(&segment, number));
         for look in 1..200 {
             lives[look % 2].set_beat(look as u64);
             let now = begin + Duration::from_millis(250) * u32::try_from(look).unwrap();
@@ -137,10 +138,8 @@ mod tests {
 
     #[test]
     fn a_worker_that_sleeps_has_not_stalled_however_short_the_time_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let segment = Segment::create(dir.path()).unwrap();
+        let (_dir, _segment, [lives]) = blocks();
         let (mut stall, begin) = (Stall::default(), Instant::now());
-        let lives = block(&segment, 1);
         let timeout = LONGEST_SLEEP / 5;
         let mut look = |beat: u64, times: u32| {
             lives.set_beat(beat);
@@ -153,10 +152,8 @@ mod tests {
 
     #[test]
     fn the_time_in_which_nobody_looked_counts_for_little() {
-        let dir = tempfile::tempdir().unwrap();
-        let segment = Segment::create(dir.path()).unwrap();
+        let (_dir, _segment, [lives]) = blocks();
         let (mut stall, begin) = (Stall::default(), Instant::now());
-        let lives = block(&segment, 1);
         lives.set_beat(7);
         for hour in 0..5 {
             let now = begin + Duration::from_secs(3600 * hour);
@@ -166,12 +163,10 @@ mod tests {
 
     #[test]
     fn what_is_dead_has_not_stalled() {
-        let dir = tempfile::tempdir().unwrap();
-        let segment = Segment::create(dir.path()).unwrap();
+        let (_dir, _segment, [left]) = blocks();
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let (mut stall, begin) = (Stall::default(), Instant::now());
-        let left = block(&segment, 1);
         left.set_beat(4711);
         // Until it is reaped it is still in the process table.
         let ended = |pid| is_dead(state_of(pid));

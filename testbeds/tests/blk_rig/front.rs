@@ -244,10 +244,21 @@ impl Attack {
 
     /// In this lab.
     pub(crate) fn within(lab: Lab, config: &Config, base: u32) -> Self {
+        Self::telling(lab, config, base, |_| ())
+    }
+
+    /// The guest has written other keys, too, before it is looked at.
+    pub(crate) fn telling(
+        lab: Lab,
+        config: &Config,
+        base: u32,
+        keys: impl FnOnce(&mut Front),
+    ) -> Self {
         let mut blkback = Blkback::new(&lab.dom0, config.clone()).unwrap();
         let mut front = Front::new(&lab.guest, base);
         wait_for(&mut blkback, XenbusState::InitWait);
         front.publish();
+        keys(&mut front);
         let queue = connected(&mut blkback);
         Self { front, queue, blkback, lab }
     }
