@@ -4,7 +4,7 @@
 #![cfg(not(feature = "no-trace"))]
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -357,11 +357,13 @@ fn every_thread_has_its_own_buffer_and_it_outlives_the_thread() {
 #[test]
 fn what_comes_in_a_signal_handler_spoils_nothing() {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    static HANDLED: AtomicUsize = AtomicUsize::new(0);
     extern "C" fn handler(_: i32) {
         let _span = tracer::span!("handler");
         inner();
+        HANDLED.fetch_add(1, Ordering::Relaxed);
     }
-    // The last signal comes just before the end, so its records are not overwritten.
+    // The thread ends as soon as the last signal was handled: its records are not overwritten.
     let lab = Lab::new(Mode::Overwrite, records(1 << 20));
     let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler records, which is made for that, and does nothing else.
@@ -369,17 +371,17 @@ fn what_comes_in_a_signal_handler_spoils_nothing() {
     lab.traced(|| {
         inner();
         // SAFETY: always succeeds.
-        let (me, stop) = (unsafe { libc::pthread_self() }, AtomicBool::new(false));
+        let me = unsafe { libc::pthread_self() };
+        let enough = || HANDLED.load(Ordering::Relaxed) >= 1000;
         thread::scope(|scope| {
             scope.spawn(|| {
-                for _ in 0..2000 {
+                while !enough() {
                     // SAFETY: the thread outlives the scope that this one is in.
                     unsafe { libc::pthread_kill(me, libc::SIGUSR1) };
                     thread::yield_now();
                 }
-                stop.store(true, Ordering::Relaxed);
             });
-            while !stop.load(Ordering::Relaxed) {
+            while !enough() {
                 outer(3);
             }
         });
