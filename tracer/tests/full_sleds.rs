@@ -23,7 +23,7 @@ fn package(folder: &Path) {
     let tracer = env!("CARGO_MANIFEST_DIR");
     let manifest = format!(
         "[package]\nname = \"instrumented\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
-         [features]\nsleds = [\"tracer/sleds\"]\n[dependencies]\ntracer = {{ path = {tracer:?} }}\n\
+         [features]\nsleds = [\"tracer/sleds\"]\n[dependencies]\nlibc = \"*\"\ntracer = {{ path = {tracer:?} }}\n\
          smoltcp = {{ version = \"*\", default-features = false, features = [{SMOLTCP}] }}\n\
          [profile.release]\ndebug = \"line-tables-only\"\n[workspace]\n"
     );
@@ -63,15 +63,15 @@ fn run(program: &Path, trace: &Path) -> BTreeMap<String, u64> {
     pairs.map(|(name, count)| (name.to_owned(), count.parse().expect("a number"))).collect()
 }
 
-/// The events of the thread that worked, and the functions.
-fn events(path: &Path) -> (Vec<Event>, Vec<(u32, u64, String)>) {
+/// The events of a thread, and the functions.
+fn events(path: &Path, name: &str) -> (Vec<Event>, Vec<(u32, u64, String)>) {
     let file = Mapped::open(path).expect("written");
     let trace = Trace::parse(&file).expect("a trace");
     let functions = trace.processes[0].journal().filter_map(|entry| match entry {
         Entry::Function(f) => Some((f.id, f.address, f.name)),
         _ => None,
     });
-    let thread = trace.threads().find(|t| t.info.name == "first").expect("it worked");
+    let thread = trace.threads().find(|t| t.info.name == name).expect("it worked");
     assert_eq!((thread.info.lost, thread.overwritten()), (0, 0));
     (thread.records().map(Record::event).collect(), functions.collect())
 }
@@ -94,7 +94,7 @@ fn every_call_is_in_the_trace() {
 
     let program = build(folder.path(), &[]);
     let said = run(&program, &path);
-    let (events, functions) = events(&path);
+    let (events, functions) = events(&path, "first");
     let name = |id| functions.iter().find(|f| f.0 == id).map_or("?", |f| short(&f.2));
     let mut counted: BTreeMap<String, u64> = BTreeMap::new();
     let mut open = Vec::new();
@@ -122,10 +122,11 @@ fn every_call_is_in_the_trace() {
     assert_eq!(counted.get(CHECKSUM), Some(&7), "a dependency's function: {counted:?}");
     assert!(!counted.keys().any(|name| name.contains("tracer::")), "not the tracer's own");
 
+    signals_spoil_nothing(&path);
     uftrace(&program, &said, folder.path());
 
     let said = run(&build(folder.path(), &["--mcount"]), &path);
-    let (events, mut functions) = self::events(&path);
+    let (events, mut functions) = self::events(&path, "first");
     functions.sort_by_key(|f| f.1);
     let mut counted: BTreeMap<String, u64> = BTreeMap::new();
     for event in events {
@@ -139,6 +140,34 @@ fn every_call_is_in_the_trace() {
         assert_eq!(counted.get(name), Some(count), "mcount, {name}: {counted:?}");
     }
     assert_eq!(counted.get(CHECKSUM), Some(&7), "mcount: {counted:?}");
+}
+
+/// A thread that signals interrupted while its calls were being written: those of a handler are there as a whole, or
+/// not at all.
+fn signals_spoil_nothing(path: &Path) {
+    let (events, functions) = events(path, "interrupted");
+    let name = |id| functions.iter().find(|f| f.0 == id).map_or("?", |f| short(&f.2));
+    let (mut open, mut counted) = (Vec::new(), BTreeMap::<_, u32>::new());
+    for event in events {
+        match event {
+            Event::FunctionEnter(id) => {
+                let inside = open.last().map_or("nothing", |&id| name(id));
+                *counted.entry((inside, name(id))).or_default() += 1;
+                open.push(id);
+            }
+            Event::FunctionExit(id) | Event::FunctionTail(id) => {
+                assert_eq!(open.pop(), Some(id), "{counted:?}");
+            }
+            _ => {}
+        }
+    }
+    let calls = |caller, callee| counted.get(&(caller, callee)).copied().unwrap_or(0);
+    let handled: u32 =
+        counted.iter().filter(|((_, name), _)| *name == "handler").map(|(_, n)| n).sum();
+    assert!(handled > 0, "of a hundred some: {counted:?}");
+    assert_eq!(calls("handler", "in_handler"), handled, "{counted:?}");
+    assert_eq!(calls("in_handler", "leaf"), handled, "{counted:?}");
+    assert_eq!(calls("interrupted", "leaf"), 5000, "{counted:?}");
 }
 
 /// A toolchain whose LLVM does not know the list of functions, and one whose LLVM does nothing with it.

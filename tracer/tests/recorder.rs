@@ -4,7 +4,7 @@
 #![cfg(not(feature = "no-trace"))]
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -358,54 +358,60 @@ fn every_thread_has_its_own_buffer_and_it_outlives_the_thread() {
 fn what_comes_in_a_signal_handler_spoils_nothing() {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     static HANDLED: AtomicUsize = AtomicUsize::new(0);
+    let handled = || HANDLED.load(Ordering::Relaxed);
     extern "C" fn handler(_: i32) {
-        let _span = tracer::span!("handler");
-        inner();
+        {
+            let _span = tracer::span!("handler");
+            inner();
+        }
         HANDLED.fetch_add(1, Ordering::Relaxed);
     }
-    // The thread ends as soon as the last signal was handled: its records are not overwritten.
-    let lab = Lab::new(Mode::Overwrite, records(1 << 20));
+    let lab = Lab::new(Mode::Stop, records(1 << 20));
     let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler records, which is made for that, and does nothing else.
     unsafe { sigaction(Signal::SIGUSR1, &action) }.expect("installed");
     lab.traced(|| {
         inner();
         // SAFETY: always succeeds.
-        let me = unsafe { libc::pthread_self() };
-        let enough = || HANDLED.load(Ordering::Relaxed) >= 1000;
+        let (me, over) = (unsafe { libc::pthread_self() }, AtomicBool::new(false));
         thread::scope(|scope| {
             scope.spawn(|| {
-                while !enough() {
+                while !over.load(Ordering::Relaxed) {
+                    let before = handled();
                     // SAFETY: the thread outlives the scope that this one is in.
                     unsafe { libc::pthread_kill(me, libc::SIGUSR1) };
-                    thread::yield_now();
+                    while handled() == before {
+                        thread::yield_now();
+                    }
                 }
             });
-            while !enough() {
-                outer(3);
+            // So many records at most, however long the other thread has no CPU.
+            for _ in 0..300 {
+                let before = handled();
+                (0..100).for_each(|_| outer(3));
+                while handled() == before {
+                    thread::yield_now();
+                }
             }
+            over.store(true, Ordering::Relaxed);
         });
     });
     lab.file(|trace| {
         let thread = trace.threads().find(|t| t.info.name == "traced").expect("kept");
-        let (mut open, mut handled) = (Vec::new(), 0);
+        assert_eq!(thread.info.lost, 0, "there was room");
+        let (mut open, mut in_handlers) = (Vec::new(), 0);
         for step in steps(trace) {
+            in_handlers +=
+                usize::from(open.iter().any(|open| open == "handler") || step == "handler");
             match step.strip_prefix('-') {
                 None => open.push(step),
-                // Its beginning was overwritten.
-                Some(_) if open.is_empty() => {}
-                Some(name) if thread.info.lost_busy == 0 => {
-                    assert_eq!(open.pop().as_deref(), Some(name), "frames are nested");
-                }
-                // An event that was left out may have been a handler's begin or end.
-                Some(name) => {
-                    let at = open.iter().rposition(|open| open == name).unwrap_or(0);
-                    open.truncate(at);
-                }
+                Some(name) => assert_eq!(open.pop().as_deref(), Some(name), "frames are nested"),
             }
-            handled += usize::from(open.last().is_some_and(|name| name == "handler"));
         }
-        assert!(handled > 0, "signals came");
+        assert!(open.is_empty(), "{open:?}");
+        // A handler that came while an event was being written has lost all of its own, and says so.
+        let busy = usize::try_from(thread.info.lost_busy).expect("few");
+        assert_eq!(in_handlers + busy, 4 * handled(), "{busy} left out");
     });
 }
 

@@ -5,6 +5,7 @@
 //! | `switch` | whether to record: one word, which the host writes |
 //! | `site` | the places in the source that record |
 //! | `thread` | a thread's buffer, and the function that writes into it |
+//! | `base` | where that buffer is, for the thread itself |
 //! | `header` | what its beginning says of a buffer |
 //! | `process` | a process's journal, its numbers, and who keeps its memory |
 //! | `span` | functions and other things that last |
@@ -16,6 +17,7 @@
 //! process has recorded does not end with it. Under loom, and with the feature `no-trace`, nothing of
 //! this does anything.
 
+mod base;
 mod calibrate;
 mod header;
 mod macros;

@@ -11,10 +11,11 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::AsFd;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::base::Base;
 use super::header::{half, word, write_header};
 use super::process::{self, Memory};
 use super::{memory, stamp, switch};
@@ -51,7 +52,7 @@ enum State {
 /// What the fast path needs, without a destructor and so without a check for it.
 struct Local {
     /// The buffer; null if there is none, and while an event is being written.
-    base: AtomicPtr<u8>,
+    base: Base,
     /// The same, without these exceptions.
     header: Cell<*mut u8>,
     mask: Cell<u64>,
@@ -69,7 +70,7 @@ struct Local {
 thread_local! {
     static LOCAL: Local = const {
         Local {
-            base: AtomicPtr::new(null_mut()),
+            base: Base::new(),
             header: Cell::new(null_mut()),
             mask: Cell::new(0),
             limit: Cell::new(0),
@@ -134,7 +135,7 @@ pub(super) fn record_spin(what: u32) {
 #[inline(never)]
 pub(super) fn take_back(mine: u64) -> bool {
     with_local(|local| {
-        let base = local.base.load(Ordering::Relaxed);
+        let base = local.base.get();
         if base.is_null() || mine == NOT_RECORDED {
             return mine == NOT_RECORDED;
         }
@@ -171,10 +172,8 @@ pub(super) fn attach_to(mapping: MmapRaw, records: u64) {
 
 /// In the child of a fork: the buffer is the parent's, and no longer ours.
 pub(super) fn forked() {
-    #[cfg(feature = "sleds")]
-    crate::sleds::set_buffer(null_mut(), 0, 0);
     LOCAL.with(|local| {
-        local.base.store(null_mut(), Ordering::Relaxed);
+        local.base.set(null_mut());
         local.header.set(null_mut());
         local.state.set(State::Ended);
     });
@@ -192,18 +191,18 @@ impl Local {
     /// The buffer's cursor, if there is a buffer.
     #[inline(always)]
     fn cursor(&self) -> Option<u64> {
-        let base = self.base.load(Ordering::Relaxed);
+        let base = self.base.get();
         // SAFETY: a base that is not null is a live buffer of this thread, see `attach`.
         (!base.is_null()).then(|| unsafe { word(base, at::CURSOR) }.load(Ordering::Relaxed))
     }
 
     #[inline(always)]
     fn record(&self, when: When, what: u32, arg: u32) -> u64 {
-        let base = self.base.load(Ordering::Relaxed);
+        let base = self.base.get();
         if base.is_null() {
             return self.without_buffer(when, what, arg);
         }
-        self.base.store(null_mut(), Ordering::Relaxed);
+        self.base.set(null_mut());
         // SYNC signal handlers: with the fence below. One that comes in between finds no buffer.
         compiler_fence(Ordering::SeqCst);
         let on = switch::word();
@@ -217,7 +216,7 @@ impl Local {
         let cursor = self.put(base, when, what, arg);
         // SYNC signal handlers: with the fence above.
         compiler_fence(Ordering::SeqCst);
-        self.base.store(base, Ordering::Relaxed);
+        self.base.set(base);
         cursor
     }
 
@@ -229,7 +228,8 @@ impl Local {
             if !self.attach(false) {
                 return null_mut();
             }
-            base = self.base.swap(null_mut(), Ordering::Relaxed);
+            base = self.base.get();
+            self.base.set(null_mut());
         }
         self.seen.set(on);
         #[cfg(feature = "sleds")]
@@ -318,8 +318,8 @@ impl Local {
         self.spun.set(NOT_RECORDED);
         self.state.set(State::Attached);
         #[cfg(feature = "sleds")]
-        crate::sleds::set_buffer(base, mask, limit);
-        self.base.store(base, Ordering::Relaxed);
+        crate::sleds::set_limits(mask, limit);
+        self.base.set(base);
         true
     }
 }
@@ -352,12 +352,10 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        #[cfg(feature = "sleds")]
-        crate::sleds::set_buffer(null_mut(), 0, 0);
         LOCAL.with(|local| {
             // After a fork it is the parent's.
             if local.state.get() != State::Ended {
-                local.base.store(null_mut(), Ordering::Relaxed);
+                local.base.set(null_mut());
                 let base = self.mapping.as_mut_ptr();
                 // SAFETY: the mapping is alive until the end of this function.
                 unsafe { word(base, at::ENDED) }.store(stamp::now(), Ordering::Relaxed);

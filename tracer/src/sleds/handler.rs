@@ -1,5 +1,6 @@
 //! What a patched sled calls: one record into the thread's buffer, in assembly, since whatever it called
 //! might have a sled itself. It does what `recorder::thread` does, with the same words of the same buffer.
+//! While it does, its thread has no buffer: what a signal handler calls in between is left out.
 //!
 //! A sled stands where a function begins and where it ends, so any argument or result may be in a register,
 //! and a tail call's target too: only r10, which carries the function's number, and the flags are spoilt.
@@ -11,7 +12,7 @@ use crate::format::buffer::{RECORDS_AT, at};
 use crate::format::record::kind;
 use crate::recorder::switch::SWITCH;
 
-// A thread's buffer, as the handlers find it without a call: null until `set_buffer`.
+// A thread's buffer, as the handlers find it without a call, and as `recorder::base` has it.
 global_asm!(
     ".pushsection .tbss,\"awT\",@nobits",
     ".balign 8",
@@ -27,17 +28,37 @@ global_asm!(
     ".popsection",
 );
 
-/// Says where the calling thread's records go; null for nowhere.
-pub(crate) fn set_buffer(base: *mut u8, mask: u64, limit: u64) {
-    // SAFETY: stores into this thread's own three words, which are defined above.
+/// The calling thread's buffer; null if it has none, and while an event is being written.
+#[inline(always)]
+pub(crate) fn base() -> *mut u8 {
+    let base;
+    // SAFETY: reads this thread's own word, which is defined above.
+    unsafe {
+        asm!("mov {base}, qword ptr fs:[tracer_sled_base@tpoff]", base = out(reg) base,
+            options(nostack, preserves_flags, readonly));
+    }
+    base
+}
+
+/// Says what [`base`] is from now on.
+#[inline(always)]
+pub(crate) fn set_base(base: *mut u8) {
+    // SAFETY: stores into this thread's own word, which is defined above.
+    unsafe {
+        asm!("mov qword ptr fs:[tracer_sled_base@tpoff], {base}", base = in(reg) base,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// Says how many records the calling thread's buffer takes, before [`set_base`] says where it is.
+pub(crate) fn set_limits(mask: u64, limit: u64) {
+    // SAFETY: stores into this thread's own two words, which are defined above.
     unsafe {
         asm!(
             "mov qword ptr fs:[tracer_sled_mask@tpoff], {mask}",
             "mov qword ptr fs:[tracer_sled_limit@tpoff], {limit}",
-            "mov qword ptr fs:[tracer_sled_base@tpoff], {base}",
             mask = in(reg) mask,
             limit = in(reg) limit,
-            base = in(reg) base,
             options(nostack, preserves_flags),
         );
     }
@@ -55,6 +76,7 @@ macro_rules! handler {
                 "jz 9f",
                 "cmp dword ptr [rip + {switch}], 0",
                 "je 9f",
+                "mov qword ptr fs:[tracer_sled_base@tpoff], 0",
                 "push rax",
                 "push rcx",
                 "push rdx",
@@ -71,6 +93,7 @@ macro_rules! handler {
                 "mov qword ptr [r11 + rcx + {records} + 8], r10",
                 "inc qword ptr [r11 + {cursor}]",
                 "8:",
+                "mov qword ptr fs:[tracer_sled_base@tpoff], r11",
                 "pop rdx",
                 "pop rcx",
                 "pop rax",
@@ -116,6 +139,7 @@ unsafe extern "C" fn mcount() {
         "jz 9f",
         "cmp dword ptr [rip + {switch}], 0",
         "je 9f",
+        "mov qword ptr fs:[tracer_sled_base@tpoff], 0",
         "mov rcx, qword ptr [r11 + {cursor}]",
         "cmp rcx, qword ptr fs:[tracer_sled_limit@tpoff]",
         "jae 7f",
@@ -138,11 +162,13 @@ unsafe extern "C" fn mcount() {
         "mov qword ptr [r11 + rcx + {records}], rax",
         "mov qword ptr [r11 + rcx + {records} + 8], rsi",
         "inc qword ptr [r11 + {cursor}]",
+        "8:",
+        "mov qword ptr fs:[tracer_sled_base@tpoff], r11",
         "9:",
         "ret",
         "7:",
         "inc qword ptr [r11 + {lost}]",
-        "ret",
+        "jmp 8b",
         switch = sym SWITCH,
         cursor = const at::CURSOR,
         lost = const at::LOST,
@@ -152,12 +178,12 @@ unsafe extern "C" fn mcount() {
 }
 
 /// Where the program lies in memory: what addresses of its functions are counted from.
-pub(super) fn base() -> u64 {
-    let base: u64;
+pub(super) fn program() -> u64 {
+    let start: u64;
     // SAFETY: takes an address that the linker defines, and touches nothing.
     unsafe {
-        asm!("lea {base}, [rip + __ehdr_start]", base = out(reg) base,
+        asm!("lea {start}, [rip + __ehdr_start]", start = out(reg) start,
             options(nostack, nomem, preserves_flags));
     }
-    base
+    start
 }

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::format::{Entry, Level, Note, journal};
 use crate::recorder::{Source, switch};
 
-pub(crate) use handler::set_buffer;
+pub(crate) use handler::{base, set_base, set_limits};
 
 /// Whether it was tried to patch them.
 static PATCHED: AtomicBool = AtomicBool::new(false);
@@ -35,7 +35,7 @@ static PATCHED: AtomicBool = AtomicBool::new(false);
 /// Makes the functions known to the journal: those that have sleds, or, where there are none, all (what
 /// calls `mcount` is found by its address).
 pub(crate) fn entries() -> Vec<Entry> {
-    let (sleds, base) = (map::Sleds::find(), handler::base());
+    let (sleds, base) = (map::Sleds::find(), handler::program());
     let symbols = symbols::Symbols::of_this_program();
     let path = std::env::current_exe().unwrap_or_default().display().to_string();
     let build_id = symbols.build_id.clone();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tracer::format::journal::Process;
 use tracer::keeper::{Keeper, Mode};
@@ -66,6 +67,55 @@ fn work() {
     assert!(careful(black_box(1)));
 }
 
+/// Signals that were dealt with.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn handler(_: i32) {
+    in_handler(black_box(1));
+    HANDLED.fetch_add(1, Ordering::Relaxed);
+}
+
+#[inline(never)]
+fn in_handler(x: u64) -> u64 {
+    leaf(black_box(x)) + 1
+}
+
+#[inline(never)]
+fn interrupted(x: u64) -> u64 {
+    leaf(black_box(x)) + 2
+}
+
+/// Works while another thread interrupts it, at moments that nobody chooses.
+fn work_with_signals() {
+    // SAFETY: the handler is a function that may run at any time: it takes no lock.
+    unsafe { libc::signal(libc::SIGUSR1, handler as *const () as libc::sighandler_t) };
+    // SAFETY: always succeeds.
+    let (me, over) = (unsafe { libc::pthread_self() }, AtomicBool::new(false));
+    let handled = || HANDLED.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let before = handled();
+                // SAFETY: the thread outlives the scope that this one is in.
+                unsafe { libc::pthread_kill(me, libc::SIGUSR1) };
+                while handled() == before {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        for _ in 0..100 {
+            let before = handled();
+            for n in 0..50 {
+                black_box(interrupted(n));
+            }
+            while handled() == before {
+                std::thread::yield_now();
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
 fn main() {
     let path = std::env::args_os().nth(1);
     match path {
@@ -78,10 +128,10 @@ fn main() {
 }
 
 fn record(path: &std::path::Path) {
-    let keeper = Arc::new(Keeper::new(Mode::Stop, 1 << 20).expect("memory"));
+    let keeper = Arc::new(Keeper::new(Mode::Stop, 1 << 24).expect("memory"));
     let host = Arc::clone(&keeper);
     tracer::start(Process::default(), keeper.switch(), host).expect("started");
-    let worker = |name: &str| {
+    let worker = |name: &str, work: fn()| {
         let keeper = Arc::clone(&keeper);
         let named = std::thread::Builder::new().name(name.into());
         let thread = named.spawn(move || {
@@ -92,6 +142,7 @@ fn record(path: &std::path::Path) {
         });
         thread.expect("a thread").join().expect("it ends well");
     };
-    worker("first");
+    worker("first", work);
+    worker("interrupted", work_with_signals);
     keeper.write(path, &[]).expect("written");
 }
