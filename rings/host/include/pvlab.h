@@ -67,6 +67,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -75,7 +76,7 @@
 #error "grant entries are read as one little-endian word here"
 #endif
 
-#define PVLAB_VERSION 2
+#define PVLAB_VERSION 3
 #define PVLAB_ANY 0xffffffffu /* as a domid: the next free guest */
 #define PVLAB_MAX_FDS 3
 #define PVLAB_MESSAGE_BYTES 64
@@ -142,8 +143,9 @@ struct pvlab_message {
  * +---------+---------+--------+---------+---------+---------+--------+---------
  *
  * u32 each, 0 or 1. The sender sets the other end's pending; each end owns its mask; the host sets
- * closed when the other end is gone. A bell is a non-blocking eventfd: write to the other's, sleep
- * on your own. Clear pending before you look at the ring, never after.
+ * closed when the other end is gone. The other's bell is a non-blocking eventfd: write to it. Your own
+ * is an epoll that hears it, edge-triggered: sleep on it, and take what woke you out with epoll_wait.
+ * Clear pending before you look at the ring, never after.
  */
 #define PVLAB_EVENT_STRIDE 64
 #define PVLAB_EVENT_PENDING 0
@@ -436,7 +438,6 @@ static inline void pvlab_send(struct pvlab_port *port)
 	xen_mb(); /* with pvlab_unmask: we see the port unmasked, or its owner sees it pending */
 	if (pvlab_load32(&port->other[PVLAB_EVENT_MASK / 4]))
 		return;
-	/* Full only if its owner filled it: then it is readable anyway. */
 	ssize_t n = write(port->other_bell, &one, sizeof one);
 	(void)n;
 }
@@ -471,7 +472,7 @@ static inline int pvlab_closed(const struct pvlab_port *port)
 static inline int pvlab_wait(struct pvlab_port *ports, int count, int also, int timeout_ms)
 {
 	struct pollfd fds[8];
-	uint64_t rung;
+	struct epoll_event rung[2];
 	if (count < 0 || count > 7)
 		return -EINVAL;
 	for (int i = 0; i <= count; i++) {
@@ -483,7 +484,7 @@ static inline int pvlab_wait(struct pvlab_port *ports, int count, int also, int 
 	if (n < 0)
 		return errno == EINTR ? 1 : -errno;
 	for (int i = 0; i < count; i++)
-		if (fds[i].revents && read(fds[i].fd, &rung, sizeof rung) < 0 && errno != EAGAIN)
+		if (fds[i].revents && epoll_wait(fds[i].fd, rung, 2, 0) < 0 && errno != EINTR)
 			return -errno;
 	return n;
 }

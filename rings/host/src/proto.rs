@@ -16,8 +16,8 @@
 //! | kind | request | answer | descriptors |
 //! |---|---|---|---|
 //! | 1 `HELLO` | version (2), domid or `ANY`, pool frames or 0, 0, arg[4..12] name, NUL-padded | domid, frames, first and number of grant frames, hold frame, console frame, store frame, first pool frame | memory, store connection |
-//! | 2 `ALLOC_UNBOUND` | domid that may bind | port | event page, own doorbell, other end's doorbell |
-//! | 3 `BIND_INTERDOMAIN` | domid, its port | port | event page, own doorbell, other end's doorbell |
+//! | 2 `ALLOC_UNBOUND` | domid that may bind | port | event page, epoll of own doorbell, other end's doorbell |
+//! | 3 `BIND_INTERDOMAIN` | domid, its port | port | event page, epoll of own doorbell, other end's doorbell |
 //! | 4 `CLOSE` | port | | |
 //! | 5 `FOREIGN` | domid of a frontend | hold line, frames, first and number of grant frames, hold frame, life | its memory |
 //! | 6 `RELEASE` | domid, hold line, life | | |
@@ -25,7 +25,7 @@
 //! | 8 `STATS` | kind (1 front, 2 back, 3 other), worker | block number in the statistics segment | |
 //! | 9 `GOODBYE` | exit status | | |
 //! | 10 `TRACE` | | | the tracer's switch, trace connection |
-//! | 11 `OPEN_PORT` | a port of ours that the toolstack made (the console's) | the port, domid that may bind | event page, own doorbell, other end's doorbell |
+//! | 11 `OPEN_PORT` | a port of ours that the toolstack made (the console's) | the port, domid that may bind | event page, epoll of own doorbell, other end's doorbell |
 //! | 12 `INSPECT` | [`Held`]: 1 ports, 2 grants | bytes | text: who holds what, a line each |
 //!
 //! A life is a number that the host gives to a domain when it registers, and to no other: who gives back
@@ -50,7 +50,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of this message set.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// As a domid: the next free guest number.
 pub const ANY: u32 = u32::MAX;
 /// Most descriptors in one message.

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use eventfd::EventFD;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -167,6 +168,12 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 pub(crate) fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: called with the fresh result of accept4 alone; nobody else knows the number.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A bell's descriptor, for calls that want to know that it is open.
+pub(crate) fn of_bell(bell: &EventFD) -> BorrowedFd<'_> {
+    // SAFETY: an EventFD closes its descriptor when it is dropped, not before, and it is borrowed.
+    unsafe { BorrowedFd::borrow_raw(bell.as_raw_fd()) }
 }
 
 /// Sets the nice value of the calling thread.

@@ -1,7 +1,8 @@
 //! Doorbells, and sleeping on them.
 //!
-//! A doorbell is an eventfd the host made. Sleepers watch it edge-triggered and never read it, so
-//! a wake-up is one write and one epoll_wait.
+//! A doorbell is an eventfd the host made, and has put into an epoll: who rings has the one, who sleeps the
+//! other. Sleepers watch that, edge-triggered, and nobody ever reads it empty, so a wake-up is one write and one
+//! epoll_wait.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use tracer::traced;
 
 use crate::domain::OpenPort;
 
-/// The two doorbells of one channel: the one we ring, and the one that wakes us. The channel's port is
-/// open as long as it has them.
+/// The two doorbells of one channel: the one we ring, and the epoll of those that wake us. The channel's port
+/// is open as long as it has them.
 #[derive(Debug)]
 pub struct EventDoorbell {
     own: OwnedFd,
@@ -36,7 +37,7 @@ impl EventDoorbell {
 impl Doorbell for EventDoorbell {
     #[traced]
     fn ring(&self) {
-        // Non-blocking: the only failure is a counter that the other end itself has filled up.
+        // The host made it non-blocking, and who sleeps there has it not: nobody can make us wait.
         let _ = nix::unistd::write(&self.other, &1_u64.to_ne_bytes());
     }
 }
@@ -73,7 +74,8 @@ impl EpollWaiter {
     }
 }
 
-fn edge() -> EpollEvent {
+/// Watched for what comes from now on.
+pub(crate) fn edge() -> EpollEvent {
     EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)
 }
 

@@ -6,19 +6,23 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
     connect, recvmsg, sendmsg, setsockopt, socket, sockopt::ReceiveTimeout,
 };
 use nix::sys::time::TimeVal;
+use nix::unistd::write;
 use rings::cost::CostNs;
 use rings::store::Nodes;
-use rings::{DomId, Domain};
+use rings::{DomId, Domain, Port};
 use rings_host::proto::{ANY, Kind, Message, VERSION};
 use rings_host::{Connect, Host, HostConfig, HostDomain};
 use zerocopy::{FromBytes, IntoBytes};
@@ -338,6 +342,37 @@ fn descriptors_sent_to_the_host_are_not_kept() {
         until("what was sent is closed again", || open_fds() <= before);
     }
     drop((attacker, null));
+    lab.ends_unharmed();
+}
+
+/// Flags of a descriptor belong to all that have it, and an eventfd that is full makes its writers wait if they say
+/// so: neither the host nor the other end must write into one that the sleeper has.
+#[test]
+fn whoever_is_rung_cannot_make_the_ringer_wait() {
+    let lab = Lab::new();
+    let attacker = lab.attacker();
+    let alloc = Message::request(Kind::AllocUnbound, &[BYSTANDER.0.into()]);
+    attacker.send(alloc.as_bytes(), &[]).expect("sent");
+    let (answer, fds) = attacker.receive_all().expect("an answer");
+    let spoil = |fd: &OwnedFd| {
+        fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).expect("its own");
+        // What is no eventfd does not take it.
+        let _ = write(fd, &(u64::MAX - 1).to_ne_bytes());
+    };
+    fds[1..].iter().for_each(spoil);
+    let own = Epoll(fds[1].try_clone().expect("a descriptor"));
+    let rung = || own.wait(&mut [EpollEvent::empty(); 2], EpollTimeout::ZERO).expect("an epoll");
+    let mut bound = lab.bystander.bind_interdomain(DomId(1), Port(answer.arg[0])).expect("bound");
+    for _ in 0..3 {
+        // Its pending word is as it was: each event rings.
+        let page = std::fs::File::from(fds[0].try_clone().expect("a descriptor"));
+        page.write_all_at(&[0; 8], 0).expect("its own");
+        bound.send();
+        assert_eq!(rung(), 1, "it hears it all the same");
+    }
+    drop(bound);
+    until("it is told that the other end is closed", || rung() == 1);
+    drop((own, fds, attacker));
     lab.ends_unharmed();
 }
 

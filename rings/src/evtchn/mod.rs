@@ -8,7 +8,7 @@
 //!
 //! Sends merge: there is one bit, not a counter. A receiver that polls keeps its port masked, so
 //! nobody rings for it; a send to a pending or masked port is no system call. What a doorbell is
-//! (an eventfd) and how ports come to be belongs to the host; how long to spin before sleeping to
+//! (an eventfd in an epoll) and how ports come to be belongs to the host; how long to spin before sleeping to
 //! [`Spin`]; what to do with events that bring no work to [`Eoi`]. The
 //! [`Ports`] of a queue with two rings are handled as one.
 

@@ -13,11 +13,14 @@ use std::rc::Rc;
 
 use eventfd::{EfdFlags, EventFD};
 use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use rings::evtchn::{End, EventPage};
 use rings::{DomId, PAGE_SIZE, Port};
 use tracer::traced;
 
 use crate::mapping::{map, sealed_memfd};
+use crate::sys;
+use crate::waiter::edge;
 
 /// What an asker is told of something that could not be made for it.
 pub(super) fn errno_of(why: &io::Error) -> Errno {
@@ -30,32 +33,62 @@ pub(super) fn errno_of(why: &io::Error) -> Errno {
 /// Ports a domain may have at a time (`max_event_channels` of xl).
 const MAX_PORTS: usize = 1023;
 
-/// What two ends share. The host keeps the doorbells, so that it can ring them itself.
+/// Where an end sleeps, and what wakes it there: one bell is the other end's to ring, and one the host's.
+///
+/// An end is given the epoll and not the bells in it. Whoever holds an eventfd can make it block, and fill it
+/// up: then the other end would stand still when it rings, or the host.
+struct Ear {
+    epoll: Epoll,
+    bell: EventFD,
+    host: EventFD,
+}
+
+impl Ear {
+    fn new() -> io::Result<Self> {
+        let bell = || EventFD::new(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let ear = Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            bell: bell()?,
+            host: bell()?,
+        };
+        for bell in [&ear.bell, &ear.host] {
+            ear.epoll.add(sys::of_bell(bell), edge())?;
+        }
+        Ok(ear)
+    }
+}
+
+/// What two ends share.
 struct Shared {
     page: OwnedFd,
     words: EventPage,
-    bell_a: EventFD,
-    bell_b: EventFD,
+    ears: [Ear; 2],
 }
 
 impl Shared {
     fn new() -> io::Result<Self> {
         let page = sealed_memfd("pvlab-evtchn", PAGE_SIZE)?;
         let words = EventPage::new(map(&page, PAGE_SIZE)?);
-        let bell = || EventFD::new(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        Ok(Self { page, words, bell_a: bell()?, bell_b: bell()? })
+        Ok(Self { page, words, ears: [Ear::new()?, Ear::new()?] })
     }
 
-    fn bell(&self, end: End) -> &EventFD {
+    fn ear(&self, end: End) -> &Ear {
         match end {
-            End::A => &self.bell_a,
-            End::B => &self.bell_b,
+            End::A => &self.ears[0],
+            End::B => &self.ears[1],
         }
     }
 
-    /// What an end is given: event page, its own doorbell, the other end's.
+    /// Wakes an end.
+    fn ring(&self, end: End) {
+        // A counter that is full has woken it as often.
+        let _ = self.ear(end).host.write(1);
+    }
+
+    /// What an end is given: event page, where it sleeps, the other end's bell.
     fn fds(&self, end: End) -> [RawFd; 3] {
-        [self.page.as_raw_fd(), self.bell(end).as_raw_fd(), self.bell(end.other()).as_raw_fd()]
+        let (own, other) = (&self.ear(end).epoll.0, &self.ear(end.other()).bell);
+        [self.page.as_raw_fd(), own.as_raw_fd(), other.as_raw_fd()]
     }
 }
 
@@ -107,7 +140,7 @@ impl Ports {
         let shared = Rc::clone(&other.shared);
         shared.words.set_closed(other.end, false);
         shared.words.bind(end);
-        let _ = shared.bell(end).write(1);
+        shared.ring(end);
         let fds = shared.fds(end);
         self.ports
             .insert((owner, port), PortState { end, remote, bound: Some(remote_port), shared });
@@ -134,7 +167,7 @@ impl Ports {
             other.bound = None;
             closed.shared.words.set_closed(other.end, true);
             closed.shared.words.raise(other.end);
-            let _ = closed.shared.bell(other.end).write(1);
+            closed.shared.ring(other.end);
         }
         Ok(())
     }
