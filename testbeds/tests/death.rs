@@ -410,6 +410,8 @@ fn a_process_by_hand_that_stays_stopped_ends_its_guest() {
             // Who waits for the handshake may be tired of it first, and says where it is stuck.
             if point != TRAFFIC && ended.stderr.contains("stuck in") {
                 ended.assert_one_line(&what, 1, &["vif 0", "/state", "expected"]);
+            } else if point != TRAFFIC && ended.stderr.contains("no reply") {
+                ended.assert_one_line(&what, 1, &["the host stands still"]);
             } else {
                 ended.assert_one_line(&what, 1, &[&process, "stalled", "--stall-timeout"]);
             }

@@ -4,7 +4,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket};
+use nix::sys::time::TimeVal;
 use rings::DomainError;
 
 use crate::domain::ConnectError;
@@ -13,6 +15,9 @@ use crate::sys::{self, Received};
 
 /// The host had no descriptor left for the answer.
 const EMFILE: u32 = Errno::EMFILE as u32;
+
+/// How long an answer may take, in seconds: a host does nothing that takes long.
+const PATIENCE: i64 = 10;
 
 /// A connection to a host.
 #[derive(Debug)]
@@ -28,6 +33,7 @@ impl HostSocket {
             let flags = SockFlag::SOCK_CLOEXEC;
             let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
             connect(fd.as_raw_fd(), &UnixAddr::new(&dir.join("host.sock"))?)?;
+            setsockopt(&fd, ReceiveTimeout, &TimeVal::new(PATIENCE, 0))?;
             Ok(fd)
         };
         let why = |e: Errno| ConnectError::NoHost { dir: dir.display().to_string(), why: e.into() };
@@ -41,7 +47,10 @@ impl HostSocket {
     ) -> Result<(Message, Vec<OwnedFd>), DomainError> {
         self.seq = self.seq.wrapping_add(1);
         message.seq = self.seq;
-        let gone = |e: Errno| DomainError::HostGone(e.to_string());
+        let gone = |e: Errno| match e {
+            Errno::EAGAIN => DomainError::HostGone("it does not answer: is it stopped?".into()),
+            _ => DomainError::HostGone(e.to_string()),
+        };
         sys::send(self.socket.as_fd(), &message, &[]).map_err(gone)?;
         match sys::receive(self.socket.as_fd()).map_err(gone)? {
             Received::Message(answer, fds) if answer.seq == self.seq => match answer.status {

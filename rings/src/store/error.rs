@@ -42,7 +42,7 @@ pub enum StoreError {
     #[error("xenstore: server broke the protocol: {0}")]
     Protocol(&'static str),
     /// No reply in time; the connection is given up.
-    #[error("xenstore: no reply to {0} in time")]
+    #[error("xenstore: no reply to {0} in time: the host stands still, or is stopped")]
     TimedOut(XsdType),
     /// The server closed the connection.
     #[error("xenstore: connection closed by the server")]
