@@ -746,6 +746,34 @@ fn what_cannot_be_said_of_a_frame_is_not_handed_on() {
     }
 }
 
+/// XSA-39: a guest that puts new lies behind those that are dropped has its turn, and then others have theirs.
+#[test]
+fn lies_without_end_are_looked_at_in_turns() {
+    let Attack { lab, netback, mut front, queue, neighbour, other } = Attack::new();
+    // A stack takes nothing that it might not be able to answer.
+    let grefs = front.grefs.clone();
+    front.post(&grefs[8..]);
+    let mut arp = [0; 60];
+    arp[12..14].copy_from_slice(&[8, 6]);
+    front.pages.region().copy_in(0, &arp);
+    let flags = (TxFlags::CSUM_BLANK | TxFlags::DATA_VALIDATED).bits();
+    let lies: Vec<_> = (0..200).map(|_| TxRequest { flags, ..front.data(0, 60, false) }).collect();
+    front.put_data(&lies);
+    let mut nic = Nic::new(queue, 0, 1500);
+    let mut turns = 0;
+    while nic.queue.stats().tx_errors < 200 {
+        let before = nic.queue.stats().tx_errors;
+        assert!(nic.receive(StackInstant::ZERO).is_none(), "there is nothing else");
+        let after = nic.queue.stats().tx_errors;
+        assert!((1..=64).contains(&(after - before)), "one batch, not {}", after - before);
+        turns += 1;
+    }
+    assert!(turns >= 4);
+    front.answers();
+    let attack = Attack { lab, netback, front, queue: nic.queue, neighbour, other };
+    attack.survives();
+}
+
 /// The headers of a TCPv4 frame of `len` bytes, and nothing in it.
 fn tcp4(len: u16) -> [u8; 60] {
     let mut frame = [0; 60];
