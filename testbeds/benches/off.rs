@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The program without a tracer is built first, by the same compiler with the same profile, which takes as long as any
-//! build for release. Says both medians, the ratio of each pair in the middle, and how far pairs are from one another.
+//! build for release. Says both medians, the ratio of each pair in the middle, how far pairs are from one another, and
+//! whether chance would do as much.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +17,8 @@ use serde_json::Value;
 
 /// Pairs of runs.
 const PAIRS: usize = 10;
+/// So many pairs in which one is the slower come about by chance in one case of a hundred (a sign test).
+const MORE_THAN_NOISE: usize = 9;
 /// One run.
 const RUN: [&str; 10] = ["net", "--mode", "pktgen", "-l", "64", "-t", "1", "--verify", "off", "-J"];
 
@@ -37,6 +40,9 @@ fn main() -> anyhow::Result<()> {
     let (on, off) = (median(&mut all_with), median(&mut all_without));
     println!("  median {off:10.2} {on:10.2} {:16.3}", median(&mut ratios));
     println!("  ratios from {:.3} to {:.3}", ratios[0], ratios[PAIRS - 1]);
+    let slower = ratios.iter().filter(|ratio| **ratio < 1.0).count();
+    let noise = if slower < MORE_THAN_NOISE { "within noise" } else { "more than noise" };
+    println!("  slower with it in {slower} of {PAIRS} pairs: {noise}");
     Ok(())
 }
 

@@ -46,7 +46,11 @@ fn of_real_runs_nearly_all_is_attributed() {
         "net --mode stream -n 8M -R",
         "net --mode crr -n 500",
         "net --mode rr -n 1000 --path bridge",
+        "net --mode rr -n 500 --grant map",
+        "net --mode rr -n 500 --cost hypercall=20us,gntcopy=5us",
+        "net --mode udp -n 8M",
         "blk --disk ram=4M --rw randread -n 2000",
+        "console --limit off --messages 3000",
     ] {
         let mut said = Vec::new();
         let good = (0..RUNS).any(|_| {

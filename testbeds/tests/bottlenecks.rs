@@ -112,7 +112,7 @@ fn an_expensive_grant_map_is_named() {
     assert_named(
         "--mode rr -n 100 --grant map --cost gntmap=2ms",
         "--mode rr -n 100 --grant copy --cost gntmap=2ms",
-        &["cost.map", "netback pays", "--cost"],
+        &["cost.map", "netback pays", "--cost", "--grant persistent"],
     );
 }
 

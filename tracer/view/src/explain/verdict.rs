@@ -292,6 +292,9 @@ impl Evidence<'_, '_> {
             Class::Grant => {
                 Some("larger batches (--batch) and fewer bytes a request would shorten it")
             }
+            Class::Cost if text.contains("map") => {
+                Some("it is what --cost charges; --grant persistent or --grant copy would avoid it")
+            }
             Class::Cost => Some("it is what --cost charges"),
             _ if text.contains(CHECKSUM) => {
                 Some("leaving checksums to the other end (--csum on) would avoid it")
