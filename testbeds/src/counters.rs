@@ -4,12 +4,19 @@
 use rings_host::Block;
 use serde::{Deserialize, Serialize};
 
+/// Most are: a report leaves them out, and has room in a node of the store.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of one worker; all only grow.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[$doc])* #[serde(skip_serializing_if = "is_zero")] pub $name: u64,)*
         }
 
         impl Counters {
@@ -134,20 +141,10 @@ impl Counters {
         self.zip(then, u64::saturating_sub)
     }
 
-    /// Both together, where both were served by the same worker: what the worker counts of itself is
-    /// in each of them.
+    /// Whichever is more, of two views of the same.
     #[must_use]
-    pub fn plus_same_worker(&self, other: &Self) -> Self {
-        Self {
-            wakeups: self.wakeups.max(other.wakeups),
-            lost_wakeups: self.lost_wakeups.max(other.lost_wakeups),
-            busy_cycles: self.busy_cycles.max(other.busy_cycles),
-            spin_cycles: self.spin_cycles.max(other.spin_cycles),
-            sleep_cycles: self.sleep_cycles.max(other.sleep_cycles),
-            allocs: self.allocs.max(other.allocs),
-            cost_ns: self.cost_ns.max(other.cost_ns),
-            ..self.plus(other)
-        }
+    pub fn most(&self, other: &Self) -> Self {
+        self.zip(other, u64::max)
     }
 
     /// A disk's requests by how many were in flight, from `depth_1` on.

@@ -106,6 +106,7 @@ impl Daemon {
             }
             Told::Stalled(..) => {}
             Told::Removed(front, side) => {
+                let side = side.settled();
                 if let Some(report) = side.console {
                     self.reports.push(ConsoleReport { counters: side.counters, ..report });
                 }

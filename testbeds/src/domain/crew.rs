@@ -87,8 +87,10 @@ impl<K: Copy + Ord + Send + 'static> Crew<K> {
         let segment = Segment::open(domain.dir())?;
         let mut workers = Vec::new();
         for (n, &cpu) in terms.cpus.iter().enumerate() {
-            let block = domain.stats_block(terms.kind.number(), u32::try_from(n)?)?;
+            let number = u32::try_from(n)?;
+            let block = domain.stats_block(terms.kind.number(), number)?;
             let parts = Parts {
+                number,
                 waiter: domain.waiter()?,
                 spin: (terms.idle)(),
                 cost: domain.cost().clone(),
@@ -229,7 +231,7 @@ impl<K: Copy + Ord + Send + 'static> Crew<K> {
             }
         }
         self.stop();
-        sum.unwrap_or_default()
+        sum.unwrap_or_default().settled()
     }
 
     /// Ends the workers, whose jobs are closed with them.

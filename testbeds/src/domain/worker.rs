@@ -43,6 +43,7 @@ pub(super) enum Told<K> {
 
 /// What a worker is made of.
 pub(super) struct Parts {
+    pub(super) number: u32,
     pub(super) waiter: EpollWaiter,
     pub(super) spin: Spin,
     pub(super) cost: Cost,
@@ -105,6 +106,7 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
 
 /// The thread's own part.
 struct Loop<K> {
+    number: u32,
     worker: Worker<EpollWaiter>,
     jobs: Vec<Box<dyn Job>>,
     names: Vec<Name<K>>,
@@ -143,8 +145,9 @@ impl<K: Copy + Eq> Loop<K> {
         waiting: Arc<AtomicUsize>,
         tell: Sender<Told<K>>,
     ) -> Self {
-        let Parts { waiter, spin, cost, block, .. } = parts;
+        let Parts { number, waiter, spin, cost, block, .. } = parts;
         Self {
+            number,
             worker: Worker::new(waiter, spin, cost.clone()),
             jobs: Vec::new(),
             names: Vec::new(),
@@ -223,14 +226,10 @@ impl<K: Copy + Eq> Loop<K> {
             job.unwatch(self.worker.waiter());
             self.past = self.past.plus(&job.counters());
             let mut one = job.finish();
+            one.workers = [(self.number, name.end.unwrap_or(own).since(&name.base))].into();
             report = Some(match report.take() {
-                // The worker's own time is one, however many jobs it has served.
                 Some(sum) => sum.plus(one),
-                None => {
-                    let own = name.end.unwrap_or(own);
-                    one.counters = one.counters.plus(&own.since(&name.base));
-                    one
-                }
+                None => one,
             });
         }
         let _ = self.tell.send(Told::Removed(key, Box::new(report.unwrap_or_default())));

@@ -250,7 +250,8 @@ impl Lab {
         let (_, ops) = self.sampler.done();
         let elapsed = self.sampler.elapsed();
         let seconds = elapsed.as_secs_f64().max(1e-3);
-        let count = if matches!(config.run.amount, Amount::Count(_)) { ops } else { 0 };
+        let counted = self.sampler.counted().1;
+        let count = if matches!(config.run.amount, Amount::Count(_)) { counted } else { 0 };
         progress.update(elapsed, count, &config.rate_text(ops, seconds));
     }
 }
@@ -285,9 +286,7 @@ fn results(
     rss_bytes: Option<u64>,
     host: crate::results::Host,
 ) -> Results {
-    let (front, back) = (&report.front, report.back.as_ref());
-    let none = crate::workload::SideReport::default();
-    let back = back.unwrap_or(&none);
+    let (front, back) = (&report.front, report.back.clone().unwrap_or_default().settled());
     let both = front.counters.plus(&back.counters);
     let (ops, seconds) = (front.ops, front.seconds);
     let rate = |count: u64| (seconds > 0.0).then(|| float(count) / seconds);

@@ -28,6 +28,7 @@ impl Ends {
             front: Counters::default(),
             back: Counters::default(),
         };
+        let mut back_end = SideReport::default();
         for report in reports {
             ends.front = ends.front.plus(&report.front.counters);
             let own = report.front.clone();
@@ -37,12 +38,14 @@ impl Ends {
                 ends.client = std::mem::take(&mut ends.client).plus(own);
             }
             if let Some(back) = &report.back {
-                ends.back = ends.back.plus_same_worker(&back.counters);
+                // One process has served all vifs.
+                back_end = back_end.plus(back.clone());
                 if config.path == NetPath::Backend {
                     ends.server = std::mem::take(&mut ends.server).plus(back.clone());
                 }
             }
         }
+        ends.back = back_end.settled().counters;
         ends
     }
 
