@@ -104,10 +104,13 @@ fn intervals_cover_the_run() {
     let (sent, received) = (&frames["end"]["sum_sent"], &frames["end"]["sum_received"]);
     assert_eq!(sent["bytes"], 64 << 20);
     assert!(received["bytes"].as_u64() < sent["bytes"].as_u64(), "a tenth is lost: {received}");
-    let warm = scratch.net(&["-t", "3", "--warmup", "1", "-i", "1"]);
+    let warm = scratch.net(&["-t", "1", "--warmup", "2", "-i", "1"]);
     let all = warm["intervals"].as_array().expect("a list");
     assert_eq!(all[0]["sum"]["omitted"], true);
     assert_eq!(all[all.len() - 1]["sum"]["omitted"], false);
+    let moved: u64 = all.iter().filter_map(|one| one["sum"]["bytes"].as_u64()).sum();
+    assert!(moved > number(&warm["summary"], "bytes"), "those of the warm-up too: {all:#?}");
+    assert!(warm["summary"]["cpu"]["front"].as_f64() > Some(0.0), "{warm:#}");
 }
 
 #[test]

@@ -233,9 +233,10 @@ impl Lab {
     fn show(&self, config: &NetConfig, progress: &Progress) {
         let (bytes, ops) = self.sampler.done();
         let elapsed = self.sampler.elapsed();
+        let counted = self.sampler.counted();
         let count = match (config.run.amount, config.counts_bytes()) {
-            (Amount::Count(_), false) => ops,
-            _ => bytes,
+            (Amount::Count(_), false) => counted.1,
+            _ => counted.0,
         };
         let seconds = elapsed.as_secs_f64().max(1e-3);
         let rate = config.rate_text(bytes, ops, seconds);

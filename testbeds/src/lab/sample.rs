@@ -139,6 +139,17 @@ impl Sampler {
         }
     }
 
+    /// Of that, what does not belong to the warm-up.
+    pub(super) fn counted(&self) -> (u64, u64) {
+        let done = self.done();
+        let before = match self.warm {
+            _ if self.warmup <= 0.0 => (0, 0),
+            Some(warm) => warm.done,
+            None => done,
+        };
+        (done.0.saturating_sub(before.0), done.1.saturating_sub(before.1))
+    }
+
     /// Looks once. Says which interval has just ended, if one has.
     pub(super) fn look(&mut self) -> Option<Interval> {
         let done = self.done();

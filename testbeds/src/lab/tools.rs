@@ -17,6 +17,10 @@ use crate::counters::Counters;
 /// # Errors
 /// If there is no lab where one was named.
 pub fn ls(args: &LsArgs) -> anyhow::Result<()> {
+    unless_nobody_reads(list_labs(args))
+}
+
+fn list_labs(args: &LsArgs) -> anyhow::Result<()> {
     let dirs = args.dir.clone().map_or_else(labs, |dir| vec![dir]);
     let mut out = io::stdout().lock();
     if dirs.is_empty() {
@@ -51,6 +55,20 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Not to be read to the end, as by `head`, is no failure.
+fn unless_nobody_reads(outcome: anyhow::Result<()>) -> anyhow::Result<()> {
+    match outcome {
+        Err(why)
+            if why
+                .downcast_ref()
+                .is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
 fn line(block: &Block) -> String {
     let c = Counters::read(block);
     let kind = match block.kind() {
@@ -78,6 +96,10 @@ fn line(block: &Block) -> String {
 /// # Errors
 /// If there is no lab, or the store refuses.
 pub fn store(args: &StoreArgs) -> anyhow::Result<()> {
+    unless_nobody_reads(operate(args))
+}
+
+fn operate(args: &StoreArgs) -> anyhow::Result<()> {
     let dir = match &args.dir {
         Some(dir) => dir.clone(),
         None => the_only_lab()?,

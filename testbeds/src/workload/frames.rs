@@ -93,7 +93,8 @@ impl Taker {
 
     /// What has not come of the first `made` frames is lost.
     pub(super) fn give_up(&mut self, made: u64, meter: &mut Meter) {
-        meter.report.lost += made.saturating_sub(self.next);
+        let lost = made.saturating_sub(self.next);
+        meter.report.lost = meter.report.lost.saturating_add(lost);
         self.next = self.next.max(made);
     }
 
@@ -109,7 +110,7 @@ impl Taker {
             let report = &mut meter.report;
             report.ops += 1;
             report.bytes += frame.len() as u64;
-            report.lost += number.saturating_sub(*next);
+            report.lost = report.lost.saturating_add(number.saturating_sub(*next));
             *next = number.wrapping_add(1);
             if *verify {
                 let offset = number.wrapping_mul(frame.len() as u64);

@@ -4,6 +4,7 @@
 //! with the last. A counted amount is counted from the end of the warm-up too. The clock is read where
 //! the workload reads it anyway: once per turn.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -38,8 +39,11 @@ pub struct SideReport {
     pub first_error: Option<String>,
     /// From the end of the warm-up to the last byte. Seconds.
     pub seconds: f64,
-    /// What the worker counted meanwhile.
+    /// What was counted meanwhile.
     pub counters: Counters,
+    /// What each worker counted of itself meanwhile, by its number, until that is [`settled`](Self::settled).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub workers: BTreeMap<u32, Counters>,
     /// Times of operations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latencies: Option<Latencies>,
@@ -58,15 +62,21 @@ impl SideReport {
     /// Two reports of the same kind together: of several queues, or several domains.
     #[must_use]
     pub fn plus(mut self, other: Self) -> Self {
-        self.bytes += other.bytes;
-        self.sent += other.sent;
-        self.verified += other.verified;
-        self.ops += other.ops;
-        self.lost += other.lost;
-        self.errors += other.errors;
+        // The other end may have chosen what comes of them.
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.verified = self.verified.saturating_add(other.verified);
+        self.ops = self.ops.saturating_add(other.ops);
+        self.lost = self.lost.saturating_add(other.lost);
+        self.errors = self.errors.saturating_add(other.errors);
         self.first_error = self.first_error.or(other.first_error);
         self.seconds = self.seconds.max(other.seconds);
         self.counters = self.counters.plus(&other.counters);
+        for (number, counters) in other.workers {
+            // It is one, however many reports tell of it.
+            let own = self.workers.entry(number).or_default();
+            *own = own.most(&counters);
+        }
         self.latencies = match (self.latencies, other.latencies) {
             (Some(mut a), Some(b)) => {
                 a.merge(&b);
@@ -81,6 +91,15 @@ impl SideReport {
         // A console is one job.
         self.console = self.console.or(other.console);
         self.writer = self.writer.or(other.writer);
+        self
+    }
+
+    /// The report of one process, which no other of its workers' is added to: what they counted of themselves is
+    /// in its counters.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        let workers = std::mem::take(&mut self.workers).into_values();
+        self.counters = workers.fold(self.counters, |sum, own| sum.plus(&own));
         self
     }
 }
@@ -103,6 +122,8 @@ pub struct Meter {
     copies: u32,
     room: Vec<u8>,
     copied: u64,
+    /// Payload bytes and operations of the warm-up: in no report, but whoever looks on sees them go on.
+    warmed: (u64, u64),
 }
 
 impl Meter {
@@ -129,6 +150,7 @@ impl Meter {
             copies: 0,
             room: Vec::new(),
             copied: 0,
+            warmed: (0, 0),
         }
     }
 
@@ -163,10 +185,11 @@ impl Meter {
         }
     }
 
-    /// What the workload itself has counted.
+    /// What the workload itself has counted, payload and operations from the very beginning.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let (payload, ops, copied_bytes) = (self.report.bytes, self.report.ops, self.copied);
+        let (payload, ops) = (self.report.bytes + self.warmed.0, self.report.ops + self.warmed.1);
+        let copied_bytes = self.copied;
         Counters { payload, ops, copied_bytes, ..Counters::default() }
     }
 
@@ -197,6 +220,7 @@ impl Meter {
         }
         self.base = None;
         self.copied = 0;
+        self.warmed = (self.report.bytes, self.report.ops);
         let errors = (self.report.errors, self.report.first_error.take());
         let mut latencies = self.report.latencies.take();
         if let Some(latencies) = &mut latencies {
