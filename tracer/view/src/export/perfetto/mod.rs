@@ -69,6 +69,11 @@ fn ring_track(ring: usize) -> u64 {
     (2 << 20) + ring as u64
 }
 
+/// What the lanes of a ring's requests are under: Perfetto shows it as one row, until it is opened.
+fn requests_track(ring: usize) -> u64 {
+    (3 << 20) + ring as u64
+}
+
 fn note_track(tid: u32) -> u64 {
     (1 << 40) + u64::from(tid)
 }
@@ -142,6 +147,9 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
             let parent = ring.front.map(process_track);
             self.track(ring_track(at), parent, |track| {
                 track.octets(2, format!("{} in flight", ring.name)).message(8, |_| {});
+            });
+            self.track(requests_track(at), parent, |track| {
+                track.octets(2, format!("{} requests", ring.name));
             });
         }
     }
@@ -274,8 +282,8 @@ impl<'v, 'a, W: Write> Perfetto<'v, 'a, W> {
         self.tracks += 1;
         let uuid = (1 << 50) + self.tracks;
         self.lanes[ring].push((uuid, to));
-        let (name, parent) = (&self.view.rings[ring].name, self.view.rings[ring].front);
-        self.track(uuid, parent.map(process_track), |track| {
+        let name = &self.view.rings[ring].name;
+        self.track(uuid, Some(requests_track(ring)), |track| {
             track.octets(2, name);
         });
         uuid
