@@ -396,6 +396,8 @@ fn a_killed_domain_leaves_its_trace() {
         let file = Mapped::open(&path).expect("written all the same");
         let trace = Trace::parse(&file).expect("a trace");
         assert_eq!((trace.cut_off, trace.processes.len()), (None, 3));
+        let shown = scratch.run(&["trace", "top", &to]);
+        assert!(shown.status.success() && shown.stderr.is_empty(), "{victim}: {shown:?}");
         for process in &trace.processes {
             let names = Names::of(process);
             if names.process.name == victim {

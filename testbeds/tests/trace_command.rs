@@ -13,6 +13,8 @@ use std::time::Duration;
 use common::server::Server;
 use common::{Scratch, signal, within};
 use nix::sys::signal::Signal;
+use serde_json::Value;
+use tracer::format::{Ended, Event, Record};
 use tracer_view::fixture::Plan;
 
 /// A folder with a good trace in it, `good.pvtrace`.
@@ -216,17 +218,104 @@ fn what_is_no_trace_is_refused_in_one_line() {
     assert!(!scratch.path("out.json").exists(), "nothing is written of nothing");
 }
 
+/// Where the body of a chunk begins: of the `n`th of this kind.
+fn body(bytes: &[u8], kind: &[u8], n: usize) -> usize {
+    let all = bytes.chunks(8).enumerate().filter(|(_, chunk)| chunk.starts_with(kind));
+    all.map(|(at, _)| 8 * at + 16).nth(n).expect("such a chunk")
+}
+
 #[test]
-fn a_trace_that_was_cut_off_is_shown_as_far_as_it_goes() {
+fn a_trace_that_contradicts_itself_is_refused_with_the_place() {
+    let (scratch, bytes) = scratch();
+    let process = body(&bytes, b"PROC", 0);
+    let thread = body(&bytes, b"THRD", 1);
+    for (name, at, with, why) in [
+        ("shortclock.pvtrace", body(&bytes, b"CLOK", 0) - 8, &[8][..], "a clock that is cut off"),
+        (
+            "twice.pvtrace",
+            body(&bytes, b"PROC", 1),
+            &bytes[process..process + 4],
+            "the same process twice",
+        ),
+        ("orphan.pvtrace", thread, &[0xff; 4], "a thread without a process"),
+        ("longer.pvtrace", thread + 56, &[0xff; 4], "a thread that is cut off"),
+    ] {
+        let mut spoilt = bytes.clone();
+        spoilt[at..at + with.len()].copy_from_slice(with);
+        fs::write(scratch.path(name), &spoilt).expect("written");
+        for args in verbs(name) {
+            let ended = trace(&scratch, &args);
+            let parts = ["cannot read", name, "damaged at octet", why];
+            ended.assert_one_line(&args.join(" "), 1, &parts);
+            assert_eq!(ended.stdout, "", "{args:?}");
+        }
+    }
+}
+
+/// A trace of which the last quarter is gone: the frontend is whole, the backend is not.
+fn cut_off() -> Scratch {
     let (scratch, bytes) = scratch();
     fs::write(scratch.path("cut.pvtrace"), &bytes[..bytes.len() * 3 / 4]).expect("written");
-    for verb in
-        verbs("cut.pvtrace").into_iter().filter(|verb| !["open", "iterations"].contains(&verb[0]))
-    {
-        shown(&scratch, &verb);
+    scratch
+}
+
+/// What is said of it.
+const CUT: [&str; 4] =
+    ["cut.pvtrace was cut off", "2 processes", "1 whole thread, and", "events of one more"];
+
+#[test]
+fn a_trace_that_was_cut_off_is_shown_as_far_as_it_goes_and_fails() {
+    let scratch = cut_off();
+    for args in verbs("cut.pvtrace").into_iter().filter(|verb| verb[0] != "open") {
+        let ended = trace(&scratch, &args);
+        ended.assert_one_line(&args.join(" "), 1, &CUT);
+        assert!(!ended.stdout.is_empty(), "{args:?}: it is shown");
     }
-    let text = shown(&scratch, &["explain", "cut.pvtrace"]);
+    let tree = trace(&scratch, &["tree", "cut.pvtrace"]).stdout;
+    assert!(tree.contains("grant.copy"), "what there is of the thread that is cut: {tree}");
+    let text = trace(&scratch, &["explain", "cut.pvtrace"]).stdout;
     assert!(text.contains("the file was cut off"), "{text}");
+    let json: Value = serde_json::from_slice(&fs::read(scratch.path("out.json")).expect("written"))
+        .expect("JSON");
+    let events = json["traceEvents"].as_array().expect("events");
+    assert!(events.iter().any(|event| event["pid"] == 1001 && event["ph"] == "X"));
+    for pair in [["good.pvtrace", "cut.pvtrace"], ["cut.pvtrace", "good.pvtrace"]] {
+        let ended = trace(&scratch, &["top", "--diff", pair[0], pair[1]]);
+        ended.assert_one_line("top --diff", 1, &CUT);
+        assert!(ended.stdout.contains("A -> B"), "{ended:?}");
+    }
+    let both = trace(&scratch, &["tree", "cut.pvtrace", "--only", "nosuch"]);
+    both.assert_one_line("both", 1, &["cut.pvtrace was cut off", "nothing is called nosuch"]);
+}
+
+#[test]
+fn open_serves_a_trace_that_was_cut_off_and_says_so() {
+    let scratch = cut_off();
+    let mut server = open(&scratch, "cut.pvtrace", &python(&scratch, None));
+    let (head, body) = server.ask("GET", "/trace");
+    assert!(head.starts_with("HTTP/1.1 200") && body.starts_with(&[0x0a]), "{head}");
+    server.child.kill().expect("it runs");
+    let mut said = String::new();
+    let mut stderr = server.child.stderr.take().expect("a pipe");
+    stderr.read_to_string(&mut said).expect("text");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("note: ") && CUT.iter().all(|part| said.contains(part)), "{said}");
+}
+
+/// Its frames never end, and that is all that is wrong with it.
+#[test]
+fn what_a_killed_domain_left_is_a_whole_file() {
+    let scratch = Scratch::new();
+    let mut maker = Plan::default().make();
+    let enter = |record: &Record| matches!(record.event(), Event::Enter { .. });
+    let last = maker.records(1).iter().rposition(enter).expect("a call");
+    maker.records(1).truncate(last + 1);
+    maker.ended(1, Ended::Died);
+    fs::write(scratch.path("killed.pvtrace"), maker.finish()).expect("written");
+    for args in verbs("killed.pvtrace").iter().filter(|verb| verb[0] != "open") {
+        assert!(!shown(&scratch, args).is_empty(), "{args:?}");
+    }
+    assert!(shown(&scratch, &["top", "killed.pvtrace"]).contains("never ended"));
 }
 
 #[test]

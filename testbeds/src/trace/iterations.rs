@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use plotters::prelude::*;
-use tracer_view::{File, Iterations, iterations};
+use tracer_view::{Iterations, View, iterations};
 
 use super::{paint, print};
 
@@ -16,8 +16,8 @@ const SIZE: (u32, u32) = (1100, 420);
 const POINTS: usize = 20_000;
 
 /// Shows the iterations of a trace, and writes them to `out`.
-pub(super) fn show(file: &Path, out: &[PathBuf]) -> anyhow::Result<()> {
-    let found = iterations(&File::open(file)?.view()?)?;
+pub(super) fn show(view: &View<'_>, out: &[PathBuf]) -> anyhow::Result<()> {
+    let found = iterations(view)?;
     for out in out {
         let text = match out.extension().and_then(|end| end.to_str()) {
             Some("svg") => picture(&found)?,

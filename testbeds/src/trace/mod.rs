@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use tracer_view::{
-    Arrows, Exported, File, Filter, Format, Paint, Top, Trouble, duration, explain, export,
+    Arrows, Exported, File, Filter, Format, Paint, Top, Trouble, View, duration, explain, export,
     thousands, three_digits, tree,
 };
 
@@ -25,43 +25,57 @@ const ROWS: usize = 25;
 /// Does what the verb says.
 ///
 /// # Errors
-/// If a file cannot be read or written, or has not what is asked for.
+/// If a file cannot be read or written, or has not what is asked for; also, once that is shown, if it has
+/// not all that it had.
 pub fn run(command: &TraceCommand) -> anyhow::Result<()> {
     match &command.verb {
-        TraceVerb::Tree { file, what } => show_tree(file, &what.filter()),
+        TraceVerb::Tree { file, what } => {
+            let filter = what.filter();
+            shown(file, |_, view| show_tree(view, &filter))
+        }
         TraceVerb::Top { file, diff, rows, raw, what } => {
             let rows = rows.map_or(ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
             let filter = what.filter();
-            let top = |file: &File| -> anyhow::Result<Top> {
-                Ok(Top::new(&file.view()?, &filter, *raw)?)
-            };
-            let text = match (file, diff.as_deref()) {
+            let top = |view: &View<'_>| Top::new(view, &filter, *raw);
+            match (file, diff.as_deref()) {
                 // What one of them has and the other has not is what is looked for.
-                (_, Some([a, b])) => {
-                    top(&File::open(b)?)?.diff(&top(&File::open(a)?)?, rows, paint())
-                }
-                (Some(file), _) => {
-                    let file = File::open(file)?;
-                    file.view()?.knows(&filter)?;
-                    top(&file)?.text(rows, paint())
-                }
+                (_, Some([a, b])) => shown(b, |_, after| {
+                    let after = top(after)?;
+                    shown(a, |_, before| print(&after.diff(&top(before)?, rows, paint())))
+                }),
+                (Some(file), _) => shown(file, |_, view| {
+                    view.knows(&filter)?;
+                    print(&top(view)?.text(rows, paint()))
+                }),
                 _ => unreachable!("the parser wants one of them"),
-            };
-            print(&text)
+            }
         }
-        TraceVerb::Explain { file } => print(&explain(&File::open(file)?.view()?).text(paint())),
-        TraceVerb::Iterations { file, out } => iterations::show(file, out),
+        TraceVerb::Explain { file } => shown(file, |_, view| print(&explain(view).text(paint()))),
+        TraceVerb::Iterations { file, out } => shown(file, |_, view| iterations::show(view, out)),
         TraceVerb::Export { file, out, max_events, what } => {
             let timeline = Format::of(out).is_none_or(Format::is_timeline);
             let most = max_events.map_or(timeline.then_some(MOST), |most| most.0);
             let filter = Filter { most, ..what.filter() };
-            let file = File::open(file)?;
-            let view = file.view()?;
-            view.knows(&filter)?;
-            let made = export(&view, &filter, out)?;
-            print(&told(out, &made, most))
+            shown(file, |_, view| {
+                view.knows(&filter)?;
+                print(&told(out, &export(view, &filter, out)?, most))
+            })
         }
         TraceVerb::Open { file, port } => serve::open(file, *port),
+    }
+}
+
+/// Shows what there is of a trace, and complains if that is not all there was.
+fn shown(
+    file: &Path,
+    show: impl FnOnce(&File, &View<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let file = File::open(file)?;
+    let view = file.view()?;
+    match (show(&file, &view), file.is_whole(&view)) {
+        (shown, Ok(())) => shown,
+        (Ok(()), Err(cut)) => Err(cut.into()),
+        (Err(why), Err(cut)) => Err(why.context(cut)),
     }
 }
 
@@ -79,12 +93,10 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-fn show_tree(file: &Path, filter: &Filter) -> anyhow::Result<()> {
-    let file = File::open(file)?;
-    let view = file.view()?;
+fn show_tree(view: &View<'_>, filter: &Filter) -> anyhow::Result<()> {
     view.knows(filter)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let shown = tree(&view, filter, paint(), &mut out);
+    let shown = tree(view, filter, paint(), &mut out);
     let flushed = out.flush();
     match shown.and_then(|()| flushed.map_err(Trouble::Writing)) {
         Err(Trouble::Writing(error)) if error.kind() != io::ErrorKind::BrokenPipe => {

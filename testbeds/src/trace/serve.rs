@@ -44,14 +44,17 @@ fn content(file: &Path) -> anyhow::Result<Vec<u8>> {
         return fs::read(file).with_context(|| format!("cannot read {}", file.display()));
     }
     let opened = File::open(file)?;
+    let view = opened.view()?;
     let filter = Filter { most: Some(MOST), ..Filter::default() };
     let mut made = Vec::new();
-    write(&opened.view()?, &filter, Format::Perfetto, &mut made).map_err(
-        |trouble| match trouble {
-            Trouble::Asked(why) => anyhow::Error::from(why),
-            Trouble::Writing(why) => why.into(),
-        },
-    )?;
+    write(&view, &filter, Format::Perfetto, &mut made).map_err(|trouble| match trouble {
+        Trouble::Asked(why) => anyhow::Error::from(why),
+        Trouble::Writing(why) => why.into(),
+    })?;
+    if let Err(cut) = opened.is_whole(&view) {
+        // It is served all the same, until somebody ends it: there is no exit status to tell it.
+        let _ = writeln!(io::stderr(), "note: {cut}");
+    }
     Ok(made)
 }
 

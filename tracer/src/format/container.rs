@@ -13,8 +13,8 @@
 //! | `THRD` | one for each thread, behind its process | u32 pid, u32 tid, u32 mode, u32 zero, u64 started, ended, written, lost, lost_busy, number of records, text name, padded to a multiple of 8, then the records, oldest first |
 //! | `END ` | 1, last | nothing |
 //!
-//! A file without `END ` was cut off: what is whole of it can be read, and says so. Chunks of other
-//! types are passed over. Multi-octet numbers are little-endian.
+//! A file without `END ` was cut off: what is there of it can be read, up to the last whole record or entry,
+//! and says so. Chunks of other types are passed over. Multi-octet numbers are little-endian.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -22,6 +22,7 @@ use std::io::{self, Write};
 use super::buffer::{Buffer, Full, Records, ThreadInfo, records};
 use super::bytes::{Reader, Writer};
 use super::clock::Clock;
+use super::cut::CutOff;
 use super::journal::{Entries, Journal, entries};
 use super::record::RECORD;
 
@@ -78,6 +79,8 @@ pub enum Ended {
 pub struct Thread<'a> {
     /// Who it is, and what is missing.
     pub info: ThreadInfo,
+    /// Records behind the last one that the file was cut off before.
+    pub missing: u64,
     octets: &'a [u8],
 }
 
@@ -97,7 +100,12 @@ impl<'a> Thread<'a> {
     /// Records that were overwritten before the first one.
     #[must_use]
     pub fn overwritten(&self) -> u64 {
-        self.info.written.saturating_sub((self.octets.len() / RECORD) as u64)
+        let kept = self.missing.saturating_add(self.len());
+        self.info.written.saturating_sub(kept)
+    }
+
+    fn len(&self) -> u64 {
+        (self.octets.len() / RECORD) as u64
     }
 }
 
@@ -132,8 +140,8 @@ pub struct Trace<'a> {
     pub run: Vec<(String, String)>,
     /// The processes, in the order in which they began.
     pub processes: Vec<Process<'a>>,
-    /// The file was cut off: at which octet the part begins that could not be read.
-    pub cut_off: Option<usize>,
+    /// The file was cut off, and this is what there is of it.
+    pub cut_off: Option<CutOff>,
 }
 
 impl<'a> Trace<'a> {
@@ -150,12 +158,12 @@ impl<'a> Trace<'a> {
         loop {
             let at = bytes.len() - from.rest().len();
             match chunk(&mut from) {
-                Some((b"END ", _)) => break,
-                Some((kind, body)) => {
-                    trace.take(kind, body).map_err(|what| Unreadable::Corrupt(at, what))?;
+                Some(Chunk { kind: b"END ", whole: true, .. }) => break,
+                Some(chunk) if chunk.whole => {
+                    trace.take(&chunk).map_err(|what| Unreadable::Corrupt(at, what))?;
                 }
-                None => {
-                    cut_off = Some(at);
+                part => {
+                    cut_off = Some(trace.cut(at, part.as_ref()));
                     break;
                 }
             }
@@ -191,14 +199,23 @@ fn recognise(bytes: &[u8], from: &mut Reader<'_>) -> Result<(), Unreadable> {
     }
 }
 
-/// The next whole chunk.
-fn chunk<'a>(from: &mut Reader<'a>) -> Option<(&'a [u8; 4], &'a [u8])> {
+/// A chunk, or what there is of the last one.
+struct Chunk<'a> {
+    kind: &'a [u8; 4],
+    body: &'a [u8],
+    whole: bool,
+}
+
+/// The next chunk; `None` if not even its length is there.
+fn chunk<'a>(from: &mut Reader<'a>) -> Option<Chunk<'a>> {
     let kind = from.take(4)?.first_chunk()?;
     let _ = from.u32()?;
-    let len = usize::try_from(from.u64()?).ok()?;
-    let body = from.take(len)?;
-    let _ = from.take(len.checked_next_multiple_of(8)? - len);
-    Some((kind, body))
+    let len = usize::try_from(from.u64()?).unwrap_or(usize::MAX);
+    let Some(body) = from.take(len) else {
+        return Some(Chunk { kind, body: from.rest(), whole: false });
+    };
+    let _ = from.take(len.next_multiple_of(8) - len);
+    Some(Chunk { kind, body, whole: true })
 }
 
 #[derive(Default)]
@@ -211,9 +228,9 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn take(&mut self, kind: &[u8; 4], body: &'a [u8]) -> Result<(), &'static str> {
-        let mut from = Reader::new(body);
-        match kind {
+    fn take(&mut self, chunk: &Chunk<'a>) -> Result<(), &'static str> {
+        let mut from = Reader::new(chunk.body);
+        match chunk.kind {
             b"CLOK" => {
                 self.clock = Some(Clock::read(&mut from).ok_or("a clock that is cut off")?);
             }
@@ -227,12 +244,30 @@ impl<'a> Parts<'a> {
             }
             b"THRD" => {
                 let thread = read_thread(&mut from).ok_or("a thread that is cut off")?;
+                if chunk.whole && thread.missing > 0 {
+                    return Err("a thread that is cut off");
+                }
                 let process = self.at.get(&thread.info.pid).ok_or("a thread without a process")?;
                 self.processes[*process].threads.push(thread);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// The file ends in this chunk, or before it: what can be read of it is taken all the same.
+    fn cut(&mut self, at: usize, part: Option<&Chunk<'a>>) -> CutOff {
+        if let Some(part) = part {
+            let _ = self.take(part);
+        }
+        let threads = || self.processes.iter().flat_map(|process| &process.threads);
+        let within = threads().find(|thread| thread.missing > 0);
+        CutOff {
+            at,
+            processes: self.processes.len(),
+            threads: threads().filter(|thread| thread.missing == 0).count(),
+            within: within.map(|thread| (thread.len(), thread.len() + thread.missing)),
+        }
     }
 }
 
@@ -262,9 +297,10 @@ fn read_thread<'a>(from: &mut Reader<'a>) -> Option<Thread<'a>> {
     let name = from.text()?;
     let read = begin - from.rest().len();
     from.take(read.next_multiple_of(8) - read)?;
-    let octets = from.take(usize::try_from(count).ok()?.checked_mul(RECORD)?)?;
+    let there = (from.rest().len() / RECORD) as u64;
+    let octets = from.take(usize::try_from(there.min(count)).ok()? * RECORD)?;
     let info = ThreadInfo { pid, tid, name, started, ended, full, written, lost, lost_busy };
-    Some(Thread { info, octets })
+    Some(Thread { info, missing: count.saturating_sub(there), octets })
 }
 
 /// Writes a file, chunk by chunk.
@@ -390,12 +426,36 @@ mod tests {
         for len in 0..file.len() {
             match Trace::parse(&file[..len]) {
                 Ok(trace) => {
-                    assert!(trace.cut_off.is_some(), "{len} of {} octets", file.len());
-                    assert!(trace.processes.len() <= 2);
+                    let cut = trace.cut_off.unwrap_or_else(|| panic!("{len} octets"));
+                    assert_eq!(cut.processes, trace.processes.len());
+                    assert_eq!(
+                        cut.threads + usize::from(cut.within.is_some()),
+                        trace.threads().count()
+                    );
+                    assert!(trace.threads().all(|thread| thread.overwritten() == 2), "{len}");
                 }
                 Err(_) => assert!(len < 200, "cut at {len}"),
             }
         }
+    }
+
+    #[test]
+    fn of_a_thread_that_ends_early_there_is_what_was_written() {
+        let file = file();
+        // The end is 16 octets, and so is each record before it.
+        for (gone, within) in
+            [(16, None), (17, Some((4, 5))), (32, Some((4, 5))), (48, Some((3, 5)))]
+        {
+            let trace = Trace::parse(&file[..file.len() - gone]).expect("a trace");
+            let cut = trace.cut_off.expect("cut off");
+            let threads = if within.is_some() { 1 } else { 2 };
+            assert_eq!((cut.processes, cut.threads, cut.within), (2, threads, within), "{gone}");
+            let last = &trace.processes[1].threads[0];
+            assert_eq!(last.records().len() as u64, within.map_or(5, |(there, _)| there));
+        }
+        let whole = Trace::parse(&file[..file.len() - 16]).expect("a trace").cut_off;
+        let words = whole.expect("its end is missing").to_string();
+        assert!(words.contains("2 processes and 2 whole threads; what came"), "{words}");
     }
 
     #[test]

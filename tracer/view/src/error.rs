@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use tracer::format::Unreadable;
+use tracer::format::{CutOff, Unreadable};
 
 /// What went wrong. Each is one line: what, why, and where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,14 @@ pub enum Error {
         file: PathBuf,
         /// What it is instead.
         why: Unreadable,
+    },
+    /// The file is a trace of which the end is missing: it can be shown as far as it goes.
+    #[error("{} was {what}", file.display())]
+    CutOff {
+        /// Which.
+        file: PathBuf,
+        /// What there is of it.
+        what: CutOff,
     },
     /// Not even a lossless file of that name.
     #[error(

@@ -42,7 +42,7 @@ impl File {
         &self.path
     }
 
-    /// Its content.
+    /// Its content, as far as it goes; see [`is_whole`](Self::is_whole).
     ///
     /// # Errors
     /// If it is no trace, or a damaged one.
@@ -50,6 +50,17 @@ impl File {
         match Trace::parse(&self.bytes) {
             Ok(trace) => Ok(View::new(&trace)),
             Err(why) => Err(Error::Unreadable { file: self.path.clone(), why }),
+        }
+    }
+
+    /// Whether this view of it shows all that was ever written.
+    ///
+    /// # Errors
+    /// If the file was cut off.
+    pub fn is_whole(&self, view: &View<'_>) -> Result<(), Error> {
+        match view.cut_off {
+            None => Ok(()),
+            Some(what) => Err(Error::CutOff { file: self.path.clone(), what }),
         }
     }
 }

@@ -317,11 +317,11 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
             let of = &self.view.threads[thread];
             let process = &self.view.processes[of.process];
             let playing = &mut self.threads[thread];
-            if of.ended != 0 && of.lost == 0 {
+            if of.has_end() {
                 playing.now = playing.now.max(self.view.ns(process, of.ended));
             }
             let at = At { thread, ns: playing.now };
-            let whole = process.ended == Ended::Well && of.lost == 0 && of.ended != 0;
+            let whole = process.ended == Ended::Well && of.has_end();
             while let Some(top) = self.threads[thread].stack.top() {
                 // A spin ends with its thread, if with nothing before.
                 let how = match top.opener {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use tracer::format::journal::{HOST, Half};
 use tracer::format::record::{MOST_IDS, MOST_RINGS};
-use tracer::format::{self, Clock, Ended, Entry, Event, Note, Records, Scale, Trace, category};
+use tracer::format::{
+    self, Clock, CutOff, Ended, Entry, Event, Note, Records, Scale, Trace, category,
+};
 
 use crate::error::Error;
 use crate::name::{Name, NameId, NameTable, Names};
@@ -36,7 +38,8 @@ pub struct View<'a> {
     pub(crate) channel_names: Vec<String>,
     /// In the order of time.
     pub(crate) notes: Vec<Said>,
-    pub(crate) cut_off: bool,
+    /// What there is of it, if the file was cut off.
+    pub(crate) cut_off: Option<CutOff>,
 }
 
 /// One process.
@@ -114,8 +117,10 @@ pub(crate) struct Thread<'a> {
     pub(crate) name: String,
     /// When it ended, if it did. Ticks.
     pub(crate) ended: u64,
-    /// Events missing behind the last record.
+    /// Events missing behind the last record, because the buffer was full.
     pub(crate) lost: u64,
+    /// The same, because the file was cut off.
+    pub(crate) cut: u64,
     /// Events missing before the first one.
     pub(crate) overwritten: u64,
     octets: &'a [u8],
@@ -124,6 +129,11 @@ pub(crate) struct Thread<'a> {
 impl<'a> Thread<'a> {
     pub(crate) fn records(&self) -> Records<'a> {
         format::buffer::records(self.octets)
+    }
+
+    /// Whether it ended in good order, and nothing is missing before that.
+    pub(crate) fn has_end(&self) -> bool {
+        self.ended != 0 && self.lost == 0 && self.cut == 0
     }
 }
 
@@ -155,7 +165,7 @@ impl<'a> View<'a> {
             channels: 0,
             channel_names: Vec::new(),
             notes: Vec::new(),
-            cut_off: trace.cut_off.is_some(),
+            cut_off: trace.cut_off,
         };
         let mut found = Found::default();
         let mut processes: Vec<_> = trace.processes.iter().map(|p| (identity(p), p)).collect();
@@ -274,6 +284,7 @@ impl<'a> View<'a> {
             name: thread.info.name.clone(),
             ended: thread.info.ended,
             lost: thread.info.lost,
+            cut: thread.missing,
             overwritten: thread.overwritten(),
             octets: thread.octets(),
         }));

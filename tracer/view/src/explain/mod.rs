@@ -3,6 +3,7 @@
 
 mod kinds;
 mod ledger;
+mod notes;
 mod phases;
 mod verdict;
 
@@ -10,13 +11,14 @@ pub use kinds::Phase;
 pub use verdict::{Cause, Verdict};
 
 use kinds::{Blame, Class, Kind, Sum, classes};
-use phases::{Bells, Phases, Touches};
+use notes::notes;
+use phases::{Phases, Touches};
 use verdict::{Evidence, judge};
 
 use crate::name::NameId;
 use crate::report::numbers::{duration, share, thousands};
 use crate::report::{Ink, Paint, side};
-use crate::timeline::{Defects, play};
+use crate::timeline::play;
 use crate::view::View;
 
 /// One phase of the requests of one kind of ring. Times are nanoseconds.
@@ -240,42 +242,6 @@ fn busy(view: &View<'_>, phases: &Phases<'_, '_>, classes: &[Class], at: usize) 
         unknown: share(recorded - work - spin - sleep, recorded),
         tracing: share(i64::try_from(events).unwrap_or(i64::MAX), recorded),
     })
-}
-
-/// What else is to be known.
-fn notes(view: &View<'_>, bells: Bells, requests: u64, defects: Defects) -> Vec<String> {
-    let mut notes = vec![format!(
-        "{} doorbells rung ({:.3} a request), {} sends merged; {} of {} pushes had nobody to wake",
-        thousands(bells.rung),
-        bells.rung as f64 / (requests as f64).max(1.0),
-        thousands(bells.merged),
-        thousands(bells.suppressed),
-        thousands(bells.pushes),
-    )];
-    if bells.fulls > 0 {
-        let (fulls, full) = (thousands(bells.fulls), duration(bells.full));
-        notes.push(format!("frontends found a ring full {fulls} times, for {full} in all"));
-    }
-    let lost: u64 = view.threads.iter().map(|thread| thread.lost).sum();
-    let overwritten: u64 = view.threads.iter().map(|thread| thread.overwritten).sum();
-    if lost > 0 {
-        notes.push(format!("{} events are missing at the end: buffers were full", thousands(lost)));
-    }
-    if overwritten > 0 {
-        let overwritten = thousands(overwritten);
-        notes.push(format!("{overwritten} events are missing at the beginning: overwritten"));
-    }
-    if defects.orphans + defects.unknown > 0 {
-        let odd = thousands(defects.orphans + defects.unknown);
-        notes.push(format!("{odd} records could not be understood"));
-    }
-    if !view.clock.steady {
-        notes.push("this machine's clock does not run at one rate: mistrust all times".to_owned());
-    }
-    if view.cut_off {
-        notes.push("the file was cut off: the end is missing".to_owned());
-    }
-    notes
 }
 
 impl Explained {
