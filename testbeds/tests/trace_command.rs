@@ -15,7 +15,7 @@ use common::{Scratch, signal, within};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tracer::format::{Ended, Event, Record};
-use tracer_view::fixture::Plan;
+use tracer_view::fixture::{Maker, Plan};
 
 /// A folder with a good trace in it, `good.pvtrace`.
 fn scratch() -> (Scratch, Vec<u8>) {
@@ -316,6 +316,37 @@ fn what_a_killed_domain_left_is_a_whole_file() {
         assert!(!shown(&scratch, args).is_empty(), "{args:?}");
     }
     assert!(shown(&scratch, &["top", "killed.pvtrace"]).contains("never ended"));
+}
+
+#[test]
+fn an_export_tells_what_is_wrong_with_the_trace() {
+    let scratch = Scratch::new();
+    let export = |maker: &Maker| {
+        fs::write(scratch.path("odd.pvtrace"), maker.finish()).expect("written");
+        shown(&scratch, &["export", "odd.pvtrace", "-o", "odd.json"])
+    };
+    let told = |text: &str| text.contains("note:") || text.contains("warning:");
+    let mut maker = Plan::default().make();
+    assert!(!told(&export(&maker)), "there is nothing to tell");
+    maker.clock_offset(1, -1000);
+    let last = *maker.records(0).last().expect("a record");
+    maker.records(0).push(Record { ticks: last.ticks + 1, tag: 30 << 24, arg: 0 });
+    let text = export(&maker);
+    for part in [
+        "800 slots were seen before they were pushed, by up to 900 ns",
+        "1 records could not be understood",
+    ] {
+        assert!(text.contains(&format!("warning: {part}")), "no {part} in {text}");
+    }
+    let explained = shown(&scratch, &["explain", "odd.pvtrace"]);
+    assert!(explained.contains("by up to 900 ns: the clocks differ, "), "{explained}");
+    let mut maker = Plan::default().make();
+    let push = |record: &Record| matches!(record.event(), Event::Push { .. });
+    let first = maker.records(0).iter().position(push).expect("a push");
+    maker.records(0).remove(first);
+    let text = export(&maker);
+    assert!(text.contains("note: 8 slots were seen whose push is not recorded"), "{text}");
+    assert!(!text.contains("warning:"), "{text}");
 }
 
 #[test]

@@ -177,11 +177,31 @@ fn told(out: &Path, made: &Exported, most: Option<u64>) -> String {
             thousands(fixed)
         );
     }
-    if arrows.backwards > 0 {
+    text + &wrong(made, Format::of(out).is_none_or(Format::is_timeline))
+}
+
+/// What is wrong with the trace itself; `arrows` are of interest.
+fn wrong(made: &Exported, arrows: bool) -> String {
+    let Exported { unknown, unsent, backwards, furthest_ns, .. } = *made;
+    let mut text = String::new();
+    if backwards > 0 {
         text += &format!(
-            "  warning: {} slots were seen before they were pushed: the clocks differ, or the file is damaged\n",
-            arrows.backwards
+            "  warning: {} slots were seen before they were pushed, by up to {}, and have no arrow: the clocks of two \
+             processes differ, or the file is damaged\n",
+            thousands(backwards),
+            duration(furthest_ns)
         );
+    }
+    if unsent > 0 && arrows {
+        let unsent = thousands(unsent);
+        text += &format!(
+            "  note: {unsent} slots were seen whose push is not recorded, and have no arrow\n"
+        );
+    }
+    if unknown > 0 {
+        let unknown = thousands(unknown);
+        text +=
+            &format!("  warning: {unknown} records could not be understood, and are left out\n");
     }
     text
 }

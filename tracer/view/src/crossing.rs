@@ -3,11 +3,15 @@
 //! Indices are 32 bits wide and wrap; here they are widened by what was last seen on their ring,
 //! where no two indices in use are further apart than its size.
 
+mod early;
+
 use std::collections::{HashMap, VecDeque};
 
 use tracer::format::{Slot, Slots};
 
 use crate::view::{Ring, View};
+pub(crate) use early::Backwards;
+use early::Early;
 
 /// Who and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,11 +83,17 @@ pub(crate) struct Traffic {
     batches: u64,
     /// Slots that were seen without having been pushed, as far as is recorded.
     pub(crate) unsent: u64,
+    /// Slots that were pushed after they had been seen.
+    pub(crate) backwards: Backwards,
 }
 
 impl Traffic {
     pub(crate) fn new(view: &View<'_>) -> Self {
-        Self { rings: view.rings.iter().map(OnRing::new).collect(), batches: 0, unsent: 0 }
+        Self::of(view.rings.iter().map(OnRing::new).collect())
+    }
+
+    fn of(rings: Vec<OnRing>) -> Self {
+        Self { rings, batches: 0, unsent: 0, backwards: Backwards::default() }
     }
 
     /// Widens a batch's index and gives it its number.
@@ -98,7 +108,9 @@ impl Traffic {
     pub(crate) fn take(&mut self, batch: &Batch, came: &mut Came) {
         let ring = &mut self.rings[batch.ring];
         if batch.push {
-            ring.pushed(batch);
+            let early = ring.pushed(batch);
+            self.unsent -= early.slots.min(self.unsent);
+            self.backwards.add(early);
         } else {
             self.unsent += ring.popped(batch, came);
         }
@@ -143,6 +155,8 @@ struct OnRing {
     last: Option<u64>,
     /// Requests, then responses: pushed and not yet seen.
     pushed: [VecDeque<Run>; 2],
+    /// The same: seen and not yet pushed.
+    early: [Early; 2],
     /// Requests that the backend has: seen and not yet answered.
     taken: VecDeque<Run>,
     /// Of a ring not answered in order: the request that last had an id, and the request that a
@@ -160,6 +174,7 @@ impl OnRing {
             size: u64::from(ring.size).clamp(1, 1 << 16),
             last: None,
             pushed: [VecDeque::new(), VecDeque::new()],
+            early: [Early::default(), Early::default()],
             taken: VecDeque::new(),
             last_of_id: HashMap::new(),
             answers: HashMap::new(),
@@ -181,26 +196,30 @@ impl OnRing {
         wide
     }
 
-    fn pushed(&mut self, batch: &Batch) {
+    /// Gives what of it had been seen before.
+    fn pushed(&mut self, batch: &Batch) -> Backwards {
         let run = Run { first: batch.first, count: batch.count, stamps: [batch.stamp; 4] };
-        let queue = &mut self.pushed[usize::from(batch.slot == Slot::Response)];
+        let which = usize::from(batch.slot == Slot::Response);
+        let queue = &mut self.pushed[which];
         // What was never seen, because the other end's records are missing, is not kept for ever.
         let oldest = run.end().saturating_sub(self.size);
         while queue.front().is_some_and(|run| run.end() <= oldest) {
             queue.pop_front();
         }
         queue.push_back(run);
+        self.early[which].pushed(run.first, run.end(), batch.stamp.at)
     }
 
-    /// Gives how many of the slots nobody pushed.
+    /// Gives how many of the slots nobody pushed so far.
     fn popped(&mut self, batch: &Batch, came: &mut Came) -> u64 {
         let Batch { ring, slot, first, count, stamp: seen, .. } = *batch;
         let end = first + u64::from(count);
-        let mut left = u64::from(count);
-        let queue = usize::from(slot == Slot::Response);
-        while let Some(run) = take(&mut self.pushed[queue], first, end) {
+        let (mut next, mut unsent) = (first, 0);
+        let which = usize::from(slot == Slot::Response);
+        while let Some(run) = take(&mut self.pushed[which], first, end) {
+            unsent += self.early[which].seen(next, run.first, seen.at);
             // What was pushed twice, as damaged records can say, is seen twice.
-            left = left.saturating_sub(run.count.into());
+            next = next.max(run.end());
             let sent = run.stamps[0];
             let Run { first, count, .. } = run;
             came.crossings.push(Crossing { ring, slot, first, count, sent, seen });
@@ -209,7 +228,7 @@ impl OnRing {
                 Slot::Response => self.answered(ring, &run, seen, came),
             }
         }
-        left
+        unsent + self.early[which].seen(next, end, seen.at)
     }
 
     fn keep(&mut self, run: Run) {
@@ -337,6 +356,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_seen_too_early_is_told_when_it_is_pushed() {
+        let mut traffic = Traffic::of(vec![ring(true)]);
+        let mut came = Came::default();
+        let mut step = |push, first, count, at| {
+            traffic.take(&batch(Slot::Request, push, first, count, at), &mut came);
+            (traffic.unsent, traffic.backwards.slots, traffic.backwards.furthest_ns)
+        };
+        assert_eq!(step(true, 0, 2, 1), (0, 0, 0));
+        assert_eq!(step(false, 0, 6, 10), (4, 0, 0), "two of six were pushed");
+        assert_eq!(step(true, 2, 3, 25), (1, 3, 15));
+        assert_eq!(step(true, 5, 3, 30), (0, 4, 20));
+        assert_eq!(step(false, 6, 2, 31), (0, 4, 20), "as it should be again");
+        let crossed: Vec<_> = came.crossings.iter().map(|c| (c.first, c.count)).collect();
+        assert_eq!(crossed, [(0, 2), (6, 2)], "no arrow into the past");
+    }
+
+    #[test]
     fn indices_are_widened_across_the_wrap_and_for_who_comes_late() {
         let mut ring = ring(true);
         let base = ring.widen(0xffff_fffe);
@@ -353,7 +389,7 @@ mod tests {
             front: None,
             back: None,
         };
-        let mut traffic = Traffic { rings: vec![OnRing::new(&ring)], batches: 0, unsent: 0 };
+        let mut traffic = Traffic::of(vec![OnRing::new(&ring)]);
         let mut came = Came::default();
         let mut step = |traffic: &mut Traffic, slot, push, first, count, at| {
             let slots = Slots { ring: 0, slot, first, count };

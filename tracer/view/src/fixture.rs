@@ -22,6 +22,7 @@ pub struct Maker {
 #[derive(Debug, Default)]
 struct Making {
     pid: u32,
+    who: journal::Process,
     journal: Vec<u8>,
     ended: Ended,
     numbers: u32,
@@ -51,11 +52,14 @@ impl Maker {
     /// A process: its number here.
     pub fn process(&mut self, domid: u32, name: &str) -> usize {
         let pid = 1000 + u32::try_from(self.processes.len()).unwrap_or(0);
-        let mut made = Making { pid, ended: Ended::Well, ..Making::default() };
         let who = journal::Process { domid, pid, name: name.into(), ..Default::default() };
-        made.journal.extend(Entry::Process(who).to_bytes());
-        self.processes.push(made);
+        self.processes.push(Making { pid, who, ended: Ended::Well, ..Making::default() });
         self.processes.len() - 1
+    }
+
+    /// Says what is to be added to the stamps of a process.
+    pub fn clock_offset(&mut self, process: usize, ns: i64) {
+        self.processes[process].who.clock_offset = ns;
     }
 
     /// Says how a process ended.
@@ -142,7 +146,9 @@ impl Maker {
             Clock { start: anchor(BEGIN), end: anchor(end), steady: true, event_ps: 0, read_ps: 0 };
         let mut to = TraceWriter::new(Vec::new(), &clock, &self.run).expect("memory");
         for (number, process) in self.processes.iter().enumerate() {
-            let journal = Journal { pid: process.pid, lost: 0, octets: &process.journal };
+            let mut octets = Entry::Process(process.who.clone()).to_bytes();
+            octets.extend(&process.journal);
+            let journal = Journal { pid: process.pid, lost: 0, octets: &octets };
             to.process(&journal, process.ended).expect("memory");
             for thread in self.threads.iter().filter(|thread| thread.process == number) {
                 let octets: Vec<u8> =

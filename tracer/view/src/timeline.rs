@@ -3,7 +3,7 @@
 
 use tracer::format::{Ended, Event, Sent};
 
-use crate::crossing::{Batch, Came, Crossing, Requests, Traffic};
+use crate::crossing::{Backwards, Batch, Came, Crossing, Requests, Traffic};
 use crate::merge::{self, Merged};
 use crate::name::NameId;
 use crate::stack::{Frame, How, Opener, Slice, Stack};
@@ -64,6 +64,8 @@ pub(crate) struct Defects {
     pub(crate) orphans: u64,
     /// Slots seen that nobody pushed, as far as is recorded.
     pub(crate) unsent: u64,
+    /// Slots that were pushed after they had been seen.
+    pub(crate) backwards: Backwards,
     /// Records of kinds or numbers that nothing is known of.
     pub(crate) unknown: u64,
     /// All records.
@@ -336,7 +338,8 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
             }
             self.defects.orphans += self.threads[thread].stack.orphans;
         }
-        self.defects.unsent = self.traffic.unsent;
+        (self.defects.unsent, self.defects.backwards) =
+            (self.traffic.unsent, self.traffic.backwards);
         self.defects
     }
 }

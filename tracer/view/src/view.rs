@@ -1,10 +1,12 @@
 //! Who is who in a trace: its processes, threads, rings and event channels, and what their numbers in
 //! the records mean. What they did is not looked at here.
 
+mod halves;
+
 use std::collections::{BTreeMap, HashMap};
 
 use tracer::format::journal::{HOST, Half};
-use tracer::format::record::{MOST_IDS, MOST_RINGS};
+use tracer::format::record::MOST_IDS;
 use tracer::format::{
     self, Clock, CutOff, Ended, Entry, Event, Note, Records, Scale, Trace, category,
 };
@@ -174,7 +176,7 @@ impl<'a> View<'a> {
         for (who, process) in &processes {
             view.process(who, process, &mut found);
         }
-        view.rings(found.rings);
+        halves::pair(&mut view, found.rings);
         view.ports(found.ports);
         view.notes.sort_by_key(|said| said.at);
         view.name_addresses();
@@ -303,43 +305,6 @@ impl<'a> View<'a> {
             }
         } else if function.id < MOST_IDS {
             process.functions.set(function.id, name);
-        }
-    }
-
-    /// Puts the halves together: a back half belongs to the youngest front half of its name that is
-    /// not younger than itself.
-    fn rings(&mut self, mut found: Vec<(usize, format::journal::Ring)>) {
-        let time = |view: &Self, process: usize, ticks| view.ns(&view.processes[process], ticks);
-        found.sort_by_key(|(process, ring)| (ring.half, time(self, *process, ring.ticks)));
-        let mut generations: HashMap<String, Vec<(i64, usize)>> = HashMap::new();
-        for (process, ring) in found {
-            let at = time(self, process, ring.ticks);
-            let all = generations.entry(ring.name.clone()).or_default();
-            let older = all.iter().rev().find(|(front, _)| *front <= at);
-            let index = match older {
-                Some(&(_, index)) if ring.half == Half::Back => index,
-                _ => {
-                    let name = match all.len() {
-                        0 => ring.name.clone(),
-                        more => format!("{} #{}", ring.name, more + 1),
-                    };
-                    let (in_order, size) = (ring.in_order, ring.size);
-                    self.rings.push(Ring { name, in_order, size, front: None, back: None });
-                    all.push((at, self.rings.len() - 1));
-                    self.rings.len() - 1
-                }
-            };
-            let of = &mut self.rings[index];
-            match ring.half {
-                Half::Front => of.front = Some(process),
-                Half::Back => of.back = Some(process),
-            }
-            if ring.id < MOST_RINGS {
-                let ends = &mut self.processes[process].rings;
-                let at = ring.id as usize;
-                ends.resize(ends.len().max(at + 1), None);
-                ends[at] = Some(RingEnd { ring: index, half: ring.half });
-            }
         }
     }
 

@@ -26,9 +26,10 @@ fn events(maker: &Maker, filter: &Filter) -> (Vec<Value>, Exported) {
 fn ns(value: &Value) -> i64 {
     // Three decimals, exactly.
     let text = value.to_string();
-    let (whole, part) = text.split_once('.').unwrap_or((&text, "0"));
+    let (sign, text) = text.strip_prefix('-').map_or((1, &*text), |text| (-1, text));
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let part: i64 = format!("{part:0<3}").parse().expect("digits");
-    whole.parse::<i64>().expect("digits") * 1000 + part
+    sign * (whole.parse::<i64>().expect("digits") * 1000 + part)
 }
 
 /// Begins and ends of the arrows of each category, name and id.
@@ -150,7 +151,42 @@ fn a_deleted_exit_a_used_id_and_a_swapped_stamp_are_found() {
     }
     let (_, made) = events(&maker);
     assert_eq!(made.arrows.requests, 99 * 8, "what was seen first has no arrow");
-    assert_eq!(made.unsent, 8);
+    assert_eq!((made.backwards, made.furthest_ns, made.unsent), (8, 1, 0));
+}
+
+/// The backend's clock is behind, so that what it sees seems not to have been pushed yet.
+#[test]
+fn arrows_that_would_run_backwards_are_counted_and_not_drawn() {
+    let plan = Plan::default();
+    let slots = u64::from(plan.batches * plan.batch);
+    let with = |offset: i64, format| {
+        let mut maker = plan.make();
+        maker.clock_offset(1, offset);
+        written(&maker, &Filter::default(), format)
+    };
+    for format in [Format::Json, Format::Perfetto] {
+        // A batch is seen 100 ns after it was pushed, and its responses 90 ns after theirs.
+        let (_, right) = with(-80, format);
+        assert_eq!((right.backwards, right.furthest_ns, right.unsent), (0, 0, 0), "{format:?}");
+        assert_eq!((right.arrows.requests, right.arrows.responses), (slots, slots));
+        let (_, made) = with(-1000, format);
+        assert_eq!((made.backwards, made.furthest_ns, made.unsent), (slots, 900, 0), "{format:?}");
+        assert_eq!((made.arrows.requests, made.arrows.responses), (0, slots), "{format:?}");
+        let (_, ahead) = with(1000, format);
+        assert_eq!((ahead.backwards, ahead.furthest_ns, ahead.unsent), (slots, 910, 0));
+        assert_eq!((ahead.arrows.requests, ahead.arrows.responses), (slots, 0), "{format:?}");
+    }
+    let (text, _) = with(-1000, Format::Json);
+    let json: Value = serde_json::from_slice(&text).expect("valid JSON");
+    let events = json["traceEvents"].as_array().expect("events");
+    assert_eq!(faults(events), Vec::<String>::new());
+    assert_eq!(count(events, "s", "ring.req"), 0);
+    // A push that is missing is another matter.
+    let mut maker = plan.make();
+    let push = maker.records(0).iter().position(|r| matches!(r.event(), Event::Push { .. }));
+    maker.records(0).remove(push.expect("a push"));
+    let (_, made) = written(&maker, &Filter::default(), Format::Perfetto);
+    assert_eq!((made.backwards, made.unsent), (0, u64::from(plan.batch)));
 }
 
 #[test]

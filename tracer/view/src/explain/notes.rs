@@ -44,6 +44,18 @@ fn missing(view: &View<'_>) -> Vec<String> {
 /// What cannot be as it was recorded.
 fn wrong(defects: Defects) -> Vec<String> {
     let mut notes = Vec::new();
+    if defects.backwards.slots > 0 {
+        notes.push(format!(
+            "{} slots were seen before they were pushed, by up to {}: the clocks differ, mistrust times between \
+             processes",
+            thousands(defects.backwards.slots),
+            duration(defects.backwards.furthest_ns)
+        ));
+    }
+    if defects.unsent > 0 {
+        let unsent = thousands(defects.unsent);
+        notes.push(format!("{unsent} slots were seen whose push is not in the trace"));
+    }
     if defects.orphans + defects.unknown > 0 {
         let odd = thousands(defects.orphans + defects.unknown);
         notes.push(format!("{odd} records could not be understood"));

@@ -247,11 +247,7 @@ impl<W: Write> Listener for Json<'_, '_, W> {
             Slot::Request => self.arrows.requests += count,
             Slot::Response => self.arrows.responses += count,
         }
-        let Crossing { sent, seen, .. } = *crossing;
-        if seen.at < sent.at {
-            self.arrows.backwards += count;
-        }
-        let ends = [(sent.thread, sent.at.min(seen.at)), (seen.thread, seen.at)];
+        let ends = [crossing.sent, crossing.seen].map(|stamp| (stamp.thread, stamp.at));
         let heads = &self.rings[crossing.ring].side(crossing.slot).arrow;
         for id in crossing.first..crossing.first + count {
             for (head, (thread, ns)) in heads.iter().zip(ends) {

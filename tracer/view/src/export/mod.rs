@@ -34,12 +34,9 @@ pub struct Arrows {
     pub responses: u64,
     /// Doorbells.
     pub wakes: u64,
-    /// Slots that were seen before they were pushed, which cannot be: the clocks differ, or the trace
-    /// is damaged. Their arrows are drawn as if no time had passed.
-    pub backwards: u64,
 }
 
-/// What an export holds.
+/// What an export holds. What is wrong with the trace is told of all of it, whatever is selected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Octets, before they were compressed.
@@ -52,6 +49,11 @@ pub struct Exported {
     pub unknown: u64,
     /// Slots seen whose push is not in the trace: they have no arrow.
     pub unsent: u64,
+    /// Slots that were seen before they were pushed, which cannot be: the clocks differ, or the trace
+    /// is damaged. They have no arrow either.
+    pub backwards: u64,
+    /// How long before at most. Nanoseconds.
+    pub furthest_ns: i64,
 }
 
 /// Kinds of exports.
@@ -133,7 +135,6 @@ pub fn write<W: Write>(
         true => Selection::new(view, filter)?,
         false => Selection::of_calls(view, filter)?,
     };
-    let selected = |to| Selected { selection: &selection, to };
     let mut made = Exported { thinned: selection.thinned, ..Exported::default() };
     match format {
         Format::Json => {
@@ -153,9 +154,8 @@ pub fn write<W: Write>(
             (_, made.octets, made.arrows) = perfetto.finish(&selection)?;
         }
         Format::Folded => {
-            let mut folded = selected(Folded::new(view));
-            play(view, &mut folded);
-            made.octets = folded.to.finish(&mut to)?;
+            let folded = told(view, Folded::new(view), &selection, &mut made);
+            made.octets = folded.finish(&mut to)?;
         }
         Format::Csv => {
             let csv = told(view, Csv::new(view, to), &selection, &mut made);
@@ -171,6 +171,7 @@ fn told<L: Listener>(view: &View<'_>, to: L, selection: &Selection, made: &mut E
     let mut selected = Selected { selection, to };
     let defects = play(view, &mut selected);
     (made.unknown, made.unsent) = (defects.unknown, defects.unsent);
+    (made.backwards, made.furthest_ns) = (defects.backwards.slots, defects.backwards.furthest_ns);
     selected.to
 }
 

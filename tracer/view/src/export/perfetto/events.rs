@@ -129,9 +129,6 @@ impl<W: Write> Listener for Perfetto<'_, '_, W> {
             Slot::Request => self.arrows.requests += count,
             Slot::Response => self.arrows.responses += count,
         }
-        if crossing.seen.at < crossing.sent.at {
-            self.arrows.backwards += count;
-        }
         if let Some((_, _, flows)) = &mut self.seen {
             let indices = crossing.first..crossing.first + count;
             flows.extend(indices.map(|index| flow(crossing.ring, crossing.slot, index)));
