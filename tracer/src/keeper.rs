@@ -20,7 +20,10 @@ use crate::format::{Anchor, Clock, Ended, TraceWriter};
 use crate::recorder::{self, Host, Memory, Slow, Source, memory, switch};
 
 /// Threads of one process whose buffers are kept.
-const MOST_THREADS: usize = 256;
+pub const MOST_THREADS: usize = 256;
+
+/// Under this name a file says how many threads it has not, because their processes had more than are kept.
+pub const REFUSED: &str = "threads-refused";
 
 /// What is kept when there is more than the buffers hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,6 +46,12 @@ pub struct Written {
     pub records: u64,
     /// Events that were left out because buffers were full.
     pub lost: u64,
+    /// Events that were left out because they came, in signal handlers, in the middle of another.
+    pub busy: u64,
+    /// Threads that are not there: their processes have more than are kept.
+    pub threads: u64,
+    /// Names and words that journals had no room for.
+    pub entries: u64,
     /// Records that were overwritten.
     pub overwritten: u64,
     /// What stamped the records.
@@ -80,6 +89,8 @@ struct Kin {
     pid: u32,
     journal: Option<File>,
     threads: Vec<File>,
+    /// Threads whose buffers were not taken any more.
+    refused: u64,
     ended: Ended,
     /// It will hand over no more.
     closed: bool,
@@ -167,7 +178,11 @@ impl Keeper {
         match what {
             Memory::Journal if kin.journal.is_none() => kin.journal = Some(file),
             Memory::Thread if kin.threads.len() < MOST_THREADS => kin.threads.push(file),
-            _ => return Err(io::ErrorKind::QuotaExceeded.into()),
+            Memory::Journal => return Err(io::ErrorKind::QuotaExceeded.into()),
+            Memory::Thread => {
+                kin.refused += 1;
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
         }
         Ok(())
     }
@@ -231,6 +246,10 @@ impl Keeper {
             run.push(("frozen-ticks".into(), slow.ticks.to_string()));
             written.frozen = Some(why);
         }
+        written.threads = kept.processes.iter().map(|kin| kin.refused).sum();
+        if written.threads > 0 {
+            run.push((REFUSED.into(), written.threads.to_string()));
+        }
         let to = BufWriter::with_capacity(1 << 20, File::create(path)?);
         let mut to = TraceWriter::new(to, &clock, &run)?;
         for kin in &kept.processes {
@@ -274,7 +293,7 @@ impl Kept {
         let at = *self.at.entry(pid).or_insert(self.processes.len());
         if at == self.processes.len() {
             let (threads, ended) = (Vec::new(), Ended::Unknown);
-            let kin = Kin { pid, journal: None, threads, ended, closed: false };
+            let kin = Kin { pid, journal: None, threads, refused: 0, ended, closed: false };
             self.processes.push(kin);
         }
         &mut self.processes[at]
@@ -292,6 +311,7 @@ impl Kin {
         let journal = Journal { pid: self.pid, ..journal };
         to.process(&journal, self.ended)?;
         written.processes += 1;
+        written.entries = written.entries.saturating_add(journal.lost);
         for thread in &self.threads {
             let Ok(octets) = read(thread, buffer_octets) else { continue };
             let Ok(mut buffer) = Buffer::parse(&octets) else { continue };
@@ -300,6 +320,7 @@ impl Kin {
                 buffer.records.iter().map(|part| part.len() / RECORD).sum::<usize>() as u64;
             written.records += records;
             written.lost = written.lost.saturating_add(buffer.info.lost);
+            written.busy = written.busy.saturating_add(buffer.info.lost_busy);
             let older = buffer.info.written.saturating_sub(records);
             written.overwritten = written.overwritten.saturating_add(older);
             to.thread(&buffer)?;

@@ -10,7 +10,7 @@ use std::thread;
 
 use tracer::format::journal::{Half, Process};
 use tracer::format::{Entry, Event, Full, Level, Mapped, Note, Record, Slot, Slots, Trace};
-use tracer::keeper::{Keeper, Mode};
+use tracer::keeper::{Keeper, MOST_THREADS, Mode, REFUSED, Written};
 use tracer::{Ring, RingInfo};
 
 /// A process has one recorder: one test at a time has it.
@@ -52,13 +52,20 @@ impl Lab {
 
     /// Writes the file and shows it to `look`.
     fn file<R>(&self, look: impl FnOnce(&Trace<'_>) -> R) -> R {
+        self.written(|trace, _| look(trace))
+    }
+
+    /// The same, and shows what is said of it.
+    fn written<R>(&self, look: impl FnOnce(&Trace<'_>, &Written) -> R) -> R {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("out.pvtrace");
-        self.keeper.write(&path, &[("command".into(), "test".into())]).expect("written");
+        let written = self.keeper.write(&path, &[("command".into(), "test".into())]);
         let file = Mapped::open(&path).expect("there");
         let trace = Trace::parse(&file).expect("a trace");
         assert_eq!(trace.cut_off, None);
-        look(&trace)
+        let written = written.expect("written");
+        assert_eq!(written.busy, trace.threads().map(|t| t.info.lost_busy).sum::<u64>());
+        look(&trace, &written)
     }
 
     /// What the thread called `traced` recorded.
@@ -577,6 +584,37 @@ fn words_are_in_the_journal_while_recording_is_on() {
         journal.filter_map(|e| if let Entry::Note(n) = e { Some(n.words) } else { None }).collect()
     });
     assert_eq!(words, ["now"]);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_counted() {
+    const MORE: usize = 5;
+    let lab = Lab::new(Mode::Stop, records(256));
+    lab.traced(|| {
+        inner();
+        for _ in 1..MOST_THREADS + MORE {
+            thread::spawn(inner).join().expect("it records or it does not");
+        }
+        for _ in 0..80 {
+            tracer::note(Note { words: "w".repeat(60_000), ..Note::default() });
+        }
+    });
+    lab.written(|trace, written| {
+        assert_eq!((trace.threads().count(), written.threads), (MOST_THREADS, MORE as u64));
+        let said = trace.run.iter().find(|(name, _)| name == REFUSED).expect("it is in the file");
+        assert_eq!(said.1, MORE.to_string());
+        let notes = trace.processes[0].journal().filter(|e| matches!(e, Entry::Note(_))).count();
+        assert!(
+            written.entries > 0 && written.entries + notes as u64 == 80,
+            "{written:?}, {notes}"
+        );
+        assert_eq!(trace.processes[0].lost, written.entries);
+    });
+    drop(lab);
+    let lab = Lab::new(Mode::Stop, records(256));
+    lab.written(|trace, written| {
+        assert_eq!((written.threads, written.entries, trace.run.len()), (0, 0, 1));
+    });
 }
 
 #[test]

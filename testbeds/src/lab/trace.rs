@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use rings_host::{Host, HostConfig};
 use tracer::Source;
 use tracer::format::journal::{HOST, Process};
-use tracer::keeper::{Keeper, Mode, Written};
+use tracer::keeper::{Keeper, MOST_THREADS, Mode, Written};
 
 use super::outputs;
 use crate::config::{TraceMode, TraceTo};
@@ -101,7 +101,7 @@ impl Tracing {
 
 /// What the lossless file holds, and what it does not.
 fn told(file: &Path, written: &Written) -> String {
-    let Written { processes, records, lost, overwritten, .. } = *written;
+    let Written { processes, records, lost, busy, threads, entries, overwritten, .. } = *written;
     let file = file.display();
     let mut text = format!("  trace: {records} events of {processes} processes in {file}\n");
     if lost > 0 {
@@ -109,6 +109,21 @@ fn told(file: &Path, written: &Written) -> String {
         text += &format!(
             "  note: buffers were full before the end, so the last {share:.0} % of the events are missing; \
              use a larger --trace-buffer, or --trace-mode overwrite for the end\n"
+        );
+    }
+    if busy > 0 {
+        text += &format!(
+            "  note: {busy} events came in the middle of another, in signal handlers, and are missing\n"
+        );
+    }
+    if threads > 0 {
+        text += &format!(
+            "  note: {threads} threads are missing: a process can have {MOST_THREADS} that record\n"
+        );
+    }
+    if entries > 0 {
+        text += &format!(
+            "  note: {entries} names and words are missing: the journal of a process holds 4 MiB\n"
         );
     }
     if written.clock == Source::Monotonic {
@@ -122,4 +137,25 @@ fn told(file: &Path, written: &Written) -> String {
         text += &format!("  frozen: {why}\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_missing_is_told() {
+        let file = Path::new("out.pvtrace");
+        let whole = Written { processes: 3, records: 700, ..Written::default() };
+        let text = told(file, &whole);
+        assert_eq!(text, "  trace: 700 events of 3 processes in out.pvtrace\n");
+        let much =
+            Written { lost: 300, busy: 21, threads: 22, entries: 23, overwritten: 24, ..whole };
+        let text = told(file, &much);
+        for part in ["30 % of the events", "21 events", "22 threads", "23 names", "24 older events"]
+        {
+            assert!(text.contains(&format!(" {part}")), "no {part} in {text}");
+        }
+        assert_eq!(text.lines().filter(|line| line.starts_with("  note: ")).count(), 5, "{text}");
+    }
 }

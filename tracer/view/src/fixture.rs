@@ -24,6 +24,7 @@ struct Making {
     pid: u32,
     who: journal::Process,
     journal: Vec<u8>,
+    lost: u64,
     ended: Ended,
     numbers: u32,
 }
@@ -65,6 +66,11 @@ impl Maker {
     /// Says how a process ended.
     pub fn ended(&mut self, process: usize, how: Ended) {
         self.processes[process].ended = how;
+    }
+
+    /// Says for how many entries a journal had no room.
+    pub fn lost(&mut self, process: usize, entries: u64) {
+        self.processes[process].lost = entries;
     }
 
     fn number(&mut self, process: usize) -> u32 {
@@ -148,7 +154,7 @@ impl Maker {
         for (number, process) in self.processes.iter().enumerate() {
             let mut octets = Entry::Process(process.who.clone()).to_bytes();
             octets.extend(&process.journal);
-            let journal = Journal { pid: process.pid, lost: 0, octets: &octets };
+            let journal = Journal { pid: process.pid, lost: process.lost, octets: &octets };
             to.process(&journal, process.ended).expect("memory");
             for thread in self.threads.iter().filter(|thread| thread.process == number) {
                 let octets: Vec<u8> =

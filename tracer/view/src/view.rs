@@ -54,6 +54,8 @@ pub(crate) struct Process {
     /// For people: `domain 1 netfront`.
     pub(crate) title: String,
     pub(crate) ended: Ended,
+    /// Names and words that its journal had no room for.
+    pub(crate) unnamed: u64,
     /// To be added to its stamps. Ticks.
     pub(crate) clock_offset: i64,
     pub(crate) sites: NameTable,
@@ -123,6 +125,8 @@ pub(crate) struct Thread<'a> {
     pub(crate) lost: u64,
     /// The same, because the file was cut off.
     pub(crate) cut: u64,
+    /// Events missing anywhere: they came in the middle of another.
+    pub(crate) busy: u64,
     /// Events missing before the first one.
     pub(crate) overwritten: u64,
     octets: &'a [u8],
@@ -239,7 +243,12 @@ impl<'a> View<'a> {
 
     /// What was run, as typed.
     pub(crate) fn command(&self) -> Option<&str> {
-        self.run.iter().find(|(name, _)| name == "command").map(|(_, value)| value.as_str())
+        self.said("command")
+    }
+
+    /// What is said of the run under a name.
+    pub(crate) fn said(&self, name: &str) -> Option<&str> {
+        self.run.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
     }
 
     fn process(
@@ -257,6 +266,7 @@ impl<'a> View<'a> {
             name: who.name.clone(),
             title: title(who),
             ended: process.ended,
+            unnamed: process.lost,
             clock_offset: who.clock_offset,
             sites: NameTable::new(unknown),
             functions: NameTable::new(no_function),
@@ -287,6 +297,7 @@ impl<'a> View<'a> {
             ended: thread.info.ended,
             lost: thread.info.lost,
             cut: thread.missing,
+            busy: thread.info.lost_busy,
             overwritten: thread.overwritten(),
             octets: thread.octets(),
         }));

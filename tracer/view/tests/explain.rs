@@ -224,6 +224,29 @@ fn a_worker_that_starts_late_is_told_apart() {
 }
 
 #[test]
+fn all_that_is_missing_is_noted() {
+    let text = |maker: &Maker| explained(maker).text(tracer_view::Paint::default());
+    assert!(!text(&calm().make()).contains("missing"));
+    let mut maker = calm().make();
+    maker.thread_mut(0).info.lost = 1100;
+    maker.thread_mut(1).info.lost_busy = 1200;
+    maker.run(tracer::keeper::REFUSED, "1300");
+    (maker.lost(0, 900), maker.lost(1, 500));
+    let info = &mut maker.thread_mut(1).info;
+    (info.full, info.written) = (tracer::format::Full::Overwrite, 100_000);
+    let text = text(&maker);
+    for part in [
+        "1,100 events",
+        "1,200 events",
+        "1,300 threads",
+        "1,400 names",
+        "events are missing at the beginning",
+    ] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+}
+
+#[test]
 fn a_trace_of_nothing_is_explained_as_such() {
     let found = explained(&Maker::new());
     assert!(found.blames(&Cause::Nothing));

@@ -22,7 +22,7 @@ pub(super) fn connection() -> nix::Result<(OwnedFd, OwnedFd)> {
 pub(super) fn serve(keeper: &Keeper, pid: u32, socket: &OwnedFd) -> bool {
     match sys::receive(socket.as_fd()) {
         Ok(Received::Message(message, fds)) => {
-            // What the keeper does not take is closed: such a thread is not in the trace.
+            // What the keeper does not take is closed: such a thread is not in the trace, which says so.
             let _ = take(keeper, pid, &message, fds);
             true
         }

@@ -1,5 +1,7 @@
 //! What is to be known beside the phases: notifications, and all that is missing of a trace or wrong with it.
 
+use tracer::keeper::REFUSED;
+
 use super::phases::Bells;
 use crate::report::numbers::{duration, thousands};
 use crate::timeline::Defects;
@@ -32,9 +34,17 @@ fn missing(view: &View<'_>) -> Vec<String> {
     let threads = |of: fn(&crate::view::Thread<'_>) -> u64| {
         view.threads.iter().map(of).fold(0, u64::saturating_add)
     };
+    let refused = view.said(REFUSED).and_then(|count| count.parse().ok()).unwrap_or(0);
+    let unnamed = view.processes.iter().map(|process| process.unnamed);
     let all = [
         (threads(|thread| thread.lost), "events are missing at the end: buffers were full"),
         (threads(|thread| thread.overwritten), "events are missing at the beginning: overwritten"),
+        (
+            threads(|thread| thread.busy),
+            "events are missing that came in the middle of another, in signal handlers",
+        ),
+        (refused, "threads are missing: their processes had more than are kept"),
+        (unnamed.fold(0, u64::saturating_add), "names and words are missing: journals were full"),
     ];
     let some = all.into_iter().filter(|(count, _)| *count > 0);
     let told = some.map(|(count, what)| format!("{} {what}", thousands(count)));
