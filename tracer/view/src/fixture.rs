@@ -197,6 +197,8 @@ pub struct Plan {
     pub ring_bell: Option<u64>,
     /// The frontend finds the ring full before each batch, for so long.
     pub full: u64,
+    /// The backend tells of each request that it takes out of the ring.
+    pub takes: bool,
     /// A function of the backend, in `serve`, and how long it takes.
     pub back_function: Option<(&'static str, u64)>,
     /// A function of the frontend, in its submitting.
@@ -219,6 +221,7 @@ impl Default for Plan {
             limited: false,
             ring_bell: None,
             full: 0,
+            takes: false,
             back_function: None,
             front_function: None,
             base: 0xffff_ff00,
@@ -299,6 +302,10 @@ impl Plan {
         to.record(back.thread, *b, Event::Enter { site: back.work, arg: self.batch });
         *b += 10;
         to.record(back.thread, *b, Event::Pop(slots(back.ring, Slot::Request)));
+        for index in (0..self.batch).filter(|_| self.takes).map(|n| first.wrapping_add(n)) {
+            let (ring, slot) = (back.ring, Slot::Request);
+            to.record(back.thread, *b + 5, Event::Take { ring, slot, index });
+        }
         to.record(back.thread, *b + 10, Event::Enter { site: back.grant, arg: self.batch });
         *b += 10 + self.grant;
         to.record(back.thread, *b, Event::Exit { site: back.grant, arg: self.batch * 64 });

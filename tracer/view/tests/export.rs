@@ -210,6 +210,22 @@ fn thinning_leaves_out_the_short_and_never_an_arrow() {
     assert_eq!(events(&maker, &filter).0, all);
 }
 
+/// Every kind of event counts, whether it can be left out or not.
+#[test]
+fn where_the_arrows_fit_there_are_no_more_events_than_asked_for() {
+    let plan = Plan { batches: 500, wake: Some(700), full: 100, takes: true, ..Plan::default() };
+    let mut maker = plan.make();
+    maker.note(0, 700, 2000, "said in between");
+    let count = |events: &[Value]| events.iter().filter(|event| event["ph"] != "M").count() as u64;
+    let all = count(&events(&maker, &Filter::default()).0);
+    for most in [all * 8 / 10, all * 9 / 10, all - 1] {
+        let (some, made) = events(&maker, &Filter { most: Some(most), ..Filter::default() });
+        assert_eq!((made.thinned.over, faults(&some)), (None, Vec::new()), "the arrows fit");
+        assert!(made.thinned.slices + made.thinned.lanes + made.thinned.values > 0, "{made:?}");
+        assert!(count(&some) <= most, "{} of {most}: {made:?}", count(&some));
+    }
+}
+
 #[test]
 fn filters_select() {
     let maker = Plan::default().make();

@@ -140,7 +140,7 @@ impl Selection {
         (self.least_lane, self.thinned.lanes) = counted.lanes.fit(lanes / 2);
         let values = room / 8;
         self.values_every = counted.values.div_ceil(values.max(1)).max(1);
-        self.thinned.values = counted.values - counted.values / self.values_every;
+        self.thinned.values = counted.values - counted.values.div_ceil(self.values_every);
         let used =
             (counted.lanes.total - self.thinned.lanes) * 2 + (counted.values - self.thinned.values);
         (self.least, self.thinned.slices) = counted.slices.fit(room.saturating_sub(used));

@@ -1,5 +1,7 @@
 //! The pass that decides what is shown, and counts it.
 
+use tracer::format::{Event, Sent};
+
 use super::rank::{Ranked, rank};
 use super::{Filter, Selection};
 use crate::crossing::{Batch, Crossing, Requests};
@@ -14,7 +16,7 @@ pub(super) struct Counted {
     pub(super) slices: Ranked,
     pub(super) lanes: Ranked,
     pub(super) values: u64,
-    /// Arrows and what they hang on, and the few others.
+    /// Arrows and what they hang on, moments, and words.
     pub(super) fixed: u64,
 }
 
@@ -44,14 +46,20 @@ impl<'p> Pass<'p> {
             let any = |text: &str| patterns.iter().any(|pattern| pattern.matches(text));
             view.names.iter().map(|name| any(&name.text)).collect()
         };
+        let words = view.notes.iter().filter(|said| so_far.shows_at(said.at)).count();
         Self {
             filter,
             so_far,
             only: matches(&filter.only),
             without: matches(&filter.without),
             ranks: view.threads.iter().map(|thread| vec![0; thread.records().len()]).collect(),
-            counted: Counted::none(),
+            counted: Counted { fixed: words as u64, ..Counted::none() },
         }
+    }
+
+    /// Something that is never left out, if it is in a window.
+    fn moment(&mut self, at: At) {
+        self.counted.fixed += u64::from(self.so_far.shows_at(at.ns));
     }
 
     /// Whether a slice passes all filters but that of thinning.
@@ -81,11 +89,29 @@ impl Listener for Pass<'_> {
     }
 
     fn mark(&mut self, at: At, _: NameId, _: u32, _: bool) {
-        self.counted.fixed += u64::from(self.so_far.shows_at(at.ns));
+        self.moment(at);
     }
 
+    fn full(&mut self, at: At, _: usize, since: i64) {
+        self.counted.fixed += 2 * u64::from(self.so_far.overlaps(since, at.ns));
+    }
+
+    fn send(&mut self, at: At, _: Option<usize>, _: Sent, _: u64) {
+        self.moment(at);
+    }
+
+    fn receive(&mut self, at: At, _: Option<usize>) {
+        self.moment(at);
+    }
+
+    fn take(&mut self, at: At, _: usize, _: &Event) {
+        self.moment(at);
+    }
+
+    /// An arrow, of which both ends count.
     fn wake(&mut self, wake: &Wake) {
-        self.counted.fixed += 4 * u64::from(self.so_far.shows_at(wake.rung.ns));
+        self.moment(wake.rung);
+        self.moment(wake.received);
     }
 
     fn batch(&mut self, at: At, _: &Batch, _: &Stack) {
