@@ -168,6 +168,43 @@ fn exports_are_of_the_kind_that_their_names_say_and_lead_back_to_the_trace() {
     assert!(few.contains("thinned") && !few.contains("none is left out"), "no arrows: {few}");
 }
 
+#[test]
+fn an_export_of_another_name_has_its_trace_beside_it_and_no_other_one() {
+    let (scratch, bytes) = scratch();
+    let export = |name: &str| shown(&scratch, &["export", "good.pvtrace", "-o", name]);
+    let read = |name: &str| fs::read(scratch.path(name)).expect("it is there");
+    let age = |name: &str, seconds: u64| {
+        let file = fs::File::options().append(true).open(scratch.path(name)).expect("it is there");
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        file.set_modified(long_ago + Duration::from_secs(seconds)).expect("set");
+    };
+    age("good.pvtrace", 100);
+    let said = export("other.json");
+    assert!(said.contains("other.pvtrace: ") && said.contains("good.pvtrace once more"), "{said}");
+    assert!(read("other.pvtrace") == bytes);
+    assert!(shown(&scratch, &["explain", "other.json"]).contains("verdict:"));
+    for name in ["other.json", "other.csv", "good.json"] {
+        assert_eq!(export(name).lines().count(), 1, "{name}: it is there already");
+    }
+    // A copy is as good as a link.
+    fs::copy(scratch.path("good.pvtrace"), scratch.path("copy.pvtrace")).expect("copied");
+    assert_eq!(export("copy.json").lines().count(), 1);
+
+    let another = Plan::default().make().finish();
+    fs::write(scratch.path("third.pvtrace"), &another).expect("written");
+    age("third.pvtrace", 101);
+    let refused = trace(&scratch, &["export", "good.pvtrace", "-o", "third.json"]);
+    refused.assert_one_line("younger", 1, &["cannot write third.json", "third.pvtrace", "younger"]);
+    assert!(!scratch.path("third.json").exists() && read("third.pvtrace") == another);
+    age("third.pvtrace", 99);
+    let said = export("third.json");
+    assert!(said.contains("third.pvtrace: ") && said.contains("older trace"), "{said}");
+    assert!(read("third.pvtrace") == bytes && read("good.pvtrace") == bytes);
+    let left = fs::read_dir(scratch.path(".")).expect("a folder").flatten();
+    let left = left.filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(left.count(), 0, "nothing half done is left");
+}
+
 /// Every verb that reads a trace.
 fn verbs(file: &str) -> [Vec<&str>; 6] {
     [

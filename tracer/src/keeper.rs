@@ -250,6 +250,10 @@ impl Keeper {
         if written.threads > 0 {
             run.push((REFUSED.into(), written.threads.to_string()));
         }
+        // Whoever looks at an older file of that name, or has it under another, keeps what is in it.
+        if path.symlink_metadata().is_ok_and(|old| old.is_file()) {
+            let _ = std::fs::remove_file(path);
+        }
         let to = BufWriter::with_capacity(1 << 20, File::create(path)?);
         let mut to = TraceWriter::new(to, &clock, &run)?;
         for kin in &kept.processes {

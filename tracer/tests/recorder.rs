@@ -618,6 +618,20 @@ fn what_there_is_no_room_for_is_counted() {
 }
 
 #[test]
+fn a_file_that_is_written_again_leaves_its_other_name_alone() {
+    let lab = Lab::new(Mode::Stop, records(256));
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, other) = (dir.path().join("out.pvtrace"), dir.path().join("other.pvtrace"));
+    lab.keeper.write(&path, &[]).expect("written");
+    let was = std::fs::read(&path).expect("there");
+    std::fs::hard_link(&path, &other).expect("linked");
+    lab.traced(inner);
+    lab.keeper.write(&path, &[]).expect("written");
+    assert!(std::fs::read(&path).expect("there").len() > was.len());
+    assert_eq!(std::fs::read(&other).expect("there"), was);
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_an_error() {
     let lab = Lab::new(Mode::Stop, records(1024));
     let error = lab.keeper.write(Path::new("/nowhere/out.pvtrace"), &[]).expect_err("no folder");

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use tracer_view::{
-    Arrows, Exported, File, Filter, Format, Paint, Top, Trouble, View, duration, explain, export,
-    thousands, three_digits, tree,
+    Arrows, Beside, Exported, File, Filter, Format, Laid, Paint, Top, Trouble, View, duration,
+    explain, export, thousands, three_digits, tree,
 };
 
 use crate::cli::{TraceCommand, TraceVerb};
@@ -56,9 +56,11 @@ pub fn run(command: &TraceCommand) -> anyhow::Result<()> {
             let timeline = Format::of(out).is_none_or(Format::is_timeline);
             let most = max_events.map_or(timeline.then_some(MOST), |most| most.0);
             let filter = Filter { most, ..what.filter() };
-            shown(file, |_, view| {
+            shown(file, |file, view| {
                 view.knows(&filter)?;
-                print(&told(out, &export(view, &filter, out)?, most))
+                let beside = Beside::find(file, out)?;
+                let text = told(out, &export(view, &filter, out)?, most);
+                print(&(text + &beside.lay()?.map_or_else(String::new, |laid| lies(file, &laid))))
             })
         }
         TraceVerb::Open { file, port } => serve::open(file, *port),
@@ -178,6 +180,13 @@ fn told(out: &Path, made: &Exported, most: Option<u64>) -> String {
         );
     }
     text + &wrong(made, Format::of(out).is_none_or(Format::is_timeline))
+}
+
+/// Where else the trace is now.
+fn lies(trace: &File, laid: &Laid) -> String {
+    let gone = if laid.replaced { "; the older trace of that name is gone" } else { "" };
+    let (name, trace) = (laid.file.display(), trace.path().display());
+    format!("  {name}: {trace} once more, for what is asked of this export{gone}\n")
 }
 
 /// What is wrong with the trace itself; `arrows` are of interest.

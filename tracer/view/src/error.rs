@@ -43,6 +43,17 @@ pub enum Error {
         /// What would have been read.
         lossless: PathBuf,
     },
+    /// Beside the export lies another trace, which is younger than the one it would be made of.
+    #[error(
+        "cannot write {}: {} beside it is a younger trace than this one; export under another name",
+        file.display(), lossless.display()
+    )]
+    Younger {
+        /// What was to be written.
+        file: PathBuf,
+        /// What lies there.
+        lossless: PathBuf,
+    },
     /// The file cannot be written.
     #[error("cannot write {}: {why}", file.display())]
     Write {

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod beside;
 mod crossing;
 mod error;
 mod explain;
@@ -18,6 +19,7 @@ mod stack;
 mod timeline;
 mod view;
 
+pub use beside::{Beside, Laid};
 pub use error::Error;
 pub use explain::{Busy, Cause, Explained, Part, Phase, Verdict, Way, explain};
 pub use export::{Arrows, Exported, Format, Trouble, export, write};
