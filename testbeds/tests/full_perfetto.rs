@@ -54,6 +54,10 @@ const PROCESSES: &str = "select name from process where name is not null order b
 const COUNTERS: &str = "select process_counter_track.name, count(*), sum(value) from counter \
      join process_counter_track on counter.track_id = process_counter_track.id group by 1 order by 1";
 
+/// Slots that were taken out: how many, and their indices together.
+const TAKES: &str = "select category, count(*), sum(coalesce(extract_arg(arg_set_id, 'debug.index'), \
+     extract_arg(arg_set_id, 'args.index'))) from slice where name = 'take' group by 1";
+
 /// Calls that ended, by process and name.
 type Calls = BTreeMap<(String, String), Call>;
 
@@ -75,10 +79,12 @@ struct Told {
     arrows: BTreeMap<String, (i64, i64, i64)>,
     processes: Vec<String>,
     counters: Table,
+    takes: Table,
 }
 
 fn told(trace: &Path) -> Told {
-    let mut answers = ask(trace, &[FAULTS, CALLS, ARROWS, PROCESSES, COUNTERS]).into_iter();
+    let all = [FAULTS, CALLS, ARROWS, PROCESSES, COUNTERS, TAKES];
+    let mut answers = ask(trace, &all).into_iter();
     let mut next = || answers.next().expect("an answer to each");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let number = |value: &Value| value.as_i64().expect("a number");
@@ -101,6 +107,7 @@ fn told(trace: &Path) -> Told {
             .collect(),
         processes: next().iter().map(|row| text(&row[0])).collect(),
         counters: next(),
+        takes: next(),
     }
 }
 
@@ -192,7 +199,7 @@ fn perfetto_finds_what_a_made_trace_holds() {
     if !full("Node and pip") {
         return;
     }
-    let plan = Plan { wake: Some(700), full: 100, ..Plan::default() };
+    let plan = Plan { wake: Some(700), full: 100, takes: true, ..Plan::default() };
     let mut maker = plan.make();
     let site = maker.site(0, "counter", "free grants", "");
     for n in 0..100 {
@@ -208,6 +215,9 @@ fn perfetto_finds_what_a_made_trace_holds() {
         assert!(json.counters.iter().any(|row| Value::from(row.clone()) == free), "{json:?}");
         assert!(json.counters.iter().any(|row| row[0] == "vif1.0-q0-tx in flight"), "{json:?}");
         assert_eq!(json.processes, ["domain 0 netback", "domain 1 netfront"]);
+        let taken = (0..plan.batches * plan.batch).map(|n| i64::from(plan.base.wrapping_add(n)));
+        let row = serde_json::json!(["ring.req", slots, taken.sum::<i64>()]);
+        assert_eq!(Value::from(json.takes.concat()), row);
     });
 }
 

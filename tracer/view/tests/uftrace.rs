@@ -96,7 +96,7 @@ fn read(folder: &Path) -> (Counts, Counts) {
 fn it_has_the_calls_of_the_report_and_what_happens_on_the_rings() {
     let scratch = tempfile::tempdir().expect("a folder");
     let to = scratch.path().join("out.uftrace");
-    let plan = Plan { wake: Some(700), full: 100, ..Plan::default() };
+    let plan = Plan { wake: Some(700), full: 100, takes: true, ..Plan::default() };
     let reported = exported(&plan.make(), &Filter::default(), &to);
     let (calls, events) = read(&to);
     assert_eq!(calls, reported);
@@ -113,6 +113,8 @@ fn it_has_the_calls_of_the_report_and_what_happens_on_the_rings() {
     ] {
         assert!(events.contains(&(name.to_owned(), batches)), "{name}: {events:?}");
     }
+    let takes = ("ring.req:take:vif1.0-q0-tx".to_owned(), batches * u64::from(plan.batch));
+    assert!(events.contains(&takes), "{events:?}");
     let task = fs::read_to_string(to.join("task.txt")).expect("a file");
     let first = format!("{}.{:09}", BEGIN / 1_000_000_000, BEGIN % 1_000_000_000 + 90);
     assert!(

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-use tracer::format::{Sent, Slot};
+use tracer::format::{Event, Sent, Slot};
 
+use super::super::words::names_of;
 use super::field::event;
 use super::{BEGIN, END, INSTANT, Perfetto, annotate, annotate_text, bell, flow};
 use crate::crossing::{Batch, Crossing, Requests};
@@ -149,5 +150,17 @@ impl<W: Write> Listener for Perfetto<'_, '_, W> {
                 event.number(event::TYPE, END);
             });
         }
+    }
+
+    fn take(&mut self, at: At, ring: usize, taken: &Event) {
+        let Event::Take { slot, index, .. } = *taken else { return };
+        self.flush_seen();
+        let of = &self.view.rings[ring].name;
+        self.event(at, |event| {
+            event.number(event::TYPE, INSTANT).octets(event::NAME_TEXT, "take");
+            event.octets(event::CATEGORY_TEXT, names_of(slot, true).0);
+            annotate_text(event, "of", of);
+            annotate(event, "index", index.into());
+        });
     }
 }

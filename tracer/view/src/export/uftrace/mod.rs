@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use tracer::format::Sent;
+use tracer::format::{Event, Sent};
 
 use super::text::Text;
 use super::words::names_of;
@@ -131,5 +131,10 @@ impl Listener for Uftrace<'_, '_> {
     fn batch(&mut self, at: At, batch: &Batch, _: &Stack) {
         let (category, what) = names_of(batch.slot, batch.push);
         self.event(at, category, what, &self.view.rings[batch.ring].name);
+    }
+
+    fn take(&mut self, at: At, ring: usize, event: &Event) {
+        let Event::Take { slot, .. } = *event else { return };
+        self.event(at, names_of(slot, true).0, "take", &self.view.rings[ring].name);
     }
 }
