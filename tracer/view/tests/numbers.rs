@@ -76,11 +76,23 @@ fn what_recording_took_is_subtracted_and_told() {
     assert_eq!(own(&raw, "outer") - own(&found, "outer"), 100 * 20);
     let total = |top: &Top| row(top, "outer").total_ns;
     assert_eq!((total(&raw), total(&raw) - total(&found)), (60_000, 100 * 30));
+    // Of each call the same is subtracted as of their mean.
+    let times = |top: &Top| {
+        let (outer, inner) = (row(top, "outer"), row(top, "inner"));
+        [outer.mean_ns(), outer.p50_ns, inner.mean_ns(), inner.p50_ns, inner.p99_ns, inner.max_ns]
+    };
+    // Two digits are kept of what is longer than 255.
+    assert_eq!(times(&raw), [600, 603, 103, 100, 250, 250]);
+    assert_eq!(times(&found), [570, 571, 93, 90, 240, 240]);
+    let dear = top(&calls(), 300_000, false);
+    assert_eq!(times(&dear), [0; 6], "it cost more than all of it");
     assert_eq!((raw.overhead_ns, found.overhead_ns), (4010, 4010), "401 events");
     let said = |top: &Top| top.text(10, Paint::default());
     let told = "recording took 4.01 us of 100 us (4.0 %, 10.0 ns an event)";
-    assert!(said(&found).contains(told) && said(&found).contains("without it"), "{}", said(&found));
-    assert!(said(&raw).contains(told) && said(&raw).contains("with it"), "{}", said(&raw));
+    for (top, how) in [(&found, "all times are without it"), (&raw, "all times are with it")] {
+        let text = said(top);
+        assert!(text.contains(told) && text.contains(how), "{text}");
+    }
 }
 
 #[test]

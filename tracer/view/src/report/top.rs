@@ -1,7 +1,7 @@
 //! `pvlab trace top`: what each function of each process cost in all.
 //!
 //! Recording takes time too, and lands in the figures: half an event in the slice that it begins or
-//! ends, half in what is around it. It is subtracted, and what was subtracted is told.
+//! ends, half in what is around it. It is subtracted from each call, and what was subtracted is told.
 
 use std::collections::HashMap;
 
@@ -35,11 +35,11 @@ pub struct Row {
     pub total_ns: i64,
     /// The same without what it called.
     pub self_ns: i64,
-    /// Of one call, as recorded.
+    /// Of one call, the cost of recording subtracted.
     pub p50_ns: i64,
-    /// Of one call, as recorded.
+    /// The same.
     pub p99_ns: i64,
-    /// Of one call, as recorded.
+    /// The same.
     pub max_ns: i64,
     /// Its own time as a part of the time its process's threads were recorded. Per cent.
     pub share: f64,
@@ -82,12 +82,12 @@ impl Top {
     /// If the filter names what is not there.
     pub fn new(view: &View<'_>, filter: &Filter, raw: bool) -> Result<Self, Error> {
         let selection = Selection::new(view, filter)?;
-        let mut sums = Selected { selection: &selection, to: Sums::new(view) };
-        let defects = play(view, &mut sums);
         let event_ps = view.clock.event_ps;
         let cost = Cost { event_ps: if raw { 0 } else { event_ps } };
+        let mut sums = Selected { selection: &selection, to: Sums::new(view, cost) };
+        let defects = play(view, &mut sums);
         Ok(Self {
-            rows: sums.to.rows(cost),
+            rows: sums.to.rows(),
             overhead_ns: Cost { event_ps }.of(defects.records),
             recorded_ns: sums.to.spans.iter().map(|span| span.1 - span.0).sum(),
             event_ps,
@@ -128,7 +128,7 @@ impl Top {
             text += &format!("           ... and {} more\n", self.rows.len() - rows);
         }
         let cost = format!(
-            "recording took {} of {} ({:.1} %, {:.1} ns an event); total, self and mean are {} it\n",
+            "recording took {} of {} ({:.1} %, {:.1} ns an event); all times are {} it\n",
             duration(self.overhead_ns),
             duration(self.recorded_ns),
             share(self.overhead_ns, self.recorded_ns),
@@ -273,10 +273,11 @@ struct Sums<'v, 'a> {
     sums: Vec<Vec<Option<Sum>>>,
     /// For each thread: first and last time.
     spans: Vec<(i64, i64)>,
+    cost: Cost,
 }
 
 impl<'v, 'a> Sums<'v, 'a> {
-    fn new(view: &'v View<'a>) -> Self {
+    fn new(view: &'v View<'a>, cost: Cost) -> Self {
         let none = || (0..view.names.len()).map(|_| None).collect();
         let spans = view.threads.iter().map(|thread| {
             let process = &view.processes[thread.process];
@@ -286,10 +287,11 @@ impl<'v, 'a> Sums<'v, 'a> {
             (first, last.max(first))
         });
         let spans = spans.collect();
-        Self { view, sums: view.processes.iter().map(|_| none()).collect(), spans }
+        Self { view, sums: view.processes.iter().map(|_| none()).collect(), spans, cost }
     }
 
-    fn rows(&self, cost: Cost) -> Vec<Row> {
+    fn rows(&self) -> Vec<Row> {
+        let cost = self.cost;
         let mut rows = Vec::new();
         for (at, (process, sums)) in self.view.processes.iter().zip(&self.sums).enumerate() {
             let threads = self.view.threads.iter().zip(&self.spans);
@@ -331,6 +333,7 @@ impl Listener for Sums<'_, '_> {
     fn end(&mut self, at: At, slice: &Slice, stack: &Stack) {
         let frame = &slice.frame;
         let inside_itself = stack.frames().iter().any(|around| around.name == frame.name);
+        let alone = slice.ns() - self.cost.of(frame.inner + 1);
         let sum = self.sum(at.thread, frame.name);
         if slice.is_open() {
             sum.open += 1;
@@ -345,6 +348,6 @@ impl Listener for Sums<'_, '_> {
             sum.outermost_ns += slice.ns();
             sum.inner += frame.inner + 1;
         }
-        sum.times.saturating_record(slice.ns().unsigned_abs().max(1));
+        sum.times.saturating_record(u64::try_from(alone).unwrap_or(0));
     }
 }
