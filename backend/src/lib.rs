@@ -2,7 +2,7 @@
 //!
 //! | module | what | journey |
 //! |---|---|---|
-//! | `connect` | the driver domain's half of the handshake, for all its vifs | |
+//! | `connect` | a vif's part in the handshake of all backends: keys, rings and ports, carrier | |
 //! | [`Queue`] | one tx and one rx ring with their ports | 8 |
 //! | `sleep` | when a queue may sleep, and what wakes it | |
 //! | `tx` | frames from the guest: take, parse, copy, answer, hand on | 9 - 14 |
@@ -40,9 +40,9 @@ mod tx;
 mod vif;
 pub mod wire;
 
-pub use connect::Netback;
+pub use connect::{Netback, Vifs};
 pub use device::Nic;
-pub use error::{ConnectError, Rogue};
+pub use error::Rogue;
 pub use offload::segments;
 pub use parse::{Packet, Slots, Verdict, parse};
 pub use queue::Queue;

@@ -1,20 +1,15 @@
 //! What the control side and the workers say to each other about a vif: its name, what both ends
 //! want of it, and when its queues come and go. How that comes about is in `connect`.
 
+use rings::GrantMode;
 use rings::csum::Blank;
-use rings::{DomId, Domain, GrantMode};
+use rings::store::backend::{DeviceId, Event};
 
 use crate::queue::Queue;
 use crate::starve::Timers;
 
 /// Which vif.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct VifId {
-    /// The guest.
-    pub front: DomId,
-    /// Which of the guest's vifs.
-    pub handle: u32,
-}
+pub type VifId = DeviceId;
 
 /// What we offer, and how we work.
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +40,4 @@ pub struct Accepted {
 }
 
 /// Something for the workers.
-#[derive(Debug)]
-pub enum VifEvent<D: Domain> {
-    /// These queues are to be served.
-    Connected(VifId, Vec<Queue<D>>),
-    /// All queues of this vif must be closed; then call [`Netback::disconnected`](crate::Netback::disconnected).
-    Disconnect(VifId),
-}
+pub type VifEvent<D> = Event<Queue<D>>;

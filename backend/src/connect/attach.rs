@@ -6,13 +6,13 @@ use std::time::Instant;
 use rings::csum::Blank;
 use rings::evtchn::Ports;
 use rings::io::netif::queue_name;
-use rings::store::{Nodes, StoreError, keys, xenbus};
+use rings::store::backend::{ConnectError, Device};
+use rings::store::{Nodes, StoreError, frontends, keys, xenbus};
 use rings::{DomId, Domain, Foreign, Gref, Port};
 use tracer::traced;
 
-use super::Netback;
+use super::Vifs;
 use crate::credit::{Credit, Rate};
-use crate::error::ConnectError;
 use crate::queue::Queue;
 use crate::rx::Rx;
 use crate::starve::Starved;
@@ -20,11 +20,10 @@ use crate::stats::Stats;
 use crate::tx::Tx;
 use crate::vif::{Accepted, VifId};
 
-impl<D: Domain> Netback<D> {
+impl<D: Domain> Vifs<D> {
     /// How fast the guest may send, if the toolstack has said so.
-    pub(super) fn rate(&mut self, id: VifId) -> Result<Option<Rate>, StoreError> {
-        let Some(vif) = self.vifs.get(&id) else { return Ok(None) };
-        let text = self.store.read_if_present(&format!("{}/{}", vif.back, keys::RATE))?;
+    fn rate(&mut self, id: VifId, back: &str) -> Result<Option<Rate>, StoreError> {
+        let text = self.store.read_if_present(&format!("{back}/{}", keys::RATE))?;
         let Some(text) = text else { return Ok(None) };
         Ok(Rate::parse(&text).unwrap_or_else(|_| {
             tracing::warn!(front = %id.front, handle = id.handle, rate = text,
@@ -34,29 +33,18 @@ impl<D: Domain> Netback<D> {
     }
 
     /// Reads the guest's keys, maps its rings and binds its ports.
-    #[traced]
-    pub(super) fn connect(
-        &mut self,
-        id: VifId,
-        front: &str,
-        rate: Option<Rate>,
-    ) -> Result<Vec<Queue<D>>, ConnectError> {
-        let count = format!("{front}/{}", keys::MULTI_QUEUE_NUM_QUEUES);
-        let count = xenbus::read_u32_if_present(&mut self.store, &count)?.unwrap_or(1);
-        if count == 0 || count > self.config.max_queues {
-            return Err(ConnectError::Range {
-                key: keys::MULTI_QUEUE_NUM_QUEUES.into(),
-                value: count,
-                range: format!("1 to {}", self.config.max_queues),
-            });
-        }
+    pub(super) fn attach(&mut self, vif: &Device<Self>) -> Result<Vec<Queue<D>>, ConnectError> {
+        let Device { id, front, back, .. } = vif;
+        let rate = self.rate(*id, back)?;
+        let (key, range) = (keys::MULTI_QUEUE_NUM_QUEUES, 1..=self.config.max_queues);
+        let count = frontends::number(&mut self.store, front, key, 1, range)?;
         let accepted = self.read_accepted(front)?;
         // The first that fails ends it, and those before it are dropped: closed.
         (0..count)
             .map(|n| {
-                let dir = if count == 1 { front.into() } else { format!("{front}/queue-{n}") };
+                let dir = if count == 1 { front.clone() } else { format!("{front}/queue-{n}") };
                 let name = queue_name(id.front, id.handle, n);
-                let mut queue = self.connect_queue(id, &dir, accepted, &name)?;
+                let mut queue = self.connect_queue(*id, &dir, accepted, &name)?;
                 // Each queue for itself, as in Linux.
                 queue.tx.credit = rate.map(|rate| Credit::new(rate, Instant::now()));
                 Ok(queue)
@@ -67,7 +55,9 @@ impl<D: Domain> Netback<D> {
     fn read_accepted(&mut self, front: &str) -> Result<Accepted, ConnectError> {
         let mut flag = |key| xenbus::read_flag(&mut self.store, &format!("{front}/{key}"));
         if !flag(keys::REQUEST_RX_COPY)? {
-            return Err(ConnectError::Flips(keys::REQUEST_RX_COPY));
+            let key = keys::REQUEST_RX_COPY;
+            let why = format!("{key} is not 1: pages are copied here, never exchanged");
+            return Err(ConnectError::Own(why));
         }
         let (sg, gso) = (flag(keys::FEATURE_SG)?, flag(keys::FEATURE_GSO_TCPV4)?);
         let blank = Blank {
@@ -120,10 +110,10 @@ impl<D: Domain> Netback<D> {
         &mut self,
         foreign: &mut D::Foreign,
         dir: &str,
-        key: &str,
+        key: &'static str,
     ) -> Result<<D::Foreign as Foreign>::Mapping, ConnectError> {
         let gref = xenbus::read_u32(&mut self.store, &format!("{dir}/{key}"))?;
-        let refused = |status| ConnectError::Grant { key: key.into(), gref, status };
+        let refused = |status| ConnectError::Grant { key, grefs: gref.to_string(), status };
         foreign.map(Gref(gref)).map_err(refused)
     }
 
@@ -134,12 +124,13 @@ impl<D: Domain> Netback<D> {
         let split = (read(keys::EVENT_CHANNEL_TX)?, read(keys::EVENT_CHANNEL_RX)?);
         let both = read(keys::EVENT_CHANNEL)?;
         let bind = |port| self.domain.bind_interdomain(front, Port(port));
+        let missing = |key| Err(ConnectError::Own(format!("{key} is missing")));
         match (split, both) {
             ((Some(tx), Some(rx)), _) => Ok(Ports::new(bind(tx)?, Some(bind(rx)?))),
             (_, Some(both)) => Ok(Ports::new(bind(both)?, None)),
-            ((Some(_), None), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL_RX)),
-            ((None, Some(_)), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL_TX)),
-            ((None, None), None) => Err(ConnectError::Missing(keys::EVENT_CHANNEL)),
+            ((Some(_), None), None) => missing(keys::EVENT_CHANNEL_RX),
+            ((None, Some(_)), None) => missing(keys::EVENT_CHANNEL_TX),
+            ((None, None), None) => missing(keys::EVENT_CHANNEL),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use rings::io::blkif::{PROTO_ARM, PROTO_X86_64, SECTOR_SIZE, VdiskInfo, queue_name};
 use rings::ring::Answered;
+use rings::store::backend::ConnectError;
+use rings::store::frontends::number;
 use rings::store::{Nodes, StoreError, keys, xenbus};
 use rings::weaken::{Check, skipped};
 use rings::{Domain, Foreign, GrantMode, Gref, Port};
@@ -11,7 +13,6 @@ use tracer::traced;
 
 use super::access::{Access, MAX_PERSISTENT};
 use super::disk::Geometry;
-use super::error::ConnectError;
 use super::parse::Rules;
 use super::pending::MEMORY;
 use super::queue::{Live, Parts, Queue};
@@ -79,7 +80,8 @@ pub(super) fn read<N: Nodes>(
     // Absent means the native one, as blkif.h has it.
     let foreign = protocol.filter(|p| p != PROTO_X86_64 && p != PROTO_ARM);
     if let Some(protocol) = foreign.filter(|_| !skipped(Check::BlkProtocol)) {
-        return Err(ConnectError::Protocol(protocol));
+        let served = "only x86_64-abi (or arm-abi, which is the same) is served";
+        return Err(ConnectError::Own(format!("protocol is {protocol}, and {served}")));
     }
     let count = number(store, front, keys::MULTI_QUEUE_NUM_QUEUES, 1, 1..=config.max_queues)?;
     let order = number(store, front, keys::RING_PAGE_ORDER, 0, 0..=config.max_ring_order)?;
@@ -103,22 +105,6 @@ pub(super) fn read<N: Nodes>(
     Ok(Asked { rings, persistent })
 }
 
-/// A number within a range; a default if it is not there.
-fn number<N: Nodes>(
-    store: &mut N,
-    front: &str,
-    key: &str,
-    default: u32,
-    range: std::ops::RangeInclusive<u32>,
-) -> Result<u32, ConnectError> {
-    let value = xenbus::read_u32_if_present(store, &format!("{front}/{key}"))?.unwrap_or(default);
-    if range.contains(&value) {
-        return Ok(value);
-    }
-    let range = format!("{} to {}", range.start(), range.end());
-    Err(ConnectError::Range { key: key.into(), value, range })
-}
-
 /// Maps one ring, binds its port, opens the disk for it, which is as `disk` says.
 #[traced]
 pub(super) fn queue<D: Domain>(
@@ -133,9 +119,10 @@ pub(super) fn queue<D: Domain>(
     let mut foreign = domain.foreign(vbd.front, GrantMode::Copy)?;
     let pages = foreign.map_ring(&ring.grefs).map_err(|status| {
         let grefs: Vec<String> = ring.grefs.iter().map(ToString::to_string).collect();
-        ConnectError::Grant { grefs: grefs.join(" "), status }
+        ConnectError::Grant { key: keys::RING_REF, grefs: grefs.join(" "), status }
     })?;
-    let mut attached = attach(foreign.region(&pages).clone()).map_err(ConnectError::Ring)?;
+    let mut attached = attach(foreign.region(&pages).clone())
+        .map_err(|why| ConnectError::Ring { key: keys::RING_REF, why })?;
     // Those that no guest agreed to are not kept.
     let grant = match config.grant {
         GrantMode::Persistent if !asked.persistent => GrantMode::Map,
@@ -144,7 +131,7 @@ pub(super) fn queue<D: Domain>(
     let queues = asked.rings.len().max(1);
     let limit = config.per_page.max(1) * u32::try_from(ring.grefs.len()).unwrap_or(1);
     let rules = rules(disk, config);
-    let disk = config.disk.queue(limit).map_err(|why| ConnectError::Disk(why.to_string()))?;
+    let disk = config.disk.queue(limit).map_err(|why| ConnectError::Own(format!("disk: {why}")))?;
     let mut port = domain.bind_interdomain(vbd.front, ring.port)?;
     let name = queue_name(vbd.front, vbd.handle, ring.number);
     attached.set_name(&name, Answered::ById);

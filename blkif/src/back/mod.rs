@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `connect` | the driver domain's half of the handshake, for all its vbds |
+//! | `connect` | a vbd's part in the handshake of all backends: limits, queues, geometry |
 //! | `keys` | what a guest's keys ask for; those that describe the disk |
 //! | `news` | what a connected guest is told of its disk |
 //! | `vbd` | what the control side and the workers say to each other |
@@ -29,8 +29,8 @@ mod serve;
 mod stats;
 mod vbd;
 
-pub use connect::Blkback;
-pub use error::{ConnectError, Rogue};
+pub use connect::{Blkback, Vbds};
+pub use error::Rogue;
 pub use queue::Queue;
 pub use stats::Stats;
 pub use vbd::{Config, VbdEvent, VbdId};

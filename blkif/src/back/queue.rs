@@ -18,21 +18,13 @@ use super::stats::Stats;
 use super::vbd::VbdId;
 
 /// What the control side tells a queue while it works, and the other way round.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Live {
     /// Length of the disk. Sectors.
     pub(crate) sectors: AtomicU64,
     /// The disk has said that it cannot flush (or discard), though that was offered.
     pub(crate) no_flush: AtomicBool,
     pub(crate) no_discard: AtomicBool,
-}
-
-impl Live {
-    /// Of a disk of so many sectors.
-    pub(crate) fn of(sectors: u64) -> Self {
-        let (no_flush, no_discard) = Default::default();
-        Self { sectors: AtomicU64::new(sectors), no_flush, no_discard }
-    }
 }
 
 /// One queue.

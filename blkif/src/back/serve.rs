@@ -478,7 +478,7 @@ mod tests {
         sring.init(0);
         let ring = attach(pages).expect("a new ring");
         let access = Access::new(Pages, GrantMode::Copy, 0);
-        let rules = (rules, Arc::new(Live::of(rules.sectors)));
+        let rules = (rules, Arc::new(Live { sectors: rules.sectors.into(), ..Live::default() }));
         let server = Server::new(ring, access, disk, rules, (limit, MEMORY), 16, false);
         (Front::attach(sring, 0), server)
     }

@@ -3,20 +3,15 @@
 
 use std::sync::Arc;
 
-use rings::{DomId, Domain, GrantMode};
+use rings::GrantMode;
+use rings::store::backend::{DeviceId, Event};
 
 use super::disk::Source;
 use super::queue::Queue;
 use crate::dialect::Dialect;
 
-/// Which vbd.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct VbdId {
-    /// The guest.
-    pub front: DomId,
-    /// Which of the guest's vbds: `virtual-device`, 51712 for xvda.
-    pub handle: u32,
-}
+/// Which vbd: its number is its `virtual-device`, 51712 for xvda.
+pub type VbdId = DeviceId;
 
 /// What we offer, and how we work.
 #[derive(Clone, Debug)]
@@ -45,11 +40,4 @@ pub struct Config {
 }
 
 /// Something for the workers.
-#[derive(Debug)]
-pub enum VbdEvent<D: Domain> {
-    /// These queues are to be served.
-    Connected(VbdId, Vec<Queue<D>>),
-    /// All queues of this vbd must be closed; then call
-    /// [`Blkback::disconnected`](crate::back::Blkback::disconnected).
-    Disconnect(VbdId),
-}
+pub type VbdEvent<D> = Event<Queue<D>>;

@@ -1,9 +1,11 @@
 //! The frontends that a backend serves, as the store tells of them: who is there, whether anything
-//! has changed, whether a device was made anew. For all backends alike; which keys and states a
-//! driver goes through, and what it keeps of each frontend, is the driver's business.
+//! has changed, whether a device was made anew. What is done about it is [`backend`](super::backend)'s
+//! business.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::backend::{ConnectError, DeviceId};
 use super::{Nodes, StoreError, Transport, XsClient, keys, xenbus};
 use crate::DomId;
 
@@ -34,20 +36,18 @@ pub fn changed<T: Transport>(
     Ok(true)
 }
 
-/// The devices below `backends` (`backend/vif`): of which guest, its number, and its directory.
-///
-/// # Errors
-/// Any [`StoreError`] other than that there are none.
-pub fn list<N: Nodes>(
+/// The devices below `backends` (`backend/vif`), and their directories.
+pub(super) fn list<N: Nodes>(
     store: &mut N,
     backends: &str,
-) -> Result<Vec<(DomId, u32, String)>, StoreError> {
+) -> Result<Vec<(DeviceId, String)>, StoreError> {
     let mut all = Vec::new();
     for front in xenbus::list(store, backends)? {
         for handle in xenbus::list(store, &format!("{backends}/{front}"))? {
             // What is no number is no device.
             if let (Ok(domid), Ok(number)) = (front.parse(), handle.parse()) {
-                all.push((DomId(domid), number, format!("{backends}/{front}/{handle}")));
+                let id = DeviceId { front: DomId(domid), handle: number };
+                all.push((id, format!("{backends}/{front}/{handle}")));
             }
         }
     }
@@ -55,10 +55,7 @@ pub fn list<N: Nodes>(
 }
 
 /// Has the store tell when the state of the frontend in `front` changes.
-///
-/// # Errors
-/// Any [`StoreError`].
-pub fn watch<T: Transport>(
+pub(super) fn watch<T: Transport>(
     store: &mut XsClient<T>,
     front: &str,
     domid: DomId,
@@ -67,24 +64,18 @@ pub fn watch<T: Transport>(
 }
 
 /// Ends what [`watch`] began. The watch may have gone with the guest: that is no error.
-pub fn unwatch<T: Transport>(store: &mut XsClient<T>, front: &str, domid: DomId) {
+pub(super) fn unwatch<T: Transport>(store: &mut XsClient<T>, front: &str, domid: DomId) {
     let _ = store.unwatch(&format!("{front}/{}", keys::STATE), &format!("front-{domid}"));
 }
 
 /// Whether the hotplug script has joined the device in `back` to what is behind it.
-///
-/// # Errors
-/// Any [`StoreError`].
-pub fn is_plugged<N: Nodes>(store: &mut N, back: &str) -> Result<bool, StoreError> {
+pub(super) fn is_plugged<N: Nodes>(store: &mut N, back: &str) -> Result<bool, StoreError> {
     let status = store.read_if_present(&format!("{back}/{}", keys::HOTPLUG_STATUS))?;
     Ok(status.as_deref() == Some(HOTPLUG_DONE))
 }
 
 /// Whether the toolstack has removed the device in `back`.
-///
-/// # Errors
-/// Any [`StoreError`].
-pub fn is_removed<N: Nodes>(store: &mut N, back: &str) -> Result<bool, StoreError> {
+pub(super) fn is_removed<N: Nodes>(store: &mut N, back: &str) -> Result<bool, StoreError> {
     Ok(store.read_if_present(&format!("{back}/{}", keys::FRONTEND))?.is_none())
 }
 
@@ -96,4 +87,23 @@ pub fn is_removed<N: Nodes>(store: &mut N, back: &str) -> Result<bool, StoreErro
 pub fn is_new<N: Nodes>(store: &mut N, back: &str, offered: &str) -> Result<bool, StoreError> {
     let seen = store.read_if_present(&format!("{back}/{offered}"))?.is_some();
     Ok(!seen && !is_removed(store, back)?)
+}
+
+/// A number that the frontend in `front` has written; `default` if it has not.
+///
+/// # Errors
+/// If it is not in `range`, or as [`xenbus::read_u32`].
+pub fn number<N: Nodes>(
+    store: &mut N,
+    front: &str,
+    key: &'static str,
+    default: u32,
+    range: RangeInclusive<u32>,
+) -> Result<u32, ConnectError> {
+    let value = xenbus::read_u32_if_present(store, &format!("{front}/{key}"))?.unwrap_or(default);
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let range = format!("{} to {}", range.start(), range.end());
+    Err(ConnectError::Range { key, value, range })
 }

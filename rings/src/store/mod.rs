@@ -6,6 +6,7 @@
 //! | `client` | [`XsClient`]: a connection, its transactions and watches |
 //! | `link` | the lower half of a connection: replies and events told apart |
 //! | [`xenbus`] | states and handshake of split drivers, on top of the client |
+//! | [`backend`] | the backend's half of that handshake, for whatever kind of device |
 //! | [`frontends`] | what all backends ask of the store: who is there, and whether anything changed |
 //! | [`keys`] | the literal names of the keys of a vif's and a vbd's handshake |
 //! | `perm` | [`Perm`]: a permission in its text form |
@@ -17,6 +18,7 @@
 use std::io;
 use std::time::Duration;
 
+pub mod backend;
 mod client;
 mod error;
 pub mod frame;

@@ -187,10 +187,7 @@ pub fn list<N: Nodes>(store: &mut N, path: &str) -> Result<Vec<String>, StoreErr
 /// Says `InitWait` in directory `dir` if it has the key `offered`, in one transaction: whoever reads
 /// that state finds what is offered. `false` in a directory that the toolstack has made anew
 /// meanwhile.
-///
-/// # Errors
-/// Any [`StoreError`].
-pub fn invite<T: Transport>(
+pub(super) fn invite<T: Transport>(
     store: &mut XsClient<T>,
     dir: &str,
     offered: &str,
