@@ -57,6 +57,9 @@ const COUNTERS: &str = "select process_counter_track.name, count(*), sum(value) 
 /// Slots that were taken out: how many, and their indices together.
 const TAKES: &str = "select category, count(*), sum(coalesce(extract_arg(arg_set_id, 'debug.index'), \
      extract_arg(arg_set_id, 'args.index'))) from slice where name = 'take' group by 1";
+/// Processes in the order that they are to be shown in, as far as this Perfetto knows of one.
+const ORDER: &str = "select name, extract_arg(arg_set_id, 'process_sort_index_hint') as place from process \
+     where name is not null order by place, name";
 
 /// Calls that ended, by process and name.
 type Calls = BTreeMap<(String, String), Call>;
@@ -221,6 +224,47 @@ fn perfetto_finds_what_a_made_trace_holds() {
     });
 }
 
+/// Frontends above backends, and both above the host: that is said in both kinds of files, and this Perfetto takes it
+/// from both, or knows nothing of it.
+#[test]
+fn processes_have_their_order() {
+    if !full("Node and pip") {
+        return;
+    }
+    let mut maker = Plan { batches: 3, ..Plan::default() }.make();
+    let host = maker.process(tracer::format::journal::HOST, "host");
+    let thread = maker.thread(host, "main");
+    let site = maker.site(host, "function", "serve", "");
+    for n in 0..1000 {
+        maker.record(thread, 2 * n, Event::Enter { site, arg: 0 });
+        maker.record(thread, 2 * n + 1, Event::Exit { site, arg: 0 });
+    }
+    viewed(&maker, |view, scratch| {
+        both(view, scratch);
+        let [json, native] = FILES.map(|name| fs::read(scratch.path(name)).expect("written"));
+        let json: Value = serde_json::from_slice(&json).expect("JSON");
+        let events = json["traceEvents"].as_array().expect("events");
+        let places = events.iter().filter(|event| event["name"] == "process_sort_index");
+        let place = |event: &Value| (event["pid"].as_u64(), event["args"]["sort_index"].as_u64());
+        let pids = [1000, 1001, 1002];
+        let expected = (0..).zip(pids).map(|(at, pid)| (Some(pid), Some(at)));
+        assert!(places.map(place).eq(expected.clone()), "{events:?}");
+        let packets = native::packets(&native);
+        let tracks = || packets.iter().filter_map(|packet| packet.inside(60));
+        let ranked = tracks().filter_map(|t| Some((t.inside(3)?.number(1), t.number(12))));
+        assert!(ranked.eq(expected), "of processes");
+        let root = tracks().find(|track| track.number(1) == Some(0)).expect("above all");
+        assert_eq!((root.number(19), root.number(20)), (Some(1), Some(1)), "ranks count");
+        for name in FILES {
+            let order = ask(&scratch.path(name), &[ORDER]).remove(0);
+            let known = order.iter().any(|row| !row[1].is_null());
+            let names: Vec<&Value> = order.iter().map(|row| &row[0]).collect();
+            println!("{name}: {order:?}");
+            assert!(!known || names == ["domain 1 netfront", "domain 0 netback", "host"]);
+        }
+    });
+}
+
 /// What one change made of a file.
 type Spoilt = Vec<u8>;
 
@@ -370,8 +414,13 @@ mod native {
             found.map(|(.., content)| &self.0[content])
         }
 
-        fn number(&self, wanted: u64) -> Option<u64> {
+        pub(super) fn number(&self, wanted: u64) -> Option<u64> {
             self.field(wanted).map(|octets| varint(octets).0)
+        }
+
+        /// A message in it.
+        pub(super) fn inside(&self, wanted: u64) -> Option<Self> {
+            Some(Self(self.field(wanted)?.to_vec()))
         }
 
         /// Of a thread, with a time that is a difference: its event's type.

@@ -12,6 +12,13 @@ pub(super) mod packet {
     pub(in super::super) const DEFAULTS: u64 = 59;
     pub(in super::super) const TRACK: u64 = 60;
 }
+pub(super) mod track {
+    /// Where it stands among its like.
+    pub(in super::super) const RANK: u64 = 12;
+    /// Of track 0: processes, and threads, stand in the order of their ranks.
+    pub(in super::super) const RANKED_PROCESSES: u64 = 19;
+    pub(in super::super) const RANKED_THREADS: u64 = 20;
+}
 pub(super) mod event {
     pub(in super::super) const CATEGORY: u64 = 3;
     pub(in super::super) const ANNOTATION: u64 = 4;
