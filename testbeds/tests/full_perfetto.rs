@@ -60,6 +60,10 @@ const TAKES: &str = "select category, count(*), sum(coalesce(extract_arg(arg_set
 /// Processes in the order that they are to be shown in, as far as this Perfetto knows of one.
 const ORDER: &str = "select name, extract_arg(arg_set_id, 'process_sort_index_hint') as place from process \
      where name is not null order by place, name";
+/// What the lanes of requests stand under: its name, its process, and how many there are.
+const LANES: &str = "select p.name, process.name, count(*) from track t left join track p on t.parent_id = p.id \
+     left join process_track q on p.id = q.id left join process using (upid) \
+     where t.name = 'vif1.0-q0-tx' group by 1, 2";
 
 /// Calls that ended, by process and name.
 type Calls = BTreeMap<(String, String), Call>;
@@ -262,6 +266,20 @@ fn processes_have_their_order() {
             println!("{name}: {order:?}");
             assert!(!known || names == ["domain 1 netfront", "domain 0 netback", "host"]);
         }
+    });
+}
+
+/// However many requests are under way: their lanes stand under one track of their ring, which is the frontend's.
+#[test]
+fn the_lanes_of_a_ring_are_one_row_that_can_be_opened() {
+    if !full("Node and pip") {
+        return;
+    }
+    viewed(&Plan { batches: 3, batch: 200, ..Plan::default() }.make(), |view, scratch| {
+        assert_agreement(view, scratch);
+        let lanes = ask(&scratch.path(FILES[1]), &[LANES]).remove(0);
+        let row = serde_json::json!(["vif1.0-q0-tx requests", "domain 1 netfront", 200]);
+        assert_eq!(Value::from(lanes.concat()), row);
     });
 }
 
