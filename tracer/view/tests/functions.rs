@@ -1,0 +1,215 @@
+//! Functions that the compiler instrumented: with sleds each has its end, but for one left by unwinding; `mcount`
+//! tells where one begins and nothing else.
+
+use serde_json::Value;
+use tracer::format::journal::Function;
+use tracer::format::{Ended, Entry, Event, Trace};
+use tracer_view::fixture::Maker;
+use tracer_view::{Filter, Format, Paint, Row, Top, View, tree, write};
+
+/// Name, when it began, how long it took, how deep it stood, how it ended.
+type Call<'c> = (&'c str, i64, i64, usize, &'c str);
+
+/// What `look` makes of a trace.
+fn viewed<R>(maker: &Maker, look: impl FnOnce(&View<'_>) -> R) -> R {
+    let bytes = maker.finish();
+    let trace = Trace::parse(&bytes).expect("a trace");
+    look(&View::new(&trace))
+}
+
+fn written(maker: &Maker, format: Format) -> String {
+    let mut to = Vec::new();
+    viewed(maker, |view| write(view, &Filter::default(), format, &mut to).expect("memory"));
+    String::from_utf8(to).expect("text")
+}
+
+/// All calls, in the order of their beginnings, against the table and the report.
+fn assert_calls(maker: &Maker, expected: &[Call<'_>]) {
+    let table = written(maker, Format::Csv);
+    let mut calls: Vec<Call<'_>> = table
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let row: Vec<&str> = line.split(',').collect();
+            let number = |at: usize| row[at].parse::<i64>().expect("a number");
+            let depth = usize::try_from(number(7)).expect("a depth");
+            (row[2], number(4), number(5), depth, row[10])
+        })
+        .collect();
+    calls.sort_by_key(|&(_, start, _, depth, _)| (start, depth));
+    assert_eq!(calls, expected);
+    let top = viewed(maker, |view| Top::new(view, &Filter::default(), true).expect("no filter"));
+    for row in &top.rows {
+        let mine = || expected.iter().filter(|call| call.0 == row.name);
+        let ended = || mine().filter(|call| call.4 != "open");
+        assert_eq!(row.calls, ended().count() as u64, "{row:?}");
+        assert_eq!(row.open, (mine().count() - ended().count()) as u64, "{row:?}");
+        assert_eq!(row.sum_ns, ended().map(|call| call.2).sum::<i64>(), "{row:?}");
+    }
+    assert_eq!(top.rows.iter().map(|row| row.calls + row.open).sum::<u64>(), calls.len() as u64);
+}
+
+/// What stands in the tree behind times and thread.
+fn shown(maker: &Maker) -> Vec<String> {
+    let mut text = Vec::new();
+    viewed(maker, |view| {
+        tree(view, &Filter::default(), Paint::default(), &mut text).expect("memory");
+    });
+    let text = String::from_utf8(text).expect("text");
+    let calls = text.lines().skip(1).filter_map(|line| line.split_once(" | "));
+    calls.map(|(_, call)| call.to_owned()).collect()
+}
+
+/// A process with one thread and these functions, numbered from 1, each 0x1000 behind the one before it.
+fn program(numbered: bool, names: &[&str]) -> Maker {
+    let mut maker = Maker::new();
+    let process = maker.process(1, "program");
+    for (id, name) in (1..).zip(names) {
+        let function = Function {
+            id: if numbered { id } else { 0 },
+            address: u64::from(id) * 0x1000,
+            name: (*name).to_owned(),
+        };
+        maker.entry(process, &Entry::Function(function));
+    }
+    maker.thread(process, "main");
+    maker
+}
+
+const MAIN: u32 = 1;
+
+/// A function that ends with a call, and one that a panic passes on its way out.
+fn sleds() -> Maker {
+    let mut maker = program(true, &["main", "parse", "run", "finish", "attempt", "middle", "deep"]);
+    let (parse, run, finish, attempt, middle, deep) = (2, 3, 4, 5, 6, 7);
+    for (ns, event) in [
+        (0, Event::FunctionEnter(MAIN)),
+        (100, Event::FunctionEnter(parse)),
+        (150, Event::FunctionExit(parse)),
+        (200, Event::FunctionEnter(run)),
+        (260, Event::FunctionTail(run)),
+        (260, Event::FunctionEnter(finish)),
+        (300, Event::FunctionExit(finish)),
+        (400, Event::FunctionEnter(attempt)),
+        (410, Event::FunctionEnter(middle)),
+        (430, Event::FunctionEnter(deep)),
+        (500, Event::FunctionExit(attempt)),
+        (600, Event::FunctionExit(MAIN)),
+    ] {
+        maker.record(0, ns, event);
+    }
+    maker
+}
+
+#[test]
+fn sleds_have_their_ends_tail_calls_and_what_was_unwound() {
+    let maker = sleds();
+    assert_calls(
+        &maker,
+        &[
+            ("main", 0, 600, 0, "returned"),
+            ("parse", 100, 50, 1, "returned"),
+            ("run", 200, 60, 1, "tail call"),
+            ("finish", 260, 40, 1, "returned"),
+            ("attempt", 400, 100, 1, "returned"),
+            ("middle", 410, 90, 2, "unwound"),
+            ("deep", 430, 70, 3, "unwound"),
+        ],
+    );
+    let lines = [
+        "main {",
+        "  parse",
+        "  run",
+        "  finish",
+        "  attempt {",
+        "    middle {",
+        "      deep",
+        "    }  unwound  /* middle */",
+        "  }  /* attempt */",
+        "}  /* main */",
+    ];
+    assert_eq!(shown(&maker), lines);
+    let json: Value = serde_json::from_str(&written(&maker, Format::Json)).expect("JSON");
+    let events = json["traceEvents"].as_array().expect("events");
+    let noted = events.iter().filter(|event| event["args"]["note"] == "unwound");
+    let noted: Vec<&str> = noted.filter_map(|event| event["name"].as_str()).collect();
+    assert_eq!(noted, ["deep", "middle"]);
+}
+
+/// A site's end is never missing: what a function that it called left open was unwound with it.
+#[test]
+fn the_end_of_a_site_ends_the_functions_in_it() {
+    let mut maker = program(true, &["main", "called"]);
+    let site = maker.site(0, "function", "marked", "");
+    maker.record(0, 0, Event::FunctionEnter(MAIN));
+    maker.record(0, 10, Event::Enter { site, arg: 0 });
+    maker.record(0, 20, Event::FunctionEnter(2));
+    maker.record(0, 50, Event::Exit { site, arg: 0 });
+    maker.ended(0, Ended::Died);
+    assert_calls(
+        &maker,
+        &[
+            ("main", 0, 50, 0, "open"),
+            ("marked", 10, 40, 1, "returned"),
+            ("called", 20, 30, 2, "unwound"),
+        ],
+    );
+    assert_eq!(shown(&maker)[0], "main {");
+    assert_eq!(shown(&maker).last().map(String::as_str), Some("}  never ended  /* main */"));
+}
+
+/// Calls at these stack pointers / 16; the thread lives for 1000 ns more.
+fn called() -> Maker {
+    let mut maker = program(false, &["main", "read", "write"]);
+    for (ns, stack, address) in [
+        (0, 0x100, 0x1000),
+        // Somewhat behind the beginning of the function, as it is called from there.
+        (100, 0xf0, 0x2004),
+        (200, 0xf0, 0x3004),
+        // Before all that has a name.
+        (250, 0xe0, 0x500),
+        (400, 0xf0, 0x2004),
+        (500, 0x100, 0x1000),
+        (600, 0x80, 0x3004),
+    ] {
+        maker.record(0, ns, Event::Called { stack, address });
+    }
+    maker
+}
+
+#[test]
+fn of_what_mcount_saw_the_ends_are_inferred() {
+    let mut maker = called();
+    let whole = [
+        ("main", 0, 500, 0, "inferred"),
+        ("read", 100, 100, 1, "inferred"),
+        ("write", 200, 200, 1, "inferred"),
+        ("function at 0x500", 250, 150, 2, "inferred"),
+        ("read", 400, 100, 1, "inferred"),
+        ("main", 500, 1100, 0, "inferred"),
+        ("write", 600, 1000, 1, "inferred"),
+    ];
+    assert_calls(&maker, &whole);
+    let lines = [
+        "main {",
+        "  read",
+        "  write {",
+        "    function at 0x500",
+        "  }  /* write */",
+        "  read",
+        "}  /* main */",
+        "main {",
+        "  write",
+        "}  /* main */",
+    ];
+    assert_eq!(shown(&maker), lines);
+    // Of a process that was killed nobody knows when the last ones ended.
+    maker.ended(0, Ended::Died);
+    let mut killed = whole;
+    (killed[5], killed[6]) = (("main", 500, 100, 0, "open"), ("write", 600, 0, 1, "open"));
+    assert_calls(&maker, &killed);
+    let top = viewed(&maker, |view| Top::new(view, &Filter::default(), true).expect("no filter"));
+    let main: &Row = top.rows.iter().find(|row| row.name == "main").expect("main");
+    assert_eq!((main.calls, main.open, main.sum_ns, main.total_ns), (1, 1, 500, 600));
+    assert!(top.text(9, Paint::default()).contains("main  (1 never ended)"));
+}
