@@ -231,7 +231,8 @@ fn all_that_is_missing_is_noted() {
     maker.thread_mut(0).info.lost = 1100;
     maker.thread_mut(1).info.lost_busy = 1200;
     maker.run(tracer::keeper::REFUSED, "1300");
-    (maker.lost(0, 900), maker.lost(1, 500));
+    maker.lost(0, 900);
+    maker.lost(1, 500);
     let info = &mut maker.thread_mut(1).info;
     (info.full, info.written) = (tracer::format::Full::Overwrite, 100_000);
     let text = text(&maker);
