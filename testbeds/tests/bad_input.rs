@@ -152,6 +152,24 @@ fn files_that_cannot_be_had() {
     }
 }
 
+/// Whoever sends it finds no more of it, and so does whoever compares.
+#[test]
+fn a_file_that_shrinks_in_the_middle_of_a_run_ends_it() {
+    let _turn = common::turn();
+    for way in [&[][..], &["-R"], &["-R", "--verify", "off"], &["--path", "loopback"]] {
+        let scratch = Scratch::new();
+        let (file, dir) = (scratch.text("data"), scratch.text("lab"));
+        fs::write(&file, vec![7; 1 << 20]).expect("a file");
+        let endless = ["net", "--file", &file, "-t", "600", "--quiet", "--dir", &dir];
+        let net = scratch.start(&[&endless[..], &["--stall-timeout", "100s"], way].concat());
+        let host = net.pid();
+        assert!(within(WATCHDOG, || common::payload(&scratch) > 0), "{way:?}: nothing is sent");
+        fs::File::options().write(true).open(&file).and_then(|f| f.set_len(10)).expect("shrunk");
+        net.end().assert_one_line(&way.join(" "), 1, &["domain 1", "--file", "has shrunk"]);
+        scratch.assert_clean(&[host], &way.join(" "));
+    }
+}
+
 #[test]
 fn a_closed_terminal_is_no_reason_to_panic() {
     let _turn = common::turn();

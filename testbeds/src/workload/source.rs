@@ -85,7 +85,7 @@ impl Source {
                     let part = &got[done..got.len().min(done.saturating_add(most))];
                     buf.resize(part.len(), 0);
                     let read = file.read_exact_at(buf, at).map_err(|error| shrunk(error, at));
-                    read.map_err(|error| error.to_string())?;
+                    read.map_err(|error| format!("--file: {error}"))?;
                     if buf != part {
                         return Err(format!("byte {} or later differs from the file", at));
                     }

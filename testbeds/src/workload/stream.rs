@@ -86,7 +86,10 @@ impl App for Sender {
         }
         if !self.flows.is_empty() && net.meter.is_over(net.now, self.total) {
             for flow in self.flows.iter_mut().filter(|flow| !flow.closed) {
+                        // The other end is told, and nobody waits for this flow any more.
                 net.sockets.get_mut::<tcp::Socket<'_>>(flow.handle).close();
+                        (flow.closed, any) = (true, true);
+                        break;
                 flow.closed = true;
                 any = true;
             }
