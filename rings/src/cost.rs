@@ -3,6 +3,7 @@
 //! A process pays no hypercall when it sends an event through shared memory. With `--cost` it does:
 //! each place where a domain would enter the hypervisor burns the time it is told. Default zero.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -87,11 +88,48 @@ impl Model {
             Charge::Map(_) => tracer::span!(COST, "cost.map", ns = ns),
             Charge::Block => tracer::span!(COST, "cost.block", ns = ns),
         };
-        let (start, length) = (cycles(), ns_to_cycles(ns));
-        while cycles().wrapping_sub(start) < length {
+        burn(ns);
+        self.charged_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+}
+
+/// Time burnt in one go, without a sign of life. Nanoseconds.
+const SILENT_NS: u64 = 100_000;
+
+thread_local! {
+    /// How this thread shows that it lives.
+    static SIGN: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+/// While this thread burns time it calls `sign` now and then: whoever watches it would take it for stalled
+/// otherwise.
+pub fn on_burn(sign: impl Fn() + 'static) {
+    SIGN.set(Some(Box::new(sign)));
+}
+
+/// Waits so many nanoseconds, busy all the while.
+#[inline]
+pub fn burn(ns: u64) {
+    let (start, length) = (cycles(), ns_to_cycles(ns));
+    if ns > SILENT_NS {
+        burn_with_signs(start, length);
+    }
+    while cycles().wrapping_sub(start) < length {
+        std::hint::spin_loop();
+    }
+}
+
+/// All but the last bit of a long wait.
+#[cold]
+fn burn_with_signs(start: u64, length: u64) {
+    let step = ns_to_cycles(SILENT_NS);
+    let mut next = step;
+    while next < length {
+        while cycles().wrapping_sub(start) < next {
             std::hint::spin_loop();
         }
-        self.charged_ns.fetch_add(ns, Ordering::Relaxed);
+        next = cycles().wrapping_sub(start).saturating_add(step);
+        SIGN.with_borrow(|sign| sign.iter().for_each(|sign| sign()));
     }
 }
 
@@ -102,6 +140,19 @@ mod tests {
     #[test]
     fn every_kind_pays_the_hypercall_and_its_own_price() {
         let ns = CostNs { hypercall: 1, evtchn: 10, gntmap: 100, gntcopy: 1000, exit: 10_000 };
+    #[test]
+    fn who_burns_time_for_long_shows_that_it_lives() {
+        let signs = std::rc::Rc::new(std::cell::Cell::new(0));
+        let seen = std::rc::Rc::clone(&signs);
+        on_burn(move || seen.set(seen.get() + 1));
+        burn(SILENT_NS / 2);
+        assert_eq!(signs.get(), 0, "soon over");
+        let start = cycles();
+        burn(50 * SILENT_NS);
+        assert!(cycles().wrapping_sub(start) >= ns_to_cycles(50 * SILENT_NS));
+        assert!((1..50).contains(&signs.get()), "{}", signs.get());
+    }
+
         for (what, price) in [
             (Charge::Send, 11),
             (Charge::Copy(3), 3001),

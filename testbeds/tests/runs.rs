@@ -380,6 +380,24 @@ fn sleepers_are_woken_by_events() {
         "--mode udp -n 8M --path bridge",
         "--mode rr -n 2000 --path bridge",
         "-n 8M -A 0,0 --path bridge",
+/// Neither what a guest thinks for long nor what the hypervisor charges is a standstill.
+#[test]
+fn time_that_is_burnt_on_purpose_is_no_stall() {
+    let scratch = Scratch::new();
+    let _turn = common::turn();
+    for (typed, ops) in [
+        // A batch takes as long as it takes to be called stalled, and so do many of its turns.
+        ("--mode pktgen -n 250 --batch 256 --think 16ms", "250 ops"),
+        ("--mode pktgen -n 100 --batch 256 --cost gntcopy=40000000", "100 ops"),
+    ] {
+        let args: Vec<&str> = typed.split_whitespace().collect();
+        let ended =
+            scratch.run(&[&["net", "--quiet", "--stall-timeout", "3s"], &args[..]].concat());
+        assert!(ended.status.success(), "{typed}: {ended:?}");
+        assert!(ended.stdout.contains(ops), "{typed}: {ended:?}");
+    }
+}
+
     ] {
         let (summary, _) = summary(&scratch, typed);
         assert_eq!(number(&summary, "lost_wakeups"), 0, "{typed}: {summary:#}");

@@ -250,7 +250,7 @@ impl Block {
         self.word(WORKER).load(Ordering::Relaxed)
     }
 
-    /// Turns of the worker's loop so far: a worker whose beat stands still is stalled.
+    /// Changes as long as the worker makes progress: one whose beat stands still is stalled.
     #[must_use]
     pub fn beat(&self) -> u64 {
         self.word(BEAT).load(Ordering::Relaxed)

@@ -81,6 +81,9 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
 
     /// Tells the worker something.
     pub(super) fn tell(&self, command: Command<K>) {
+            // Time that is burnt on purpose is no standstill.
+            let block = parts.block.clone();
+            rings::cost::on_burn(move || beat(&block));
         // A worker that has ended needs no telling.
         if self.commands.send(command).is_ok() {
             // SYNC command waits: with the Acquire load in the worker's `run`.
@@ -141,6 +144,12 @@ const TURNS_PER_LOOK: u64 = 64;
 impl<K: Copy + Eq> Loop<K> {
     fn new(
         parts: Parts,
+/// Shows that the worker makes progress.
+#[inline]
+fn beat(block: &Block) {
+    block.set_beat(block.beat().wrapping_add(1));
+}
+
         commands: Receiver<Command<K>>,
         waiting: Arc<AtomicUsize>,
         tell: Sender<Told<K>>,
@@ -177,6 +186,8 @@ impl<K: Copy + Eq> Loop<K> {
             }
         }
         self.publish();
+            // After each: some take as long as many others do.
+            beat(&self.block);
     }
 
     /// Deals with what it was told; `false` to end.
@@ -235,12 +246,11 @@ impl<K: Copy + Eq> Loop<K> {
         let _ = self.tell.send(Told::Removed(key, Box::new(report.unwrap_or_default())));
     }
 
-    /// Now and then, and after each sleep: shows that it lives, and publishes the counters.
+    /// Now and then, and after each sleep: publishes the counters.
     fn look_around(&mut self, slept: bool) {
         // Who spins does nothing else.
         let mut span = tracer::quiet_span!("look_around");
         span.keep_if(slept);
-        self.block.set_beat(self.worker.turns());
         self.tell_stalled();
         let now = cycles();
         if now.wrapping_sub(self.published) < PUBLISH_US * cycles_per_us() {

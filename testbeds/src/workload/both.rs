@@ -40,13 +40,14 @@ impl Both {
 
 impl App for Both {
     fn poll(&mut self, net: &mut Net<'_>) -> bool {
-        let Net { iface, sockets, now, meter } = net;
+        let Net { iface, sockets, now, meter, allowance } = net;
         let (client, server) = match self.server_counts {
             true => (&mut self.other, &mut **meter),
             false => (&mut **meter, &mut self.other),
         };
-        let mut any = self.server.poll(&mut Net { iface, sockets, now: *now, meter: server });
-        any |= self.client.poll(&mut Net { iface, sockets, now: *now, meter: client });
+        let now = *now;
+        let mut any = self.server.poll(&mut Net { iface, sockets, now, meter: server, allowance });
+        any |= self.client.poll(&mut Net { iface, sockets, now, meter: client, allowance });
         meter.report.sent += std::mem::take(&mut self.other.report.sent);
         // An error is one whoever finds it.
         let found = std::mem::take(&mut self.other.report.errors);
@@ -59,20 +60,21 @@ impl App for Both {
             if any {
                 self.quiet_since = None;
             }
-            let since = *self.quiet_since.get_or_insert(*now);
+            let since = *self.quiet_since.get_or_insert(now);
             self.settled = now.duration_since(since) >= QUIET;
         }
         any
     }
 
     fn sent(&mut self, net: &mut Net<'_>) -> bool {
-        let Net { iface, sockets, now, meter } = net;
+        let Net { iface, sockets, now, meter, allowance } = net;
         let (client, server) = match self.server_counts {
             true => (&mut self.other, &mut **meter),
             false => (&mut **meter, &mut self.other),
         };
-        let more = self.server.sent(&mut Net { iface, sockets, now: *now, meter: server });
-        more | self.client.sent(&mut Net { iface, sockets, now: *now, meter: client })
+        let now = *now;
+        let more = self.server.sent(&mut Net { iface, sockets, now, meter: server, allowance });
+        more | self.client.sent(&mut Net { iface, sockets, now, meter: client, allowance })
     }
 
     fn done(&self) -> bool {

@@ -88,10 +88,12 @@ impl<N: Nic> Task for Echo<N> {
         if !self.meter.started() {
             self.look_at_clock(false);
         }
-        let mut sent = 0;
+        let (mut sent, mut slow) = (0, false);
         if !self.sent_all {
             let left = self.meter.left(self.maker.made());
-            let batch = usize::try_from(left).unwrap_or(usize::MAX).min(self.batch);
+            let whole = usize::try_from(left).unwrap_or(usize::MAX).min(self.batch);
+            let batch = self.maker.in_a_turn(whole);
+            slow = batch < whole;
             while sent < batch && self.maker.send(&mut self.nic) {
                 sent += 1;
             }
@@ -109,7 +111,7 @@ impl<N: Nic> Task for Echo<N> {
             self.quiet_since = None;
         }
         self.over = self.sent_all && self.taker.next() >= self.maker.made();
-        if self.over || self.turns.is_multiple_of(TURNS_PER_CLOCK) {
+        if self.over || slow || self.turns.is_multiple_of(TURNS_PER_CLOCK) {
             let over = self.over;
             self.look_at_clock(taken > 0);
             self.over |= over;

@@ -9,7 +9,7 @@
 use rings::frame::{ETH_HLEN, Headers, Meta, Transport};
 
 use super::meter::Meter;
-use super::{Nic, think};
+use super::{Nic, think, thought_of};
 use crate::payload::Payload;
 
 const NUMBER_AT: usize = 42;
@@ -30,6 +30,8 @@ pub(super) struct Maker {
 
 /// Takes frames, looks at each header, and compares what is to be compared.
 pub(super) struct Taker {
+    /// Frames of one turn, as far as it is a matter of thinking.
+    most: usize,
     payload: Payload,
     verify: bool,
     next: u64,
@@ -45,7 +47,8 @@ impl Maker {
     ) -> Self {
         let verify = payload.is_some();
         let payload = payload.unwrap_or_else(|| Payload::new(0));
-        Self { payload, verify, head: head(addresses, len), len, think_ns, number: 0 }
+        let (head, most) = (head(addresses, len), thought_of(think_ns));
+        Self { payload, verify, head, len, think_ns, most, number: 0 }
     }
 
     /// Frames made so far.
@@ -62,6 +65,13 @@ impl Maker {
 
     /// Sends the next frame; `false` if there is no room for it now.
     #[inline(always)]
+    /// Frames to be made in one turn, of a batch of so many. Where a batch takes too much thinking it goes out
+    /// in parts.
+    #[inline(always)]
+    pub(super) fn in_a_turn(&self, batch: usize) -> usize {
+        batch.min(self.most)
+    }
+
     pub(super) fn send(&mut self, nic: &mut impl Nic) -> bool {
         think(self.think_ns);
         let Self { head, len, number, payload, verify, .. } = self;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `nic` | what a workload needs of netfront's queue and netback's, under one name |
 //! | `meter` | when measuring begins and ends, and what was measured |
+//! | `allowance` | what an application may do in one turn of its stack |
 //! | `stack` | a TCP/IP stack over a nic, and an application on it |
 //! | `stream`, `rr`, `crr`, `udp` | the applications, each as client and as server |
 //! | `source` | where a stream's bytes come from, what they are compared with, where they go |
@@ -20,6 +21,7 @@
 //! in `domain`.
 
 mod announce;
+mod allowance;
 mod apps;
 pub mod blk;
 mod both;
@@ -65,10 +67,16 @@ pub(crate) fn think(ns: u64) {
         return;
     }
     let _span = tracer::span!(GUEST, "think", ns = ns);
-    let (start, length) = (tracer::clock::cycles(), tracer::clock::ns_to_cycles(ns));
-    while tracer::clock::cycles().wrapping_sub(start) < length {
-        std::hint::spin_loop();
-    }
+    rings::cost::burn(ns);
+}
+
+/// Thinking in one turn, from which on the next operation is the next turn's. Nanoseconds.
+const THINK_NS: u64 = 10_000_000;
+
+/// Operations that belong in one turn, as far as it is a matter of thinking: one at least.
+fn thought_of(think_ns: u64) -> usize {
+    let most = THINK_NS.checked_div(think_ns).unwrap_or(u64::MAX);
+    usize::try_from(most).unwrap_or(usize::MAX).max(1)
 }
 
 /// A workload on a queue, served by a worker.

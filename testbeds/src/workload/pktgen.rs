@@ -58,7 +58,8 @@ impl<N: Nic> Task for Sender<N> {
             return false;
         }
         let left = self.meter.left(self.maker.made());
-        let batch = usize::try_from(left).unwrap_or(usize::MAX).min(self.batch);
+        let whole = usize::try_from(left).unwrap_or(usize::MAX).min(self.batch);
+        let batch = self.maker.in_a_turn(whole);
         let first = self.maker.made();
         let sent = self.send(batch);
         self.meter.report.sent += self.maker.bytes_of(sent);
@@ -71,8 +72,8 @@ impl<N: Nic> Task for Sender<N> {
             self.over = true;
             return true;
         }
-        // One look at the clock for some batches: it costs as much as a few frames.
-        if self.maker.made() % 1024 < self.batch as u64 || sent == 0 {
+        // One look at the clock for some batches: it costs as much as a few frames, unless those take long.
+        if self.maker.made() % 1024 < self.batch as u64 || sent == 0 || batch < whole {
             self.look_at_clock();
         }
         sent > 0

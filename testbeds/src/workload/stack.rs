@@ -11,6 +11,7 @@ use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
 use tracer::traced;
 
+use super::allowance::Allowance;
 use super::meter::{Meter, SideReport};
 use super::{Job, Nic};
 use crate::counters::Counters;
@@ -52,6 +53,8 @@ pub(super) struct Net<'a> {
     pub now: Instant,
     /// The meter.
     pub meter: &'a mut Meter,
+    /// What may still be done in this turn.
+    pub allowance: &'a mut Allowance,
 }
 
 /// Who this stack is.
@@ -159,9 +162,10 @@ impl<N: Nic, A: App> Stack<N, A> {
         drop(span);
         let before = self.nic.sent();
         self.blocked = false;
+        let mut allowance = Allowance::of_a_turn();
         // What leaves makes room for more, of which smoltcp takes a frame of each socket at a time.
         for round in 0..self.budget {
-            let moved = self.poll_app(now);
+            let moved = self.poll_app(now, &mut allowance);
             any |= moved;
             if self.blocked || (round > 0 && !moved) {
                 break;
@@ -172,7 +176,11 @@ impl<N: Nic, A: App> Stack<N, A> {
         any |= self.nic.sent().0 != before.0;
         self.nic.flush();
         let Self { iface, sockets, meter, .. } = self;
-        self.more = !self.blocked && self.app.sent(&mut Net { iface, sockets, now, meter });
+        let cut = !allowance.is_left();
+        let allowance = &mut allowance;
+        let more =
+            !self.blocked && self.app.sent(&mut Net { iface, sockets, now, meter, allowance });
+        self.more = more || (cut && !self.blocked);
         self.moved = any;
         if self.meter.wants_base() {
             self.meter.set_base(base.unwrap_or_default());
@@ -181,10 +189,10 @@ impl<N: Nic, A: App> Stack<N, A> {
     }
 
     /// The application looks at its sockets.
-    fn poll_app(&mut self, now: Instant) -> bool {
+    fn poll_app(&mut self, now: Instant, allowance: &mut Allowance) -> bool {
         let mut span = tracer::quiet_span!(GUEST, "app");
         let Self { iface, sockets, meter, .. } = self;
-        let moved = self.app.poll(&mut Net { iface, sockets, now, meter });
+        let moved = self.app.poll(&mut Net { iface, sockets, now, meter, allowance });
         span.keep_if(moved);
         moved
     }

@@ -5,7 +5,6 @@ use smoltcp::socket::udp;
 use smoltcp::wire::IpAddress;
 
 use super::stack::{App, Net};
-use super::think;
 use crate::payload::Payload;
 
 /// Bytes of the number at the head of each datagram: the shortest there is.
@@ -23,6 +22,8 @@ pub(super) struct Sender {
     over: bool,
     /// The first datagrams have left.
     begun: bool,
+    /// Whose turn it is: the one after whoever had the last of the allowance.
+    next: usize,
 }
 
 /// One flow of a sender: its socket, whom it sends to, its next number, its bytes.
@@ -56,7 +57,8 @@ impl Sender {
     ) -> Self {
         let flow = |(handle, remote, payload)| Outgoing { handle, remote, number: 0, payload };
         let flows = flows.into_iter().map(flow).collect();
-        Self { flows, len, verify, think_ns, total: 0, decides, over: false, begun: false }
+        let (total, next, over, begun) = (0, 0, false, false);
+        Self { flows, len, verify, think_ns, total, decides, over, begun, next }
     }
 }
 
@@ -81,21 +83,27 @@ impl App for Sender {
         if self.begun {
             net.meter.tick(net.now);
         }
-        let mut any = false;
+        let (mut any, mut last) = (false, None);
         // Whoever does not decide may have nothing left to send all the same.
         let timed_out = self.decides && net.meter.is_over(net.now, self.total);
         let ending = timed_out || net.meter.left(self.total) == 0;
-        for Outgoing { handle, remote, number, payload } in &mut self.flows {
+        for n in 0..self.flows.len() {
             if ending {
                 break;
             }
+            let at = (self.next + n) % self.flows.len();
+            let Outgoing { handle, remote, number, payload } = &mut self.flows[at];
             let socket = net.sockets.get_mut::<udp::Socket<'_>>(*handle);
             while socket.can_send() {
                 let (full, len) = (self.len as u64, length(self.len, net.meter.left(self.total)));
                 if len == 0 {
                     break;
                 }
-                think(self.think_ns);
+                if !net.allowance.is_left() {
+                    break;
+                }
+                last = Some(at);
+                net.allowance.think(self.think_ns);
                 let (verify, n) = (self.verify, *number);
                 let sent = socket.send_with(len, *remote, |room| {
                     room[..HEAD].copy_from_slice(&n.to_be_bytes());
@@ -108,11 +116,13 @@ impl App for Sender {
                     break;
                 }
                 *number += 1;
+                net.allowance.take(len);
                 self.total += len as u64;
                 net.meter.report.sent += len as u64;
                 any = true;
             }
         }
+        self.next = net.allowance.next(self.next, last);
         // Ends when the sockets are empty too, so that the last datagrams leave.
         if ending {
             self.over = self
