@@ -117,6 +117,9 @@ prop_compose! {
             Mode::Pktgen => len.clamp(60, if sg { 65_535 } else { 4096 }),
             _ => len,
         };
+        if let Some(most) = (256usize << 20).checked_div(config.flow_room()) {
+            config.parallel = config.parallel.min(u32::try_from(most).expect("few"));
+        }
         if let (Mode::Udp, Amount::Count(bytes)) = (mode, &mut config.run.amount) {
             // The shortest datagram for each of eight queues.
             *bytes = (*bytes).max(8 * 16);

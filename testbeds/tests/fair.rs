@@ -12,6 +12,8 @@ use rings::Domain;
 use rings::evtchn::{Spin, WaitPolicy};
 use rings::io::netif::{RSP_OKAY, TxRequest};
 use rings::worker::{Task, Worker};
+use testbeds::config::NetConfig;
+use testbeds::workload::{Place, Role, build};
 
 const GUESTS: usize = 8;
 /// Turns of the worker after which everybody must have been served: one in which it was looked at, and
@@ -77,6 +79,29 @@ fn a_reflector_serves_everybody_beside_a_flood() {
     let mut tasks: Vec<_> = queues.into_iter().map(Reflect::new).collect();
     assert_fair(&mut vifs, &mut tasks);
     tasks.into_iter().for_each(|task| task.queue.close());
+    vifs.leave();
+}
+
+/// The stack of a guest that asked for as much as one may, flooded with frames that are for nobody.
+#[test]
+fn a_stack_leaves_the_others_their_turn() {
+    let (mut vifs, queues) = eight();
+    let mut config = NetConfig { parallel: 4, window: 64 << 20, ..NetConfig::default() };
+    // A stack takes two batches in a turn.
+    config.run.batch = u32::try_from(CONFIG.batch / 2).expect("small");
+    let mut tasks: Vec<Box<dyn Task>> = Vec::new();
+    for (n, queue) in (1..).zip(queues) {
+        if n > 1 {
+            tasks.push(Box::new(Reflect::new(queue)));
+            continue;
+        }
+        let (own, other, role) = (0, n, Role::Server);
+        let place = Place { role, own, other, mac: [2; 6], other_mac: [4; 6], queue: (0, 1) };
+        let nic = backend::Nic::new(queue, config.gso, config.mtu);
+        tasks.push(build(nic, &config, &place).expect("no files").expect("a flow"));
+    }
+    assert_fair(&mut vifs, &mut tasks);
+    drop(tasks);
     vifs.leave();
 }
 

@@ -93,6 +93,9 @@ pub(super) struct FileArgs {
 pub(super) struct NetbackArgs {
     #[command(flatten)]
     pub(super) files: FileArgs,
+    /// Extra copies of every byte that it receives, 0-64 [0]
+    #[arg(long, value_name = "N", value_parser = values::copies, allow_hyphen_values = true)]
+    pub(super) copies: Option<u32>,
     #[command(flatten)]
     pub(super) timers: TimerArgs,
     #[command(flatten)]

@@ -105,8 +105,8 @@ pub(super) fn netback(typed: &NetbackArgs) -> Result<NetbackConfig, Refusal> {
         file_bytes(path)?;
     }
     out(to.as_deref())?;
-    let (run, timers) = (run(&typed.run), timers(&typed.timers));
-    Ok(NetbackConfig { run, file: file.clone(), out: to.clone(), timers })
+    let (run, timers, copies) = (run(&typed.run), timers(&typed.timers), typed.copies.unwrap_or(0));
+    Ok(NetbackConfig { run, file: file.clone(), out: to.clone(), copies, timers })
 }
 
 fn timers(typed: &TimerArgs) -> RxTimers {

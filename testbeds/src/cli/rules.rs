@@ -11,6 +11,8 @@ use crate::units::format_size;
 const SLOT: usize = 4096;
 /// Bytes that the sequence number and the sending time take in a datagram.
 const UDP_LEAST: usize = 16;
+/// Bytes of all buffers in one direction of one end of a vif: more than any machine here fills.
+const BUFFERS: usize = 256 << 20;
 /// Bytes of the smallest and the largest Ethernet frame, FCS apart.
 const FRAME: (usize, usize) = (60, 65_535);
 
@@ -21,6 +23,7 @@ pub(super) fn check(typed: &NetArgs, config: &NetConfig) -> Verdict {
     options_of_other_modes(&typed.traffic, config.mode)?;
     files(&typed.traffic, config)?;
     length(&typed.traffic, config)?;
+    buffers(config)?;
     amount(&typed.run.length, config)?;
     direction(config)?;
     rate(config)?;
@@ -89,6 +92,23 @@ fn files(typed: &TrafficArgs, config: &NetConfig) -> Verdict {
         return Ok(());
     };
     Err(Refusal::of("--out", out.display(), &why))
+}
+
+/// What one end would have to hold.
+fn buffers(config: &NetConfig) -> Verdict {
+    let Some(most) = BUFFERS.checked_div(config.flow_room()) else { return Ok(()) };
+    if config.parallel as usize <= most {
+        return Ok(());
+    }
+    let (room, all) = (format_size(config.flow_room() as u64), format_size(BUFFERS as u64));
+    let smaller = match config.mode {
+        Mode::Crr => "-r",
+        Mode::Udp => "-l",
+        _ => "--window",
+    };
+    let why =
+        format!("buffers of {room} each, {all} at most; use -P {most} or a smaller {smaller}");
+    Err(Refusal::of("-P", config.parallel, &why))
 }
 
 /// What cannot be done with frames that go this way.

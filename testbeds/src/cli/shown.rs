@@ -7,7 +7,9 @@ use clap::Command;
 /// The length of a run: whoever serves others serves until it is ended.
 const LENGTH: [&str; 5] = ["time", "num", "interval", "warmup", "verify"];
 /// What is a guest's affair.
-const GUEST: [&str; 3] = ["think", "index_base", "stall_timeout"];
+const GUEST: [&str; 2] = ["index_base", "stall_timeout"];
+/// The work of those who have something to send.
+const WORK: [&str; 1] = ["think"];
 /// What a console has none of.
 const RING: [&str; 5] = ["batch", "notify", "grant", "console", "seed"];
 /// What has a name of its own there: `--messages`.
@@ -19,9 +21,9 @@ const IDLE: [(&str, &[&[&str]]); 7] = [
     ("console", &[&RING, &LINES]),
     ("netback", &[&LENGTH, &GUEST, &["seed"]]),
     ("netfront", &[&["interval", "grant", "vifs"]]),
-    ("consoled", &[&LENGTH, &GUEST, &RING]),
+    ("consoled", &[&LENGTH, &GUEST, &WORK, &RING]),
     ("console-guest", &[&RING, &LINES, &["interval"]]),
-    ("blkback", &[&LENGTH, &GUEST]),
+    ("blkback", &[&LENGTH, &GUEST, &WORK]),
     ("blkfront", &[&["interval", "kill_backend_every"]]),
 ];
 
@@ -37,6 +39,9 @@ pub(super) fn truthful(mut command: Command) -> Command {
             fields.fold(command, |command, field| command.mut_arg(field, |arg| arg.hide(true)))
         });
     }
+    command = command.mut_subcommand("netback", |command| {
+        command.mut_arg("think", |arg| arg.help("Its own work per operation where it sends [0]"))
+    });
     for name in DOMAINS {
         command = command.mut_subcommand(name, |command| {
             command

@@ -128,6 +128,7 @@ impl NetbackConfig {
     pub fn to_args(&self) -> Vec<String> {
         let mut args = Args::new("netback");
         args.files(self.file.as_deref(), self.out.as_deref());
+        args.option("--copies", self.copies > 0, || self.copies.to_string());
         args.timers(&self.timers);
         self.run.push(&mut args);
         args.0

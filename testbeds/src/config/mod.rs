@@ -40,6 +40,7 @@ pub use console::{
 };
 pub use cpus::{allowed_cpus, default_cpus, format_cpus, parse_cpus};
 pub use disk::{BlkbackConfig, DialectName, DiskConfig, DiskText};
+pub(crate) use net::{DATAGRAMS, READY};
 pub use net::{
     Mode, NetConfig, NetPath, NetbackConfig, RxTimers, WireKind, default_vifs, default_wire,
 };

@@ -13,6 +13,12 @@ use super::run::{Amount, RunConfig};
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
 
+/// Datagrams that wait in a UDP socket.
+pub(crate) const DATAGRAMS: usize = 64;
+/// Connections a server of crr holds ready for each of the client's: the next one comes before the last
+/// ACK of the one before has been dealt with.
+pub(crate) const READY: usize = 4;
+
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -149,6 +155,8 @@ pub struct NetbackConfig {
     pub file: Option<PathBuf>,
     /// Where its end of a stream writes what arrived.
     pub out: Option<PathBuf>,
+    /// Extra copies of each byte that it receives.
+    pub copies: u32,
     /// How long it waits for a guest without buffers.
     pub timers: RxTimers,
 }
@@ -258,6 +266,17 @@ impl NetConfig {
     pub fn udp_room(&self) -> usize {
         let headers = if self.ip == 6 { 48 } else { 28 };
         self.mtu.saturating_sub(headers)
+    }
+
+    /// Bytes of the buffers of one connection or flow, in one direction.
+    #[must_use]
+    pub fn flow_room(&self) -> usize {
+        match self.mode {
+            Mode::Stream | Mode::Maerts | Mode::Rr => self.window,
+            Mode::Crr => self.rr_req.max(self.rr_resp) * READY,
+            Mode::Udp => self.len * DATAGRAMS,
+            Mode::Pktgen => 0,
+        }
     }
 
     /// The largest Ethernet frame without segmentation offload, FCS apart.

@@ -110,13 +110,12 @@ pub(super) fn run(
 
 /// The backend's part. Files are its own to open if it is an end of the stream.
 fn netback(config: &NetConfig) -> NetbackConfig {
-    let (run, timers) = (config.run.clone(), config.timers);
-    match config.path {
-        NetPath::Backend => {
-            NetbackConfig { run, file: config.file.clone(), out: config.out.clone(), timers }
-        }
-        NetPath::Loopback | NetPath::Bridge => NetbackConfig { run, file: None, out: None, timers },
-    }
+    let (run, copies, timers) = (config.run.clone(), config.copies, config.timers);
+    let (file, out) = match config.path {
+        NetPath::Backend => (config.file.clone(), config.out.clone()),
+        NetPath::Loopback | NetPath::Bridge => (None, None),
+    };
+    NetbackConfig { run, file, out, copies, timers }
 }
 
 /// The configuration as it was negotiated, not as it was asked for.

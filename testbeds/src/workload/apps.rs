@@ -10,15 +10,13 @@ use super::echo::Echo;
 use super::source::{Out, Source};
 use super::stack::{App, Identity, Stack, tcp_socket};
 use super::{Job, Meter, Nic, Role, crr, frames, pktgen, rr, stream, udp as datagrams};
-use crate::config::{Mode, NetConfig, NetPath, WireKind};
+use crate::config::{DATAGRAMS, Mode, NetConfig, NetPath, READY, WireKind};
 use crate::payload::Payload;
 
 /// Where servers listen; UDP's first port.
 const PORT: u16 = 5201;
 /// Where clients of stream and rr begin.
 const CLIENT_PORT: u16 = 49_152;
-/// Datagrams that wait in a UDP socket.
-const DATAGRAMS: usize = 64;
 
 /// Where in the lab a queue is.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +193,7 @@ fn crr_end<'a>(config: &'a NetConfig, place: &'a Place, flows: &'a [u32]) -> Ope
             let sockets = flows.iter().map(|_| s.add(tcp_socket(window))).collect();
             return Box::new(crr::Client::new(sockets, sizes, remote, think));
         }
-        let sockets = (0..flows.len() * crr::READY).map(|_| {
+        let sockets = (0..flows.len() * READY).map(|_| {
             let mut socket = tcp_socket(window);
             // Before the first frame is looked at, which may be the first SYN.
             socket.listen(PORT).expect("it is new");

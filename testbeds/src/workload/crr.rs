@@ -15,9 +15,6 @@ use super::think;
 
 /// Buffers of a connection that carries one request and one response.
 const LEAST_WINDOW: usize = 256;
-/// Connections a server holds ready for each of the client's: the next one comes before the last
-/// ACK of the one before has been dealt with.
-pub(super) const READY: usize = 4;
 
 /// How a connection's buffers are sized.
 #[must_use]
