@@ -7,6 +7,7 @@ use smoltcp::wire::{IpAddress, Ipv4Address, Ipv6Address};
 use super::announce::announce;
 use super::both::Both;
 use super::echo::Echo;
+use super::exchange::Exchange;
 use super::source::{Out, Source};
 use super::stack::{App, Identity, Stack, tcp_socket};
 use super::{Job, Meter, Nic, Role, crr, frames, pktgen, rr, stream, udp as datagrams};
@@ -175,23 +176,24 @@ fn stream_end<'a>(
 
 fn rr_end<'a>(config: &'a NetConfig, place: &'a Place, flows: &'a [u32]) -> Open<'a> {
     let (sizes, think) = ((config.rr_req, config.rr_resp), config.run.think_ns);
+    let exchange = Exchange::of(&config.run);
     Box::new(move |i, s| {
-        let sockets = open_tcp(i, s, config, place, flows);
+        let sockets = open_tcp(i, s, config, place, flows).into_iter().zip(flows.iter().copied());
         match place.role {
-            Role::Client => Box::new(rr::Client::new(sockets, sizes, think)),
-            Role::Server => Box::new(rr::Server::new(sockets, sizes)),
+            Role::Client => Box::new(rr::Client::new(sockets.collect(), sizes, think, exchange)),
+            Role::Server => Box::new(rr::Server::new(sockets.collect(), sizes, exchange)),
         }
     })
 }
 
 fn crr_end<'a>(config: &'a NetConfig, place: &'a Place, flows: &'a [u32]) -> Open<'a> {
     let (sizes, think) = ((config.rr_req, config.rr_resp), config.run.think_ns);
-    let window = crr::window(sizes);
+    let (window, exchange) = (crr::window(sizes), Exchange::of(&config.run));
     Box::new(move |_, s| {
         if place.role == Role::Client {
             let remote = (address(config.ip, place.other), PORT);
             let sockets = flows.iter().map(|_| s.add(tcp_socket(window))).collect();
-            return Box::new(crr::Client::new(sockets, sizes, remote, think));
+            return Box::new(crr::Client::new(sockets, sizes, remote, think, exchange));
         }
         let sockets = (0..flows.len() * READY).map(|_| {
             let mut socket = tcp_socket(window);
@@ -199,7 +201,7 @@ fn crr_end<'a>(config: &'a NetConfig, place: &'a Place, flows: &'a [u32]) -> Ope
             socket.listen(PORT).expect("it is new");
             s.add(socket)
         });
-        Box::new(crr::Server::new(sockets.collect(), sizes, PORT))
+        Box::new(crr::Server::new(sockets.collect(), sizes, PORT, exchange))
     })
 }
 

@@ -9,9 +9,8 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpAddress;
 
-use super::rr::{send_some, take_some};
+use super::exchange::{Exchange, Way};
 use super::stack::{App, Net, tcp_socket};
-use super::think;
 
 /// Buffers of a connection that carries one request and one response.
 const LEAST_WINDOW: usize = 256;
@@ -28,16 +27,19 @@ pub(super) struct Client {
     sizes: (usize, usize),
     remote: (IpAddress, u16),
     think_ns: u64,
+    exchange: Exchange,
     /// Connections begun.
     begun: u64,
+    /// Whose turn it is: the one after whoever had the last of the allowance.
+    next: usize,
 }
 
 struct Flow {
     handle: SocketHandle,
     phase: Phase,
     began: Instant,
-    to_send: usize,
-    to_come: usize,
+    to_send: Way,
+    to_come: Way,
     /// Ports of this flow: `first_port..first_port + PORTS`.
     first_port: u16,
     turn: u16,
@@ -69,19 +71,20 @@ impl Client {
         sizes: (usize, usize),
         remote: (IpAddress, u16),
         think_ns: u64,
+        exchange: Exchange,
     ) -> Self {
         let ports = (32_768..).step_by(PORTS.into());
         let flow = |(handle, first_port)| Flow {
             handle,
             phase: Phase::Idle,
             began: Instant::now(),
-            to_send: 0,
-            to_come: 0,
+            to_send: Way::of_requests(first_port, 0),
+            to_come: Way::of_responses(first_port, 0),
             first_port,
             turn: 0,
         };
         let flows = sockets.into_iter().zip(ports).map(flow).collect();
-        Self { flows, sizes, remote, think_ns, begun: 0 }
+        Self { flows, sizes, remote, think_ns, exchange, begun: 0, next: 0 }
     }
 
     fn connect(
@@ -102,25 +105,25 @@ impl Client {
             flow.phase = Phase::Finished;
             return;
         }
-        (flow.to_send, flow.to_come) = sizes;
+        // Both ends know a connection by the client's port.
+        flow.to_send = Way::of_requests(port, sizes.0);
+        flow.to_come = Way::of_responses(port, sizes.1);
         flow.phase = Phase::Open;
     }
 }
 
 impl App for Client {
     fn poll(&mut self, net: &mut Net<'_>) -> bool {
-        let mut any = false;
-        for flow in &mut self.flows {
+        let (mut any, mut last) = (false, None);
+        for n in 0..self.flows.len() {
+            let at = (self.next + n) % self.flows.len();
+            let flow = &mut self.flows[at];
             let socket = net.sockets.get_mut::<tcp::Socket<'_>>(flow.handle);
             match flow.phase {
                 Phase::Open => {
-                    any |= send_some(socket, &mut flow.to_send);
-                    let (moved, wrong) = take_some(socket, &mut flow.to_come, net.meter);
-                    any |= moved;
-                    if wrong > 0 {
-                        net.meter.error(|| format!("{wrong} wrong bytes in a response"));
-                    }
-                    if flow.to_come == 0 {
+                    any |= self.exchange.send_some(socket, &mut flow.to_send);
+                    any |= self.exchange.take_some(socket, &mut flow.to_come, net.meter);
+                    if flow.to_come.left == 0 {
                         socket.close();
                         flow.phase = Phase::Closing;
                         any = true;
@@ -140,8 +143,11 @@ impl App for Client {
                     net.meter.tick(net.now);
                     if net.meter.is_over(net.now, self.begun) {
                         flow.phase = Phase::Finished;
+                    } else if !net.allowance.is_left() {
+                        continue;
                     } else {
-                        think(self.think_ns);
+                        last = Some(at);
+                        net.allowance.think(self.think_ns);
                         Self::connect(flow, self.sizes, self.remote, net);
                         self.begun += 1;
                     }
@@ -150,6 +156,7 @@ impl App for Client {
                 Phase::Closing | Phase::Closed | Phase::Leaving | Phase::Finished => {}
             }
         }
+        self.next = net.allowance.next(self.next, last);
         any
     }
 
@@ -184,29 +191,41 @@ fn left(state: tcp::State) -> bool {
 
 /// Accepts, answers, closes.
 pub(super) struct Server {
-    flows: Vec<(SocketHandle, usize, usize)>,
+    flows: Vec<Served>,
     sizes: (usize, usize),
     port: u16,
+    exchange: Exchange,
+}
+
+struct Served {
+    handle: SocketHandle,
+    /// Both ways, once there is a connection.
+    ways: Option<(Way, Way)>,
 }
 
 impl Server {
     /// Listens on all these sockets at `port`.
-    pub(super) fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize), port: u16) -> Self {
-        let flows = sockets.into_iter().map(|handle| (handle, sizes.0, 0)).collect();
-        Self { flows, sizes, port }
+    pub(super) fn new(
+        sockets: Vec<SocketHandle>,
+        sizes: (usize, usize),
+        port: u16,
+        exchange: Exchange,
+    ) -> Self {
+        let flows = sockets.into_iter().map(|handle| Served { handle, ways: None }).collect();
+        Self { flows, sizes, port, exchange }
     }
 }
 
 impl App for Server {
     fn poll(&mut self, net: &mut Net<'_>) -> bool {
         let mut any = false;
-        for (handle, to_come, to_send) in &mut self.flows {
+        for Served { handle, ways } in &mut self.flows {
             let socket = net.sockets.get_mut::<tcp::Socket<'_>>(*handle);
             match socket.state() {
                 tcp::State::Listen | tcp::State::SynReceived => continue,
                 // LAST-ACK is over when the client says so; the socket is needed before that.
                 tcp::State::Closed => {
-                    (*to_come, *to_send) = (self.sizes.0, 0);
+                    *ways = None;
                     if socket.listen(self.port).is_err() {
                         net.meter.error(|| "listen".to_owned());
                     }
@@ -215,20 +234,20 @@ impl App for Server {
                 }
                 _ => {}
             }
-            if *to_come > 0 {
-                let (moved, wrong) = take_some(socket, to_come, net.meter);
-                any |= moved;
-                if wrong > 0 {
-                    net.meter.error(|| format!("{wrong} wrong bytes in a request"));
-                }
-                if *to_come == 0 {
+            let (to_come, to_send) = ways.get_or_insert_with(|| {
+                let port = socket.remote_endpoint().map_or(0, |remote| remote.port);
+                (Way::of_requests(port, self.sizes.0), Way::of_responses(port, 0))
+            });
+            if to_come.left > 0 {
+                any |= self.exchange.take_some(socket, to_come, net.meter);
+                if to_come.left == 0 {
                     net.meter.tick(net.now);
                     net.meter.report.ops += 1;
-                    *to_send = self.sizes.1;
+                    to_send.left = self.sizes.1;
                 }
             }
-            any |= send_some(socket, to_send);
-            if socket.state() == tcp::State::CloseWait && *to_send == 0 {
+            any |= self.exchange.send_some(socket, to_send);
+            if socket.state() == tcp::State::CloseWait && to_send.left == 0 {
                 socket.close();
                 any = true;
             }

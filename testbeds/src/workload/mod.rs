@@ -7,6 +7,7 @@
 //! | `allowance` | what an application may do in one turn of its stack |
 //! | `stack` | a TCP/IP stack over a nic, and an application on it |
 //! | `stream`, `rr`, `crr`, `udp` | the applications, each as client and as server |
+//! | `exchange` | what requests and responses are made of, and compared with |
 //! | `source` | where a stream's bytes come from, what they are compared with, where they go |
 //! | `announce` | how a server on a bridge makes itself known |
 //! | `both` | both ends on one stack, over a reflector |
@@ -28,6 +29,7 @@ mod both;
 pub mod console;
 mod crr;
 mod echo;
+mod exchange;
 mod frames;
 mod meter;
 pub mod nbd;

@@ -5,25 +5,27 @@ use std::time::Instant;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
 
-use super::meter::Meter;
+use super::exchange::{Exchange, Way};
 use super::stack::{App, Net};
-use super::think;
 
 /// Asks, and waits for the answer.
 pub(super) struct Client {
     flows: Vec<Flow>,
     sizes: (usize, usize),
     think_ns: u64,
+    exchange: Exchange,
     /// Requests sent, or begun.
     begun: u64,
+    /// Whose turn it is: the one after whoever had the last of the allowance.
+    next: usize,
 }
 
 struct Flow {
     handle: SocketHandle,
     /// When the request was sent that is being answered.
     asked: Option<Instant>,
-    to_send: usize,
-    to_come: usize,
+    to_send: Way,
+    to_come: Way,
     closed: bool,
 }
 
@@ -31,74 +33,35 @@ struct Flow {
 pub(super) struct Server {
     flows: Vec<Flow>,
     sizes: (usize, usize),
-}
-
-/// Requests and responses are made of this.
-static BYTES: [u8; 4096] = [b'r'; 4096];
-
-fn flows(sockets: Vec<SocketHandle>) -> Vec<Flow> {
-    let flow = |handle| Flow { handle, asked: None, to_send: 0, to_come: 0, closed: false };
-    sockets.into_iter().map(flow).collect()
-}
-
-/// Sends as much as fits of `left` bytes. Says whether any did.
-pub(super) fn send_some(socket: &mut tcp::Socket<'_>, left: &mut usize) -> bool {
-    let mut any = false;
-    while *left > 0 && socket.can_send() {
-        let Ok(sent) = socket.send_slice(&BYTES[..BYTES.len().min(*left)]) else { break };
-        *left -= sent;
-        any |= sent > 0;
-    }
-    any
-}
-
-/// Takes as much as is there of `left` bytes. Says whether any was, and how many were wrong.
-pub(super) fn take_some(
-    socket: &mut tcp::Socket<'_>,
-    left: &mut usize,
-    meter: &mut Meter,
-) -> (bool, usize) {
-    let (mut any, mut wrong) = (false, 0);
-    while *left > 0 && socket.can_recv() {
-        let most = *left;
-        let taken = socket.recv(|bytes| {
-            let len = bytes.len().min(most);
-            meter.copy(&bytes[..len]);
-            (len, (len, wrong_bytes(&bytes[..len])))
-        });
-        let Ok((len, bad)) = taken else { break };
-        *left -= len;
-        wrong += bad;
-        any |= len > 0;
-    }
-    (any, wrong)
-}
-
-/// How many bytes are none of a request or response.
-fn wrong_bytes(bytes: &[u8]) -> usize {
-    // Comparing memory is fast; counting is for what should never be.
-    let pieces = bytes.chunks(BYTES.len()).filter(|piece| **piece != BYTES[..piece.len()]);
-    pieces.flatten().filter(|&&byte| byte != BYTES[0]).count()
+    exchange: Exchange,
 }
 
 impl Client {
-    /// Requests of `sizes.0` bytes, responses of `sizes.1`.
-    pub(super) fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize), think_ns: u64) -> Self {
-        Self { flows: flows(sockets), sizes, think_ns, begun: 0 }
+    /// On these sockets, each with its number: requests of `sizes.0` bytes, responses of `sizes.1`.
+    pub(super) fn new(
+        sockets: Vec<(SocketHandle, u32)>,
+        sizes: (usize, usize),
+        think_ns: u64,
+        exchange: Exchange,
+    ) -> Self {
+        let flow = |(handle, number)| {
+            let (to_send, to_come) = (Way::of_requests(number, 0), Way::of_responses(number, 0));
+            Flow { handle, asked: None, to_send, to_come, closed: false }
+        };
+        let flows = sockets.into_iter().map(flow).collect();
+        Self { flows, sizes, think_ns, exchange, begun: 0, next: 0 }
     }
 }
 
 impl App for Client {
     fn poll(&mut self, net: &mut Net<'_>) -> bool {
-        let mut any = false;
-        for flow in &mut self.flows {
+        let (mut any, mut last) = (false, None);
+        for n in 0..self.flows.len() {
+            let at = (self.next + n) % self.flows.len();
+            let flow = &mut self.flows[at];
             let socket = net.sockets.get_mut::<tcp::Socket<'_>>(flow.handle);
-            let (moved, wrong) = take_some(socket, &mut flow.to_come, net.meter);
-            any |= moved;
-            if wrong > 0 {
-                net.meter.error(|| format!("{wrong} wrong bytes in a response"));
-            }
-            if flow.to_come == 0
+            any |= self.exchange.take_some(socket, &mut flow.to_come, net.meter);
+            if flow.to_come.left == 0
                 && let Some(asked) = flow.asked.take()
             {
                 // The clock of this turn was read before the response was taken from the ring.
@@ -118,14 +81,19 @@ impl App for Client {
                     any = true;
                     continue;
                 }
+                if !net.allowance.is_left() {
+                    continue;
+                }
+                last = Some(at);
                 tracer::mark!(ITERATION, "round trip", number = self.begun & 0xffff_ffff);
-                think(self.think_ns);
-                (flow.to_send, flow.to_come) = self.sizes;
+                net.allowance.think(self.think_ns);
+                (flow.to_send.left, flow.to_come.left) = self.sizes;
                 flow.asked = Some(Instant::now());
                 self.begun += 1;
             }
-            any |= send_some(socket, &mut flow.to_send);
+            any |= self.exchange.send_some(socket, &mut flow.to_send);
         }
+        self.next = net.allowance.next(self.next, last);
         any
     }
 
@@ -135,11 +103,18 @@ impl App for Client {
 }
 
 impl Server {
-    /// Requests of `sizes.0` bytes, responses of `sizes.1`.
-    pub(super) fn new(sockets: Vec<SocketHandle>, sizes: (usize, usize)) -> Self {
-        let mut flows = flows(sockets);
-        flows.iter_mut().for_each(|flow| flow.to_come = sizes.0);
-        Self { flows, sizes }
+    /// On these sockets, each with its number: requests of `sizes.0` bytes, responses of `sizes.1`.
+    pub(super) fn new(
+        sockets: Vec<(SocketHandle, u32)>,
+        sizes: (usize, usize),
+        exchange: Exchange,
+    ) -> Self {
+        let flow = |(handle, number)| {
+            let to_come = Way::of_requests(number, sizes.0);
+            let to_send = Way::of_responses(number, 0);
+            Flow { handle, asked: None, to_send, to_come, closed: false }
+        };
+        Self { flows: sockets.into_iter().map(flow).collect(), sizes, exchange }
     }
 }
 
@@ -149,19 +124,14 @@ impl App for Server {
         for flow in &mut self.flows {
             let socket = net.sockets.get_mut::<tcp::Socket<'_>>(flow.handle);
             loop {
-                let (moved, wrong) = take_some(socket, &mut flow.to_come, net.meter);
-                any |= moved;
-                if wrong > 0 {
-                    net.meter.error(|| format!("{wrong} wrong bytes in a request"));
-                }
-                if flow.to_come == 0 && flow.to_send == 0 {
+                any |= self.exchange.take_some(socket, &mut flow.to_come, net.meter);
+                if flow.to_come.left == 0 && flow.to_send.left == 0 {
                     net.meter.tick(net.now);
                     net.meter.report.ops += 1;
-                    flow.to_send = self.sizes.1;
-                    flow.to_come = self.sizes.0;
+                    (flow.to_come.left, flow.to_send.left) = self.sizes;
                 }
-                any |= send_some(socket, &mut flow.to_send);
-                if flow.to_send > 0 || !socket.can_recv() {
+                any |= self.exchange.send_some(socket, &mut flow.to_send);
+                if flow.to_send.left > 0 || !socket.can_recv() {
                     break;
                 }
             }
