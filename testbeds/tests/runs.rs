@@ -255,6 +255,9 @@ fn round_trips_come_back() {
     for typed in [
         "--mode rr",
         "--mode rr -P 3",
+    let file = scratch.text("from");
+    let (unchecked, _) = summary(&scratch, &format!("--file {file} --verify off"));
+    assert_eq!((number(&unchecked, "bytes"), number(&unchecked, "bytes_verified")), (1_000_003, 0));
         "--mode rr -r 100,30000",
         "--mode rr --ip 6",
         "--mode rr --queues 2 -P 2",

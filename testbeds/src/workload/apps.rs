@@ -161,8 +161,8 @@ fn stream_end<'a>(
     flows: &'a [u32],
 ) -> anyhow::Result<Open<'a>> {
     let sends = place.sends(config);
-    let sources: Vec<Source> =
-        flows.iter().map(|&flow| Source::of(config, flow.into())).collect::<anyhow::Result<_>>()?;
+    let sources = flows.iter().map(|&flow| Source::of(config, flow.into(), sends));
+    let sources: Vec<Source> = sources.collect::<anyhow::Result<_>>()?;
     let out = Out::of(config.out.as_deref().filter(|_| !sends))?;
     let (chunk, think) = (config.len, config.run.think_ns);
     Ok(Box::new(move |i, s| {

@@ -29,12 +29,13 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The source that `config` asks for, for flow number `flow`.
+    /// The source that `config` asks for, for flow number `flow`: of the end that sends, or of the one that
+    /// compares.
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub(super) fn of(config: &NetConfig, flow: u64) -> anyhow::Result<Self> {
-        if let Some(path) = &config.file {
+    pub(super) fn of(config: &NetConfig, flow: u64, sends: bool) -> anyhow::Result<Self> {
+        if let Some(path) = config.file.as_ref().filter(|_| sends || config.run.verify) {
             let file = File::open(path).with_context(|| format!("--file {}", path.display()))?;
             let len = file.metadata()?.len();
             // It had something in it when the command line was read.
@@ -137,7 +138,7 @@ mod tests {
         let path = dir.path().join("data");
         std::fs::write(&path, [7; 100]).expect("a file");
         let config = NetConfig { file: Some(path.clone()), ..NetConfig::default() };
-        let mut source = Source::of(&config, 0).expect("there");
+        let mut source = Source::of(&config, 0, true).expect("there");
         let mut buf = [0; 64];
         assert_eq!(source.fill(150, &mut buf).expect("over and over"), 50);
         assert_eq!(source.check(150, &[7; 64]), Ok(()));
@@ -145,7 +146,24 @@ mod tests {
         let error = source.fill(0, &mut buf).expect_err("nothing there");
         assert!(error.to_string().contains("shrunk"), "{error}");
         assert!(source.check(0, &[7; 64]).expect_err("nothing there").contains("shrunk"));
-        let Err(error) = Source::of(&config, 0) else { panic!("empty") };
+        let Err(error) = Source::of(&config, 0, false) else { panic!("empty") };
         assert!(error.to_string().contains("shrunk"), "{error}");
+    }
+
+    #[test]
+    fn with_verify_off_a_file_is_sent_and_not_compared() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data");
+        std::fs::write(&path, [7; 100]).expect("a file");
+        let mut config = NetConfig { file: Some(path), ..NetConfig::default() };
+        let source = |config: &NetConfig, sends| Source::of(config, 0, sends).expect("there");
+        assert!(source(&config, false).checks());
+        assert!(source(&config, false).check(0, &[8]).is_err());
+        config.run.verify = false;
+        assert!(!source(&config, false).checks());
+        assert_eq!(source(&config, false).check(0, &[8]), Ok(()));
+        let mut buf = [0];
+        assert_eq!(source(&config, true).fill(0, &mut buf).expect("sent all the same"), 1);
+        assert_eq!(buf, [7]);
     }
 }
