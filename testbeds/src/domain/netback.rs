@@ -22,6 +22,12 @@ use super::worker::Told;
 use crate::config::{self, NetConfig, NetbackConfig, WireKind};
 use crate::workload::{Job, Place, Role, build};
 
+/// The Ethernet address that the toolstack gives to the first vif of a guest.
+pub(super) fn guest_mac(domid: u16) -> [u8; 6] {
+    let [high, low] = domid.to_be_bytes();
+    [0, 0x16, 0x3e, 0, high, low]
+}
+
 /// The backend's Ethernet address, as Linux gives it to its vifs.
 pub(super) const MAC: [u8; 6] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
 /// Between two looks at signals and workers.
@@ -115,7 +121,7 @@ impl Driver {
                 own: 0,
                 other: id.front.0,
                 mac: MAC,
-                other_mac: [0, 0x16, 0x3e, 0, 0, id.front.0.to_be_bytes()[1]],
+                other_mac: guest_mac(id.front.0),
                 queue: (u32::try_from(n)?, count),
             };
             let bridged = config.as_ref().is_some_and(|c| c.wire == WireKind::Bridge);

@@ -10,6 +10,7 @@ use tracer::traced;
 
 use super::crew::Crew;
 use super::log_console::log_to_console;
+use super::netback::{MAC, guest_mac};
 use super::otherend::{self, Other};
 use super::process::{StopFlag, Wanted, live};
 use super::reports::{self, FrontReport, Outcome};
@@ -147,7 +148,10 @@ impl Guest {
                 own,
                 other,
                 mac: self.features.mac,
-                other_mac: super::netback::MAC,
+                other_mac: match self.config.path {
+                    NetPath::Bridge => guest_mac(other),
+                    NetPath::Backend | NetPath::Loopback => MAC,
+                },
                 queue: (u32::try_from(n)?, count),
             };
             let nic = frontend::Nic::new(queue, self.config.gso);

@@ -124,17 +124,17 @@ fn bare_frames<N: Nic + 'static>(nic: N, config: &NetConfig, place: &Place) -> B
     let payload = || run.verify.then(|| Payload::new(seed));
     let batch = run.batch as usize;
     let decides = place.role == Role::Client;
-    let addresses = (place.mac, place.other_mac);
-    let maker = || frames::Maker::new(payload(), addresses, config.len, run.think_ns);
+    let (own, other) = (place.mac, place.other_mac);
+    let maker = || frames::Maker::new(payload(), (own, other), config.len, run.think_ns);
+    // The reflector exchanges the addresses, so that what comes back is as what another one sends.
+    let taker = frames::Taker::new(payload(), (other, own), config.len);
     if config.wire == WireKind::Reflect {
-        let taker = frames::Taker::new(payload());
         return Box::new(Echo::new(nic, meter, maker(), taker, batch));
     }
     if place.sends(config) {
         return Box::new(pktgen::Sender::new(nic, meter, maker(), batch, decides));
     }
     // What the ring holds is looked at in one turn: four batches of the usual size.
-    let taker = frames::Taker::new(payload());
     Box::new(pktgen::Receiver::new(nic, meter, taker, batch * 4, decides))
 }
 

@@ -3,8 +3,10 @@
 //!
 //! ```text
 //!   0          14         34       42        50
-//!   | Ethernet | IPv4     | UDP    | number  | payload (with verify: seeded, compared)
+//!   | Ethernet | IPv4     | UDP    | number  | payload (with verify: seeded)
 //! ```
+//!
+//! With verify every byte is compared: a wrong number would want another payload.
 
 use rings::frame::{ETH_HLEN, Headers, Meta, Transport};
 
@@ -17,6 +19,9 @@ const PAYLOAD_AT: usize = 50;
 /// UDP's discard port.
 const PORT: u16 = 9;
 
+/// The Ethernet address that a frame is for.
+const ADDRESS: usize = 6;
+
 /// Makes frames, each with its number.
 pub(super) struct Maker {
     payload: Payload,
@@ -25,15 +30,18 @@ pub(super) struct Maker {
     head: [u8; 64],
     len: usize,
     think_ns: u64,
+    /// Frames of one turn, as far as it is a matter of thinking.
+    most: usize,
     number: u64,
 }
 
 /// Takes frames, looks at each header, and compares what is to be compared.
 pub(super) struct Taker {
-    /// Frames of one turn, as far as it is a matter of thinking.
-    most: usize,
     payload: Payload,
     verify: bool,
+    /// The first bytes of each frame, but for its number.
+    head: [u8; 64],
+    len: usize,
     next: u64,
 }
 
@@ -57,6 +65,13 @@ impl Maker {
         self.number
     }
 
+    /// Frames to be made in one turn, of a batch of so many. Where a batch takes too much thinking it goes out
+    /// in parts.
+    #[inline(always)]
+    pub(super) fn in_a_turn(&self, batch: usize) -> usize {
+        batch.min(self.most)
+    }
+
     /// Bytes of so many frames.
     #[inline(always)]
     pub(super) fn bytes_of(&self, frames: usize) -> u64 {
@@ -65,13 +80,6 @@ impl Maker {
 
     /// Sends the next frame; `false` if there is no room for it now.
     #[inline(always)]
-    /// Frames to be made in one turn, of a batch of so many. Where a batch takes too much thinking it goes out
-    /// in parts.
-    #[inline(always)]
-    pub(super) fn in_a_turn(&self, batch: usize) -> usize {
-        batch.min(self.most)
-    }
-
     pub(super) fn send(&mut self, nic: &mut impl Nic) -> bool {
         think(self.think_ns);
         let Self { head, len, number, payload, verify, .. } = self;
@@ -89,10 +97,11 @@ impl Maker {
 }
 
 impl Taker {
-    /// Takes frames; with a payload it compares every byte.
-    pub(super) fn new(payload: Option<Payload>) -> Self {
+    /// Takes frames of `len` bytes that go from one address to another; with a payload it compares every byte.
+    pub(super) fn new(payload: Option<Payload>, addresses: ([u8; 6], [u8; 6]), len: usize) -> Self {
         let verify = payload.is_some();
-        Self { payload: payload.unwrap_or_else(|| Payload::new(0)), verify, next: 0 }
+        let payload = payload.unwrap_or_else(|| Payload::new(0));
+        Self { payload, verify, head: head(addresses, len), len, next: 0 }
     }
 
     /// The number that should come next.
@@ -111,8 +120,12 @@ impl Taker {
     /// Takes the next frame; `false` if there is none.
     #[inline(always)]
     pub(super) fn take(&mut self, nic: &mut impl Nic, meter: &mut Meter) -> bool {
-        let Self { payload, verify, next } = self;
+        let Self { payload, verify, head, len, next } = self;
         nic.take_frame(|frame, _| {
+            // A bridge that knows no better gives everybody everything.
+            if !frame.starts_with(&head[..ADDRESS]) {
+                return;
+            }
             let Some(number) = number(frame) else {
                 meter.error(|| "a frame that is none of ours".to_owned());
                 return;
@@ -124,6 +137,10 @@ impl Taker {
             *next = number.wrapping_add(1);
             if *verify {
                 let offset = number.wrapping_mul(frame.len() as u64);
+                if frame.len() != *len || frame[..NUMBER_AT] != head[..NUMBER_AT] {
+                    meter.error(|| format!("frame {number}: its headers are not what was sent"));
+                    return;
+                }
                 match payload.check(offset, &frame[PAYLOAD_AT..]) {
                     Ok(()) => report.verified += frame.len() as u64,
                     Err(wrong) => meter.error(|| format!("frame {number}: {wrong}")),
