@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rings::io::netif::queue_name;
 use rings::store::xenbus::{self, WaitError};
-use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys};
+use rings::store::{Nodes, StoreError, XenbusState, XsClient, keys, missing};
 use rings::{DomId, Domain, DomainError, Granted};
 use tracer::traced;
 
@@ -37,7 +37,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The backend did not come as far as it should.
-    #[error("vif {handle}: {step}: {why}")]
+    #[error("vif {handle}: {step}: {why}{missing}")]
     Stuck {
         /// The vif.
         handle: u32,
@@ -45,6 +45,8 @@ pub enum ConnectError {
         step: &'static str,
         /// In which state it stuck.
         why: WaitError,
+        /// Which key is missing, if that is why, and the remedy.
+        missing: String,
     },
     /// A key that must be there is not, or holds something else.
     #[error("vif {handle}: {why}")]
@@ -219,8 +221,16 @@ impl<D: Domain> Netfront<D> {
         config: &Config,
     ) -> Result<XenbusState, ConnectError> {
         let deadline = Instant::now() + config.timeout;
-        xenbus::wait_for_state(&mut self.store, &self.back, states, deadline)
-            .map_err(|why| ConnectError::Stuck { handle: self.handle, step, why })
+        let waited = xenbus::wait_for_state(&mut self.store, &self.back, states, deadline);
+        waited.map_err(|why| {
+            let missing = match &why {
+                WaitError::Stuck { .. } => {
+                    missing(&mut self.store, &self.back, keys::FEATURE_RX_COPY, "netback")
+                }
+                _ => String::new(),
+            };
+            ConnectError::Stuck { handle: self.handle, step, why, missing }
+        })
     }
 
     /// Reads what the backend offers and takes of it what we want.

@@ -11,6 +11,7 @@ use std::process::Command;
 use common::{Process, Scratch, WATCHDOG, within};
 use nix::sys::signal::Signal;
 
+use rings::store::Nodes as _;
 /// `pvlab net ARGS` fails with one line that holds all of `parts`, and leaves nothing.
 fn assert_refused(scratch: &Scratch, args: &[&str], parts: &[&str]) {
     let net = scratch.start(&[&["net", "-n", "64K", "--quiet"], args].concat());
@@ -99,10 +100,53 @@ fn a_peer_that_never_answers() {
     let front = scratch.run(&["netfront", "--dir", &dir, "-n", "64K", "--stall-timeout", "0.2"]);
     let parts = ["vif 0", "waiting for the backend's features", "Initialising"];
     front.assert_one_line("netfront alone", 1, &parts);
-    host.signal(Signal::SIGTERM);
-    assert!(host.end().status.success());
+    front.assert_one_line(
+        "netfront alone",
+        1,
+        &["feature-rx-copy is missing", "start pvlab netback"],
+    );
+    host.leave();
     scratch.assert_clean(&[pid], "netfront alone");
 }
+    let host = scratch.host(&["--device", "vbd"]);
+    let pid = host.pid();
+    let front = scratch.run(&["blkfront", "--dir", &dir, "-n", "1", "--stall-timeout", "0.2"]);
+    let parts = ["vbd 51712", "max-ring-page-order is missing", "start pvlab blkback"];
+    front.assert_one_line("blkfront alone", 1, &parts);
+    host.leave();
+    scratch.assert_clean(&[pid], "blkfront alone");
+}
+
+/// A toolstack whose script has failed: the backend is there, and waits for it.
+#[test]
+fn a_backend_that_waits_for_the_toolstack() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    let host = scratch.host(&[]);
+    let pid = host.pid();
+    let netback = scratch.start(&["netback", "--dir", &dir]);
+    let there = || scratch.run(&["ls", "--dir", &dir]).stdout.contains("back");
+    assert!(within(WATCHDOG, there), "no netback");
+    // Until the script has failed.
+    netback.signal(Signal::SIGSTOP);
+    // Each step may take twice that.
+    let front = scratch.start(&["netfront", "--dir", &dir, "-n", "64K", "--stall-timeout", "4s"]);
+    let mut store = scratch.store();
+    let status = "/local/domain/0/backend/vif/1/0/hotplug-status";
+    assert!(
+        within(WATCHDOG, || store.read_if_present(status).is_ok_and(|s| s.is_some())),
+        "no vif"
+    );
+    store.write(status, "error").expect("domain 0 may");
+    netback.signal(Signal::SIGCONT);
+    let ended = front.end();
+    let parts = ["waiting for the backend to connect", "stuck in InitWait", status, "is 'error'"];
+    ended.assert_one_line("unplugged", 1, &parts);
+    ended.assert_one_line("unplugged", 1, &["pvlab store write"]);
+    netback.leave();
+    host.leave();
+    scratch.assert_clean(&[pid], "unplugged");
 
 #[test]
 fn more_domains_than_the_lab_has_room_for() {

@@ -34,7 +34,7 @@ pub enum ConnectError {
         step: &'static str,
         /// In which state it stuck.
         why: WaitError,
-        /// What the backend's error node says, if anything.
+        /// What the backend's error node says, if anything, and which key is missing, if one is.
         said: String,
     },
     /// A key that must be there is not, or holds something else.

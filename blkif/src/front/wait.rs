@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rings::Domain;
 use rings::store::xenbus::{self, WaitError};
-use rings::store::{Nodes, StoreError, XenbusState, keys};
+use rings::store::{Nodes, StoreError, XenbusState, keys, missing};
 
 use super::connect::Blkfront;
 use super::error::ConnectError;
@@ -79,7 +79,11 @@ impl<D: Domain> Blkfront<D> {
     }
 
     fn stuck(&mut self, step: &'static str, why: WaitError) -> ConnectError {
-        ConnectError::Stuck { handle: self.config.handle, step, why, said: self.said() }
+        let mut said = self.said();
+        if matches!(why, WaitError::Stuck { .. }) {
+            said += &missing(&mut self.store, &self.back, keys::MAX_RING_PAGE_ORDER, "blkback");
+        }
+        ConnectError::Stuck { handle: self.config.handle, step, why, said }
     }
 
     /// What the backend's error node says.

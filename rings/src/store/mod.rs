@@ -8,6 +8,7 @@
 //! | [`xenbus`] | states and handshake of split drivers, on top of the client |
 //! | [`backend`] | the backend's half of that handshake, for whatever kind of device |
 //! | [`frontends`] | what all backends ask of the store: who is there, and whether anything changed |
+//! | `missing` | which key a frontend waits for in vain, in words |
 //! | [`keys`] | the literal names of the keys of a vif's and a vbd's handshake |
 //! | `perm` | [`Perm`]: a permission in its text form |
 //! | [`frame`] | a byte stream cut into messages; the server uses it too |
@@ -25,12 +26,14 @@ pub mod frame;
 pub mod frontends;
 pub mod keys;
 mod link;
+mod missing;
 mod nodes;
 mod perm;
 pub mod xenbus;
 
 pub use client::{MAX_ATTEMPTS, REPLY_TIMEOUT, Transaction, WatchEvent, XsClient};
 pub use error::StoreError;
+pub use missing::missing;
 pub use nodes::Nodes;
 pub use perm::{Access, Perm};
 pub use xenbus::XenbusState;
