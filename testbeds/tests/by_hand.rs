@@ -61,6 +61,28 @@ fn guests_follow_one_another() {
     scratch.assert_clean(&pids, "a lab by hand");
 }
 
+/// What was negotiated, and of what is netback's nothing.
+#[test]
+fn a_guest_shows_what_it_got_and_not_what_it_asked_for() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (host, netback) = lab(&scratch);
+    let (pids, dir) = ([host.pid()], scratch.text("lab"));
+    // The toolstack has said 1500.
+    let run = ["netfront", "--dir", &dir, "-n", "64K", "--mtu", "9000", "-A", "0,0"];
+    let ended = scratch.run(&run);
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ended.stdout.starts_with("pvlab: netfront on CPU 0, one vif\n"), "{ended:?}");
+    let configured = ended.stdout.split("configuration:").nth(1).expect("shown");
+    assert!(configured.contains(" mtu=1500 "), "{ended:?}");
+    for others in ["grant=", "rate=", "rx-drain-timeout=", "--mtu 9000"] {
+        assert!(!configured.contains(others), "{others}: {ended:?}");
+    }
+    netback.leave();
+    host.leave();
+    scratch.assert_clean(&pids, "a guest that asks for too much");
+}
+
 /// The two ends read two files that differ in one byte: whoever receives says so, and the run has failed.
 #[test]
 fn a_wrong_byte_fails_the_run() {

@@ -133,6 +133,8 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("netfront --dir /nonexistent --path bridge", &["--path bridge", "use pvlab net"]),
     ("netfront --dir /nonexistent --vifs 2", &["--vifs 2", "start one for each"]),
     ("net --file /etc/passwd --warmup 0.5", &["--warmup 0.5", "use -t"]),
+    ("netfront --dir /nonexistent --grant map", &["--grant", "give it to pvlab netback"]),
+    ("netfront --dir /nonexistent -i 1", &["-i", "drop it"]),
 ];
 
 /// One line on stderr that starts with `error: ` and holds all of `parts`, and nothing on stdout.
@@ -269,12 +271,12 @@ fn help_shows_what_a_command_heeds() {
         text
     };
     for (command, idle) in [
-        ("netback", &["-t <", "-n <", "--warmup", "--seed", "--index-base"][..]),
+        ("netback", &["-t <", "-n <", "--warmup", "--seed", "--index-base", "--stall"][..]),
         ("blkback", &["-t <", "-n <", "--verify"]),
         ("console", &["--grant", "--batch", "--notify", " --console "]),
         ("consoled", &["-t <", "--batch", " --think <"]),
         ("console-guest", &["--grant", "--batch"]),
-        ("netfront", &["--vifs", "-i <"]),
+        ("netfront", &["--vifs", "-i <", "--grant", "--rate", "--rx-drain"]),
     ] {
         let text = help(command);
         for option in idle {

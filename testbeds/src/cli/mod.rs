@@ -309,7 +309,7 @@ impl Typed {
                 let config = resolve::netfront(&net, notes)?;
                 resolve::needs_dir("netfront", config.run.dir.as_deref())?;
                 if !crate::lab::is_child() {
-                    resolve::alone(&config)?;
+                    resolve::alone(&net, &config)?;
                 }
                 Files::of_stream(config.file.as_ref(), config.out.as_ref()).check()?;
                 Task::Netfront(config)

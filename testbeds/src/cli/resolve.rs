@@ -42,7 +42,16 @@ pub(super) fn no_amount(command: &str, typed: &RunArgs) -> Result<(), Refusal> {
 }
 
 /// A netfront that nobody else looks after is one guest, and says itself when it is done.
-pub(super) fn alone(config: &NetConfig) -> Result<(), Refusal> {
+pub(super) fn alone(typed: &NetArgs, config: &NetConfig) -> Result<(), Refusal> {
+    if typed.run.mechanisms.grant.is_some() {
+        let why = "netback reaches the pages, not netfront; give it to pvlab netback";
+        return Err(Refusal::of_option("--grant", why));
+    }
+    if config.run.interval.is_some() {
+        let why =
+            "by hand nobody watches the run; drop it, or use pvlab ls meanwhile, or pvlab net";
+        return Err(Refusal::of_option("-i", why));
+    }
     if config.path == NetPath::Bridge {
         let why =
             "by hand nobody tells the guest that answers when the other is done; use pvlab net";

@@ -10,6 +10,8 @@ const LENGTH: [&str; 5] = ["time", "num", "interval", "warmup", "verify"];
 const GUEST: [&str; 2] = ["index_base", "stall_timeout"];
 /// The work of those who have something to send.
 const WORK: [&str; 1] = ["think"];
+/// What netback does, or the toolstack tells it.
+const NETBACK: [&str; 3] = ["rate", "rx_drain_timeout", "rx_stall_timeout"];
 /// What a console has none of.
 const RING: [&str; 5] = ["batch", "notify", "grant", "console", "seed"];
 /// What has a name of its own there: `--messages`.
@@ -20,7 +22,7 @@ const LINES: [&str; 1] = ["num"];
 const IDLE: [(&str, &[&[&str]]); 7] = [
     ("console", &[&RING, &LINES]),
     ("netback", &[&LENGTH, &GUEST, &["seed"]]),
-    ("netfront", &[&["interval", "grant", "vifs"]]),
+    ("netfront", &[&["interval", "grant", "vifs"], &NETBACK]),
     ("consoled", &[&LENGTH, &GUEST, &WORK, &RING]),
     ("console-guest", &[&RING, &LINES, &["interval"]]),
     ("blkback", &[&LENGTH, &GUEST, &WORK]),

@@ -8,6 +8,7 @@ use anyhow::bail;
 use rings_host::{Host, News};
 
 use super::children::{self, is_child, told, wake_when_orphaned};
+use super::net::effective;
 use super::summary;
 use super::trace::{self, Tracing};
 use crate::config::{
@@ -112,7 +113,7 @@ pub fn netfront(config: &NetConfig, stop: &StopFlag) -> anyhow::Result<()> {
             Ok(())
         }));
     }
-    super::print(&(report::headline(config) + "\n"))?;
+    super::print(&(report::headline_by_hand(config) + "\n"))?;
     let start = Start::now(config);
     let machine = host_info();
     let report = domain::netfront::run(config, None, stop)?;
@@ -127,19 +128,19 @@ fn show(
 ) -> anyhow::Result<()> {
     let reports = [report];
     let (summary, end) = summary::summarise(config, &reports, None, 0);
+    let effective = effective(config, &reports);
+    let repeat = shell_line("netfront", &effective.to_args());
     let results = Results {
         start: Some(start),
         intervals: Vec::new(),
         end: Some(end),
         jobs: Vec::new(),
         // What was run, wherever that was.
-        config: NetConfig { run: RunConfig { dir: None, ..config.run.clone() }, ..config.clone() }
-            .into(),
+        config: NetConfig { run: RunConfig { dir: None, ..effective.run }, ..effective }.into(),
         summary: crate::results::Summary { rss_bytes: None, ..summary },
         host,
     };
-    let repeat = shell_line("netfront", &config.to_args());
-    super::print(&report::run_text(&report::what(config), &results, &repeat))?;
+    super::print(&report::run_text_by_hand(&report::what(config), &results, &repeat))?;
     match summary::failure(config, &reports) {
         Some(why) => bail!(why),
         None => Ok(()),

@@ -119,7 +119,7 @@ fn netback(config: &NetConfig) -> NetbackConfig {
 }
 
 /// The configuration as it was negotiated, not as it was asked for.
-fn effective(config: &NetConfig, reports: &[FrontReport]) -> NetConfig {
+pub(super) fn effective(config: &NetConfig, reports: &[FrontReport]) -> NetConfig {
     let mut effective = config.clone();
     if let Some(outcome) = reports.first().map(|report| &report.outcome) {
         effective.csum_tx = outcome.csum_tx;

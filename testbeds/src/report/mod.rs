@@ -23,7 +23,7 @@ pub use interval::{interval_header, interval_line};
 pub use progress::Progress;
 pub use stairs::{csv, svg};
 pub use table::table;
-pub use text::{headline, run_text, tour_text, what};
+pub use text::{headline, headline_by_hand, run_text, run_text_by_hand, tour_text, what};
 
 use crate::results::Results;
 

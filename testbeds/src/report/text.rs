@@ -28,6 +28,12 @@ pub fn headline(config: &NetConfig) -> String {
     format!("pvlab: domain 0 (netback) on {back}, {fronts} on {front}, {vifs}, {grants}")
 }
 
+/// The same of a netfront by hand, which knows nothing of netback's CPUs, nor how that reaches its pages.
+#[must_use]
+pub fn headline_by_hand(config: &NetConfig) -> String {
+    format!("pvlab: netfront on {}, one vif", cpus(&config.run.front_cpus))
+}
+
 /// `CPU 0`, `CPUs 0-1`.
 pub(super) fn cpus(cpus: &[usize]) -> String {
     let plural = if cpus.len() == 1 { "" } else { "s" };
@@ -89,6 +95,19 @@ fn binary(bytes: u64) -> String {
 /// does the same again.
 #[must_use]
 pub fn run_text(what: &str, results: &Results, repeat: &str) -> String {
+    text(what, results, repeat, &[])
+}
+
+/// What is netback's to know, or the toolstack's.
+const ELSEWHERE: [&str; 4] = ["grant", "rate", "rx-drain-timeout", "rx-stall-timeout"];
+
+/// The same of a netfront by hand: its own options alone.
+#[must_use]
+pub fn run_text_by_hand(what: &str, results: &Results, repeat: &str) -> String {
+    text(what, results, repeat, &ELSEWHERE)
+}
+
+fn text(what: &str, results: &Results, repeat: &str, without: &[&str]) -> String {
     let config = &results.config;
     let mut text = table(&[Row { what, results }]);
     let said = [cost_sentence(config.run())].into_iter().chain(crowded(&results.host));
@@ -96,7 +115,9 @@ pub fn run_text(what: &str, results: &Results, repeat: &str) -> String {
         text += &format!("  {line}\n");
     }
     text += "  configuration:\n";
-    for line in folded(&settings(config)) {
+    let mut settings = settings(config);
+    settings.retain(|(name, _)| !without.contains(name));
+    for line in folded(&settings) {
         text += &format!("    {line}\n");
     }
     text += &format!("  repeat:  {repeat}\n");
