@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use common::{Process, Scratch, WATCHDOG, within};
@@ -211,6 +212,31 @@ fn a_file_that_shrinks_in_the_middle_of_a_run_ends_it() {
         fs::File::options().write(true).open(&file).and_then(|f| f.set_len(10)).expect("shrunk");
         net.end().assert_one_line(&way.join(" "), 1, &["domain 1", "--file", "has shrunk"]);
         scratch.assert_clean(&[host], &way.join(" "));
+    }
+}
+
+/// One line of whoever was refused, or of the one that has started it.
+#[test]
+fn a_priority_that_not_everybody_may_have() {
+    const NOBODY: u32 = 65_534;
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    for (nice, value) in [("0,-5", "--nice -5"), ("-5,0", "--nice -5")] {
+        let mut command =
+            scratch.command(&["net", "-n", "64K", "--quiet", "-A", "0+0,0+0", "--nice", nice]);
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(scratch.path(""), Some(NOBODY), None).expect("ours");
+            command.uid(NOBODY);
+            let may_start = scratch.command(&["--version"]).uid(NOBODY).output().is_ok();
+            if !may_start {
+                println!("skipped: nobody but root reaches {}", env!("CARGO_BIN_EXE_pvlab"));
+                return;
+            }
+        }
+        let net = Process::start(command);
+        let host = net.pid();
+        net.end().assert_one_line(nice, 1, &[value, "Permission denied", "use 0 to 19"]);
+        scratch.assert_clean(&[host], nice);
     }
 }
 

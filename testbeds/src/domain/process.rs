@@ -116,8 +116,9 @@ pub(super) fn renice(nice: i32) -> anyhow::Result<()> {
     if nice == 0 {
         return Ok(());
     }
-    rings_host::set_nice(nice)
-        .with_context(|| format!("cannot set nice {nice}; negative values need privileges"))
+    rings_host::set_nice(nice).map_err(|why| {
+        anyhow::anyhow!("--nice {nice}: {why}; values below 0 need privileges, use 0 to 19")
+    })
 }
 
 /// The idle loop that the options ask for. `guests` is how many domains share this side's CPUs.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
+use anyhow::Context as _;
 use rings::Waiter;
 use rings::cost::Cost;
 use rings::evtchn::Spin;
@@ -14,7 +15,6 @@ use rings_host::{Block, EpollWaiter};
 use tracer::clock::{cycles, cycles_per_us};
 use tracer::traced;
 
-use super::logging::exit;
 use super::process::{pin, renice};
 use crate::counters::Counters;
 use crate::workload::{Job, SideReport};
@@ -62,28 +62,36 @@ pub(super) struct Handle<K> {
 
 impl<K: Copy + Eq + Send + 'static> Handle<K> {
     /// Starts a worker, which tells what happens through `tell`.
-    pub(super) fn start(parts: Parts, tell: Sender<Told<K>>) -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// If there can be no thread, or none on this CPU with this priority.
+    pub(super) fn start(parts: Parts, tell: Sender<Told<K>>) -> anyhow::Result<Self> {
         let (commands, receiver) = channel();
+        let (settle, settled) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let kick = parts.waiter.kicker();
         let seen = Arc::clone(&waiting);
         let name = format!("worker-{}", parts.cpu);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            if let Err(error) = pin(parts.cpu).and_then(|()| renice(parts.nice)) {
-                eprintln!("error: {error:#}");
-                exit(1);
+            let place = pin(parts.cpu).and_then(|()| renice(parts.nice));
+            let refused = place.is_err();
+            // Whoever starts it waits for this.
+            let _ = settle.send(place);
+            if refused {
+                return;
             }
             tracer::attach();
+            // Time that is burnt on purpose is no standstill.
+            let block = parts.block.clone();
+            rings::cost::on_burn(move || beat(&block));
             Loop::new(parts, receiver, seen, tell).run();
         })?;
+        settled.recv().context("a worker died")??;
         Ok(Self { commands, waiting, kick, thread: Some(thread) })
     }
 
     /// Tells the worker something.
     pub(super) fn tell(&self, command: Command<K>) {
-            // Time that is burnt on purpose is no standstill.
-            let block = parts.block.clone();
-            rings::cost::on_burn(move || beat(&block));
         // A worker that has ended needs no telling.
         if self.commands.send(command).is_ok() {
             // SYNC command waits: with the Acquire load in the worker's `run`.
@@ -136,6 +144,12 @@ struct Name<K> {
     end: Option<Counters>,
 }
 
+/// Shows that the worker makes progress.
+#[inline]
+fn beat(block: &Block) {
+    block.set_beat(block.beat().wrapping_add(1));
+}
+
 /// Between two publications of the counters, in microseconds.
 const PUBLISH_US: u64 = 1000;
 /// Turns between two looks at the clock for that.
@@ -144,12 +158,6 @@ const TURNS_PER_LOOK: u64 = 64;
 impl<K: Copy + Eq> Loop<K> {
     fn new(
         parts: Parts,
-/// Shows that the worker makes progress.
-#[inline]
-fn beat(block: &Block) {
-    block.set_beat(block.beat().wrapping_add(1));
-}
-
         commands: Receiver<Command<K>>,
         waiting: Arc<AtomicUsize>,
         tell: Sender<Told<K>>,
@@ -178,6 +186,8 @@ fn beat(block: &Block) {
                 break;
             }
             self.worker.turn(&mut self.jobs);
+            // After each: some take as long as many others do.
+            beat(&self.block);
             self.tell_finished();
             let slept = self.worker.wakeups() != sleeps;
             sleeps = self.worker.wakeups();
@@ -186,8 +196,6 @@ fn beat(block: &Block) {
             }
         }
         self.publish();
-            // After each: some take as long as many others do.
-            beat(&self.block);
     }
 
     /// Deals with what it was told; `false` to end.
