@@ -43,6 +43,14 @@ fn streams(all: &[&str]) {
     }
 }
 
+/// Of all its processes together: none has less than a megabyte, and buffers and pages are what they are.
+#[test]
+fn a_run_says_how_much_memory_it_took() {
+    let scratch = Scratch::new();
+    let (summary, _) = summary(&scratch, "-t 1");
+    assert!((1 << 20..256 << 20).contains(&number(&summary, "rss_bytes")), "{summary:#}");
+}
+
 #[test]
 fn a_count_is_met_to_the_last_one() {
     let scratch = Scratch::new();
@@ -247,6 +255,9 @@ fn files_arrive_as_they_are() {
             std::fs::remove_file(&to).expect("a file");
         }
     }
+    let file = scratch.text("from");
+    let (unchecked, _) = summary(&scratch, &format!("--file {file} --verify off"));
+    assert_eq!((number(&unchecked, "bytes"), number(&unchecked, "bytes_verified")), (1_000_003, 0));
 }
 
 #[test]
@@ -255,9 +266,6 @@ fn round_trips_come_back() {
     for typed in [
         "--mode rr",
         "--mode rr -P 3",
-    let file = scratch.text("from");
-    let (unchecked, _) = summary(&scratch, &format!("--file {file} --verify off"));
-    assert_eq!((number(&unchecked, "bytes"), number(&unchecked, "bytes_verified")), (1_000_003, 0));
         "--mode rr -r 100,30000",
         "--mode rr --ip 6",
         "--mode rr --queues 2 -P 2",
@@ -336,6 +344,8 @@ fn bare_frames_arrive() {
         "--wire reflect -l 1514 -n 5000",
         "--wire reflect -l 65535 -n 200",
         "--path bridge -l 64 -n 2000",
+        // What the one pair says, the other hears too.
+        "--path bridge --vifs 4 -l 64 -n 2000",
     ] {
         let (summary, config) = summary(&scratch, &format!("--mode pktgen {typed}"));
         let count = config["amount"]["count"].as_u64().expect("a count");
@@ -344,8 +354,6 @@ fn bare_frames_arrive() {
         if !typed.contains("bridge") {
             assert_eq!(number(&summary, "lost"), 0, "{typed}: {summary:#}");
             let decided_by_receiver = typed.contains("-R");
-        // What the one pair says, the other hears too.
-        "--path bridge --vifs 4 -l 64 -n 2000",
             let exact = bytes == count * len;
             assert!(exact || (decided_by_receiver && bytes > count * len), "{typed}: {summary:#}");
             let ops = number(&summary, "ops");
@@ -372,19 +380,6 @@ fn what_is_lost_on_purpose_is_counted_and_a_stream_survives_it() {
     assert_eq!(number(&back, "lost") + number(&back, "bytes") / 64, 2000, "{back:#}");
 }
 
-/// Whoever sleeps is woken by the event it waits for, and by no guard against storms or timer.
-#[test]
-fn sleepers_are_woken_by_events() {
-    let scratch = Scratch::new();
-    for typed in [
-        "--mode rr -n 2000 --wait event",
-        "--mode rr -n 2000 -A 0,0",
-        "--mode crr -n 500 --wait event",
-        "--mode crr -n 500 -A 0,0",
-        "--mode udp -n 8M -A 0,0",
-        "--mode udp -n 8M --path bridge",
-        "--mode rr -n 2000 --path bridge",
-        "-n 8M -A 0,0 --path bridge",
 /// Neither what a guest thinks for long nor what the hypervisor charges is a standstill.
 #[test]
 fn time_that_is_burnt_on_purpose_is_no_stall() {
@@ -403,6 +398,19 @@ fn time_that_is_burnt_on_purpose_is_no_stall() {
     }
 }
 
+/// Whoever sleeps is woken by the event it waits for, and by no guard against storms or timer.
+#[test]
+fn sleepers_are_woken_by_events() {
+    let scratch = Scratch::new();
+    for typed in [
+        "--mode rr -n 2000 --wait event",
+        "--mode rr -n 2000 -A 0,0",
+        "--mode crr -n 500 --wait event",
+        "--mode crr -n 500 -A 0,0",
+        "--mode udp -n 8M -A 0,0",
+        "--mode udp -n 8M --path bridge",
+        "--mode rr -n 2000 --path bridge",
+        "-n 8M -A 0,0 --path bridge",
     ] {
         let (summary, _) = summary(&scratch, typed);
         assert_eq!(number(&summary, "lost_wakeups"), 0, "{typed}: {summary:#}");

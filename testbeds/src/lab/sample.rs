@@ -159,6 +159,11 @@ impl Sampler {
         let (front, back) = self.pids.cpu_seconds();
         let cpu = (front, back + self.gone.cpu_seconds);
         let now = Began { at: Instant::now(), cpu, done };
+        // A short run may be looked at once.
+        if self.peak_kib == 0 || now.at.duration_since(self.weighed) >= LOOK {
+            self.weighed = now.at;
+            self.peak_kib = self.peak_kib.max(self.pids.peak_kib());
+        }
         let Some(began) = self.began else {
             (self.began, self.last) = (Some(now), Some(now));
             self.moved = Some((now.at, done));
@@ -173,10 +178,6 @@ impl Sampler {
         // A side whose process has ended has no time any more: what was seen before counts.
         if now.cpu.0 >= began.cpu.0 && now.cpu.1 >= began.cpu.1 && done.0 > self.last?.done.0 {
             self.last = Some(now);
-        }
-        if now.at.duration_since(self.weighed) >= LOOK {
-            self.weighed = now.at;
-            self.peak_kib = self.peak_kib.max(self.pids.peak_kib());
         }
         let interval = self.interval?;
         let from = interval * u32::try_from(self.intervals.len()).ok()?;
