@@ -11,8 +11,8 @@ use std::process::Command;
 
 use common::{Process, Scratch, WATCHDOG, within};
 use nix::sys::signal::Signal;
-
 use rings::store::Nodes as _;
+
 /// `pvlab net ARGS` fails with one line that holds all of `parts`, and leaves nothing.
 fn assert_refused(scratch: &Scratch, args: &[&str], parts: &[&str]) {
     let net = scratch.start(&[&["net", "-n", "64K", "--quiet"], args].concat());
@@ -108,7 +108,6 @@ fn a_peer_that_never_answers() {
     );
     host.leave();
     scratch.assert_clean(&[pid], "netfront alone");
-}
     let host = scratch.host(&["--device", "vbd"]);
     let pid = host.pid();
     let front = scratch.run(&["blkfront", "--dir", &dir, "-n", "1", "--stall-timeout", "0.2"]);
@@ -148,6 +147,7 @@ fn a_backend_that_waits_for_the_toolstack() {
     netback.leave();
     host.leave();
     scratch.assert_clean(&[pid], "unplugged");
+}
 
 #[test]
 fn more_domains_than_the_lab_has_room_for() {
@@ -184,7 +184,11 @@ fn files_that_cannot_be_had() {
     let _turn = common::turn();
     let scratch = Scratch::new();
     // Opened only when the domains run: readable when the command line was read, gone after.
-    assert_refused(&scratch, &["--out", "/proc/self/out"], &["--out", "/proc/self/out"]);
+    let remedy = "name a file that can be written";
+    for way in ["-P1", "-R"] {
+        let out = ["--out", "/proc/self/out", way];
+        assert_refused(&scratch, &out, &["--out", "/proc/self/out", remedy]);
+    }
     assert_refused(&scratch, &["--out", "/dev/full"], &["--out", "No space left"]);
     let gone = scratch.text("no/such/dir/x.json");
     assert_refused(&scratch, &["-J", &gone], &["-J", &gone]);

@@ -1,10 +1,8 @@
 //! The driver domain: serves every vif that comes, with the wire its guest asks for.
 
-use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use backend::wire::{Bridge, BridgePort, Reflect};
 use backend::{Config, Netback, Queue, VifEvent, VifId};
 use rings::DomId;
@@ -20,16 +18,16 @@ use super::reports;
 use super::wired::Wired;
 use super::worker::Told;
 use crate::config::{self, NetConfig, NetbackConfig, WireKind};
-use crate::workload::{Job, Place, Role, build};
+use crate::workload::{Job, Place, Role, build, made};
 
+/// The backend's Ethernet address, as Linux gives it to its vifs.
+pub(super) const MAC: [u8; 6] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
 /// The Ethernet address that the toolstack gives to the first vif of a guest.
 pub(super) fn guest_mac(domid: u16) -> [u8; 6] {
     let [high, low] = domid.to_be_bytes();
     [0, 0x16, 0x3e, 0, high, low]
 }
 
-/// The backend's Ethernet address, as Linux gives it to its vifs.
-pub(super) const MAC: [u8; 6] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
 /// Between two looks at signals and workers.
 const STEP: Duration = Duration::from_millis(20);
 /// Pairs of rings we offer each vif.
@@ -58,7 +56,7 @@ impl Driver {
     fn start(domain: &HostDomain, config: &NetbackConfig) -> anyhow::Result<Self> {
         if let Some(path) = &config.out {
             // Its own affair, and no guest's.
-            File::create(path).with_context(|| format!("--out {}", path.display()))?;
+            made(path)?;
         }
         let run = &config.run;
         let crew = Crew::of_backend(domain, run)?;

@@ -21,8 +21,8 @@
 //! Which of them runs where is said by a `NetConfig` and a [`Role`]; the processes around them live
 //! in `domain`.
 
-mod announce;
 mod allowance;
+mod announce;
 mod apps;
 pub mod blk;
 mod both;
@@ -45,6 +45,7 @@ pub use apps::{Place, build};
 pub use meter::{Meter, SideReport};
 pub use nic::Nic;
 pub(crate) use nic::back_counters;
+pub(crate) use source::made;
 pub(crate) use stack::FAREWELL_TURNS;
 
 use std::any::Any;

@@ -6,8 +6,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anyhow::Context as _;
-
 use crate::config::NetConfig;
 use crate::payload::Payload;
 
@@ -36,10 +34,16 @@ impl Source {
     /// If the file cannot be read.
     pub(super) fn of(config: &NetConfig, flow: u64, sends: bool) -> anyhow::Result<Self> {
         if let Some(path) = config.file.as_ref().filter(|_| sends || config.run.verify) {
-            let file = File::open(path).with_context(|| format!("--file {}", path.display()))?;
-            let len = file.metadata()?.len();
+            let shown = path.display();
+            let unreadable =
+                |why| anyhow::anyhow!("--file {shown}: {why}; name a file that can be read");
+            let file = File::open(path).map_err(unreadable)?;
+            let len = file.metadata().map_err(unreadable)?.len();
             // It had something in it when the command line was read.
-            anyhow::ensure!(len > 0, "--file {}: empty; it has shrunk meanwhile", path.display());
+            anyhow::ensure!(
+                len > 0,
+                "--file {shown}: empty, it has shrunk meanwhile; name a file with something in it"
+            );
             return Ok(Self::File { file, len, buf: Vec::new() });
         }
         if config.run.verify {
@@ -109,6 +113,16 @@ fn shrunk(error: io::Error, at: u64) -> io::Error {
     }
 }
 
+/// A file for `--out`, which is empty now.
+///
+/// # Errors
+/// If it cannot be made, with the remedy.
+pub(crate) fn made(path: &Path) -> anyhow::Result<File> {
+    let shown = path.display();
+    File::create(path)
+        .map_err(|why| anyhow::anyhow!("--out {shown}: {why}; name a file that can be written"))
+}
+
 /// Where arrived bytes are written, if anywhere.
 pub(super) struct Out(Option<File>);
 
@@ -118,8 +132,7 @@ impl Out {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn of(path: Option<&Path>) -> anyhow::Result<Self> {
-        let open = |p: &Path| File::create(p).with_context(|| format!("--out {}", p.display()));
-        path.map(open).transpose().map(Self)
+        path.map(made).transpose().map(Self)
     }
 
     /// Appends bytes.
@@ -148,6 +161,10 @@ mod tests {
         assert!(source.check(0, &[7; 64]).expect_err("nothing there").contains("shrunk"));
         let Err(error) = Source::of(&config, 0, false) else { panic!("empty") };
         assert!(error.to_string().contains("shrunk"), "{error}");
+        std::fs::remove_file(&path).expect("ours");
+        let Err(error) = Source::of(&config, 0, true) else { panic!("gone") };
+        assert!(error.to_string().contains("No such file"), "{error}");
+        assert!(error.to_string().ends_with("name a file that can be read"), "{error}");
     }
 
     #[test]
