@@ -96,7 +96,7 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("net --ip 6 --mtu 576", &["--mtu 576", "use --mtu 1280"]),
     ("net --mode udp -l 1473", &["-l 1473", "use up to 1472"]),
     ("net --mode udp --ip 6 -l 1472", &["-l 1472", "use up to 1452"]),
-    ("net --mode udp -l 1", &["-l 1", "use 16"]),
+    ("net --mode udp -l 1", &["-l 1", "its number of 8 bytes", "use 16"]),
     ("net --mode pktgen -l 59", &["-l 59", "use 60 to 65535"]),
     ("net --mode pktgen -l 64K", &["-l 64K", "use 60 to 65535"]),
     ("net --mode pktgen -P 2", &["-P 2", "drop -P"]),

@@ -9,7 +9,7 @@ use crate::units::format_size;
 
 /// Bytes of the largest frame that one slot carries: a page.
 const SLOT: usize = 4096;
-/// Bytes that the sequence number and the sending time take in a datagram.
+/// Bytes of the shortest datagram. Half of it is its number: what is left for the last two can be shared by them.
 const UDP_LEAST: usize = 16;
 /// Bytes of all buffers in one direction of one end of a vif: more than any machine here fills.
 const BUFFERS: usize = 256 << 20;
@@ -160,7 +160,7 @@ fn length(typed: &TrafficArgs, config: &NetConfig) -> Verdict {
             config.mtu, config.ip
         )),
         Mode::Udp if len < UDP_LEAST => refused(format!(
-            "too short for the sequence number and the time; use {UDP_LEAST} or more"
+            "too short for its number of 8 bytes and a payload; use {UDP_LEAST} or more"
         )),
         Mode::Pktgen if len < FRAME.0 || len > FRAME.1 => refused(format!(
             "not the length of an Ethernet frame without FCS; use {} to {}",
