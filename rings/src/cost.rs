@@ -14,7 +14,7 @@ use tracer::clock::{cycles, ns_to_cycles};
 pub struct CostNs {
     /// Entering the hypervisor; part of every operation below.
     pub hypercall: u64,
-    /// Sending an event.
+    /// Sending an event; making a port or closing it.
     pub evtchn: u64,
     /// Mapping or unmapping one grant.
     pub gntmap: u64,
@@ -29,6 +29,8 @@ pub struct CostNs {
 pub enum Charge {
     /// `EVTCHNOP_send`.
     Send,
+    /// `EVTCHNOP_alloc_unbound`, `..._bind_interdomain` or `..._close`.
+    Port,
     /// `GNTTABOP_copy` with so many operations.
     Copy(u32),
     /// `GNTTABOP_map_grant_ref` or `..._unmap_grant_ref` with so many operations.
@@ -76,7 +78,7 @@ impl Model {
     #[cold]
     fn charge(&self, what: Charge) {
         let own = match what {
-            Charge::Send => self.ns.evtchn,
+            Charge::Send | Charge::Port => self.ns.evtchn,
             Charge::Copy(ops) => self.ns.gntcopy.saturating_mul(u64::from(ops)),
             Charge::Map(ops) => self.ns.gntmap.saturating_mul(u64::from(ops)),
             Charge::Block => self.ns.exit,
@@ -84,6 +86,7 @@ impl Model {
         let ns = self.ns.hypercall.saturating_add(own);
         let _span = match what {
             Charge::Send => tracer::span!(COST, "cost.send", ns = ns),
+            Charge::Port => tracer::span!(COST, "cost.port", ns = ns),
             Charge::Copy(_) => tracer::span!(COST, "cost.copy", ns = ns),
             Charge::Map(_) => tracer::span!(COST, "cost.map", ns = ns),
             Charge::Block => tracer::span!(COST, "cost.block", ns = ns),
@@ -138,9 +141,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_pays_the_hypercall_and_its_own_price() {
-        let ns = CostNs { hypercall: 1, evtchn: 10, gntmap: 100, gntcopy: 1000, exit: 10_000 };
-    #[test]
     fn who_burns_time_for_long_shows_that_it_lives() {
         let signs = std::rc::Rc::new(std::cell::Cell::new(0));
         let seen = std::rc::Rc::clone(&signs);
@@ -153,8 +153,12 @@ mod tests {
         assert!((1..50).contains(&signs.get()), "{}", signs.get());
     }
 
+    #[test]
+    fn every_kind_pays_the_hypercall_and_its_own_price() {
+        let ns = CostNs { hypercall: 1, evtchn: 10, gntmap: 100, gntcopy: 1000, exit: 10_000 };
         for (what, price) in [
             (Charge::Send, 11),
+            (Charge::Port, 11),
             (Charge::Copy(3), 3001),
             (Charge::Map(2), 201),
             (Charge::Block, 10_001),

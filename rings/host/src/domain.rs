@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rings::cost::{Cost, CostNs};
+use rings::cost::{Charge, Cost, CostNs};
 use rings::evtchn::{Channel, End, EventPage};
 use rings::grant::{CopyEngine, GrantPage, Hold, Layout, Pins};
 use rings::store::XsClient;
@@ -139,6 +139,7 @@ impl HostDomain {
         remote_port: Port,
     ) -> Result<Channel<EventDoorbell>, DomainError> {
         let end = if kind == Kind::AllocUnbound { End::A } else { End::B };
+        self.0.cost.charge(Charge::Port);
         let request = Message::request(kind, &[remote.0.into(), remote_port.0]);
         let (answer, fds) = self.call(request)?;
         let port = Port(answer.arg[0]);
@@ -217,6 +218,7 @@ pub(crate) struct OpenPort {
 
 impl Drop for OpenPort {
     fn drop(&mut self) {
+        self.domain.0.cost.charge(Charge::Port);
         // A host that is gone has closed everything.
         let _ = self.domain.call(Message::request(Kind::Close, &[self.port.0]));
     }

@@ -40,12 +40,17 @@ impl Lab {
 
 /// Becomes a domain, as soon as a former one of that number is gone.
 fn connect(host: &Host, domid: DomId) -> HostDomain {
+    connect_at(host, domid, CostNs::default())
+}
+
+/// The same where the hypervisor charges.
+fn connect_at(host: &Host, domid: DomId, cost: CostNs) -> HostDomain {
     let wanted = Connect {
         dir: host.dir().to_owned(),
         domid: Some(domid),
         pool_frames: 16,
         name: "test".into(),
-        cost: CostNs::default(),
+        cost,
     };
     let begin = Instant::now();
     loop {
@@ -71,6 +76,17 @@ fn a_port_is_closed_with_its_channel() {
         assert!(front.closed(), "the other end is told");
     }
     assert_eq!((lab.ports(DomId::DOM0), lab.ports(GUEST)), (before, toolstack));
+}
+
+#[test]
+fn a_port_costs_a_hypercall_to_make_and_one_to_close() {
+    let lab = Lab::new();
+    let guest = connect_at(&lab.host, GUEST, CostNs { hypercall: 7, ..CostNs::default() });
+    assert_eq!(guest.cost().charged_ns(), 0);
+    let port = guest.alloc_unbound(DomId::DOM0).expect("a port");
+    assert_eq!(guest.cost().charged_ns(), 7);
+    drop(port);
+    assert_eq!(guest.cost().charged_ns(), 14);
 }
 
 #[test]

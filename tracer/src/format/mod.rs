@@ -52,8 +52,8 @@ pub mod category {
     /// Work on granted pages: `copy_from`, `copy_to`, `map`, `unmap`; the argument is the number of
     /// operations, the result of copies the number of bytes.
     pub const GRANT: &str = "grant";
-    /// Time that the cost model charges: `cost.send`, `cost.copy`, `cost.map`, `cost.block`; the
-    /// argument is what it charges, in nanoseconds.
+    /// Time that the cost model charges: `cost.send`, `cost.port`, `cost.copy`, `cost.map`,
+    /// `cost.block`; the argument is what it charges, in nanoseconds.
     pub const COST: &str = "cost";
     /// What the guest itself does: workload, `think`.
     pub const GUEST: &str = "guest";
