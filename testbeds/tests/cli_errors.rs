@@ -1,5 +1,6 @@
 //! Bad input gets one clear line: the value, the reason, the remedy. Runs the real binary over a table of it.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
 fn pvlab(args: &[&str]) -> Output {
@@ -110,11 +111,11 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("net --mode udp -n 15", &["-n 15", "use 16 or more"]),
     ("net --mode udp -n 63 --queues 4 -P 4", &["-n 63", "use 64 or more"]),
     ("net --mode udp --window 64K", &["--window 64K", "drop --window"]),
-    ("net --out x --verify off", &["--out x", "use --verify on"]),
     ("net -P 128 --window 64M", &["-P 128", "256M at most", "use -P 4 or a smaller --window"]),
     ("net --mode rr -P 65 --window 4M", &["-P 65", "use -P 64"]),
     ("net --mode crr -P 128 -r 1,1M", &["-P 128", "use -P 64 or a smaller -r"]),
     ("net --mode udp -P 128 --mtu 65000", &["-P 128", "a smaller -l"]),
+    ("net --out x --verify off", &["--out x", "use --verify on"]),
     ("net --out x -P 2", &["--out x", "use -P 1"]),
     ("net --path bridge --wire sink", &["--wire sink", "use --wire bridge"]),
     ("net --path backend --wire reflect", &["--wire reflect", "use --wire stack"]),
@@ -132,9 +133,9 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("netfront --mode rr", &["--dir", "pvlab host --dir DIR"]),
     ("netfront --dir /nonexistent --path bridge", &["--path bridge", "use pvlab net"]),
     ("netfront --dir /nonexistent --vifs 2", &["--vifs 2", "start one for each"]),
-    ("net --file /etc/passwd --warmup 0.5", &["--warmup 0.5", "use -t"]),
     ("netfront --dir /nonexistent --grant map", &["--grant", "give it to pvlab netback"]),
     ("netfront --dir /nonexistent -i 1", &["-i", "drop it"]),
+    ("net --file /etc/passwd --warmup 0.5", &["--warmup 0.5", "use -t"]),
 ];
 
 /// One line on stderr that starts with `error: ` and holds all of `parts`, and nothing on stdout.
@@ -285,6 +286,46 @@ fn help_shows_what_a_command_heeds() {
         assert!(command == "console" || !text.contains("a temporary one"), "{command}: {text}");
     }
     assert!(help("net").contains("a temporary one") && help("net").contains("--grant"));
+}
+
+/// Names of options in backticks.
+fn named(text: &str) -> BTreeSet<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let words = quoted.filter_map(|quoted| quoted.split([' ', '[']).next());
+    words.filter(|word| word.starts_with('-')).map(str::to_owned).collect()
+}
+
+/// The tables of the README say of each process by hand what its help says.
+#[test]
+fn the_readme_knows_which_process_has_which_options() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(path).expect("a README");
+    // The first column of the table below a line that begins like this.
+    let table = |title: &str| {
+        let (_, rest) = readme.split_once(&format!("\n{title}")).expect(title);
+        let rows = rest.lines().skip_while(|line| !line.starts_with('|'));
+        let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
+        rows.map(|row| row.replace("\\|", "/")).collect::<Vec<_>>()
+    };
+    let first = |row: &String| named(row.split('|').nth(1).expect("a column"));
+    let common: BTreeSet<String> = table("How long and how (").iter().flat_map(first).collect();
+    let device: BTreeSet<String> = table("Device and path (").iter().flat_map(first).collect();
+    let runs: BTreeSet<String> =
+        ["-J", "--trace", "--trace-mode", "--trace-buffer"].map(str::to_owned).into();
+    let without = table("Whoever serves others serves");
+    assert!(common.len() > 20 && device.len() > 10 && without.len() == 6, "{common:?} {device:?}");
+    for row in without {
+        let process = row.split('`').nth(1).expect("a name");
+        let all = if process == "netfront" { &common | &device } else { common.clone() };
+        let expected = &(&all - &runs) - &named(row.split('|').nth(2).expect("a column"));
+        let help = String::from_utf8(pvlab(&[process, "--help"]).stdout).expect("UTF-8");
+        // What comes after two spaces are words about it.
+        let lines = help.lines().filter_map(|line| line.trim_start().split("  ").next());
+        let lines = lines.filter(|line| line.starts_with('-'));
+        let shown: BTreeSet<String> =
+            lines.flat_map(|line| line.split([' ', ','])).map(str::to_owned).collect();
+        assert_eq!(&shown & &all, expected, "{process}");
+    }
 }
 
 #[test]
