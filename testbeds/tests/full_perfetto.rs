@@ -60,6 +60,10 @@ const TAKES: &str = "select category, count(*), sum(coalesce(extract_arg(arg_set
 /// Processes in the order that they are to be shown in, as far as this Perfetto knows of one.
 const ORDER: &str = "select name, extract_arg(arg_set_id, 'process_sort_index_hint') as place from process \
      where name is not null order by place, name";
+/// The same, as the ranks of their tracks have it.
+const RANKS: &str = "select process.name from process_track t join process using (upid) \
+     where extract_arg(t.source_arg_set_id, 'sibling_order_rank') is not null \
+     order by extract_arg(t.source_arg_set_id, 'sibling_order_rank')";
 /// What the lanes of requests stand under: its name, its process, and how many there are.
 const LANES: &str = "select p.name, process.name, count(*) from track t left join track p on t.parent_id = p.id \
      left join process_track q on p.id = q.id left join process using (upid) \
@@ -228,8 +232,8 @@ fn perfetto_finds_what_a_made_trace_holds() {
     });
 }
 
-/// Frontends above backends, and both above the host: that is said in both kinds of files, and this Perfetto takes it
-/// from both, or knows nothing of it.
+/// Frontends above backends, and both above the host: that is said in both kinds of files. This Perfetto shows them
+/// so, or knows of no order.
 #[test]
 fn processes_have_their_order() {
     if !full("Node and pip") {
@@ -259,13 +263,15 @@ fn processes_have_their_order() {
         assert!(ranked.eq(expected), "of processes");
         let root = tracks().find(|track| track.number(1) == Some(0)).expect("above all");
         assert_eq!((root.number(19), root.number(20)), (Some(1), Some(1)), "ranks count");
+        let titles = ["domain 1 netfront", "domain 0 netback", "host"];
         for name in FILES {
             let order = ask(&scratch.path(name), &[ORDER]).remove(0);
             let known = order.iter().any(|row| !row[1].is_null());
             let names: Vec<&Value> = order.iter().map(|row| &row[0]).collect();
-            println!("{name}: {order:?}");
-            assert!(!known || names == ["domain 1 netfront", "domain 0 netback", "host"]);
+            assert!(!known || names == titles, "{name}: {order:?}");
         }
+        let ranked = ask(&scratch.path(FILES[1]), &[RANKS]).remove(0);
+        assert_eq!(ranked.concat(), titles, "its engine has the ranks, whatever its page does");
     });
 }
 
