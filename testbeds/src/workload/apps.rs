@@ -1,5 +1,7 @@
 //! Which application runs on a queue: a `NetConfig` and a [`Place`] made into a [`Job`].
 
+use std::time::Duration;
+
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::udp;
 use smoltcp::wire::{IpAddress, Ipv4Address, Ipv6Address};
@@ -91,7 +93,16 @@ pub fn build<N: Nic + 'static>(
         announce(&mut nic, place.mac, address(config.ip, place.own), other);
     }
     let (identity, open) = (place.identity(config), parts(config, place, &flows)?);
-    Ok(Some(Box::new(Stack::new(nic, identity, budget(config), meter(), open))))
+    let stack = Stack::new(nic, identity, budget(config), meter(), open);
+    Ok(Some(Box::new(match place.role {
+        Role::Client => stack.answered_within(patience(config)),
+        Role::Server => stack,
+    })))
+}
+
+/// How long the other end may take to answer at all: it has a host, a backend and a stack to start.
+fn patience(config: &NetConfig) -> Duration {
+    Duration::from_secs_f64(config.run.stall_timeout * 2.0).max(Duration::from_secs(10))
 }
 
 /// Client and server on one stack with two addresses.

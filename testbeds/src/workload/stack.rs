@@ -78,6 +78,10 @@ pub(super) struct Stack<N: Nic, A> {
     app: A,
     meter: Meter,
     origin: Instant,
+    /// How long the other end may take until the first connection stands.
+    patience: Option<Duration>,
+    /// It took longer.
+    unanswered: bool,
     /// Frames taken in one turn.
     budget: usize,
     /// Empty turns since the last look at the clock.
@@ -127,6 +131,8 @@ impl<N: Nic, A: App> Stack<N, A> {
             app,
             meter,
             origin: Instant::now(),
+            patience: None,
+            unanswered: false,
             budget,
             idle: 0,
             more: false,
@@ -134,6 +140,12 @@ impl<N: Nic, A: App> Stack<N, A> {
             blocked: false,
             due: None,
         }
+    }
+
+    /// The same, for who connects: that the other end does not answer for so long is a failure.
+    pub(super) fn answered_within(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
     }
 
     /// The stack's clock.
@@ -182,6 +194,11 @@ impl<N: Nic, A: App> Stack<N, A> {
             !self.blocked && self.app.sent(&mut Net { iface, sockets, now, meter, allowance });
         self.more = more || (cut && !self.blocked);
         self.moved = any;
+        if let Some(patience) = self.patience
+            && !self.meter.started()
+        {
+            self.unanswered = now.duration_since(self.origin) > patience;
+        }
         if self.meter.wants_base() {
             self.meter.set_base(base.unwrap_or_default());
         }
@@ -254,7 +271,7 @@ impl<N: Nic, A: App> Task for Stack<N, A> {
     }
 
     fn finished(&self) -> bool {
-        self.app.done() || self.nic.failure().is_some()
+        self.app.done() || self.unanswered || self.nic.failure().is_some()
     }
 }
 
@@ -264,7 +281,10 @@ impl<N: Nic, A: App> Job for Stack<N, A> {
     }
 
     fn failure(&self) -> Option<String> {
-        self.nic.failure()
+        let seconds = self.patience.unwrap_or_default().as_secs_f64();
+        let silence =
+            || format!("no connection within {seconds} s: nothing at the other end answers");
+        self.nic.failure().or_else(|| self.unanswered.then(silence))
     }
 
     fn begun(&self) -> bool {
