@@ -46,6 +46,11 @@ impl Payload {
 
     /// Writes the bytes `offset..offset + buf.len()` of the stream.
     pub fn fill(&self, offset: u64, buf: &mut [u8]) {
+        // A request is often one byte: no copying of slices for that.
+        if is_in_one_word(offset, buf.len()) {
+            buf.iter_mut().zip(self.bytes_at(offset)).for_each(|(out, byte)| *out = byte);
+            return;
+        }
         let (mut index, head) = place(offset, buf.len());
         let (first, rest) = buf.split_at_mut(head);
         first.copy_from_slice(&self.bytes_at(offset)[..head]);
@@ -68,6 +73,11 @@ impl Payload {
     /// # Errors
     /// The first byte that differs.
     pub fn check(&self, offset: u64, buf: &[u8]) -> Result<(), Mismatch> {
+        if is_in_one_word(offset, buf.len()) {
+            let bytes = self.bytes_at(offset);
+            let good = buf.iter().zip(bytes).all(|(got, byte)| *got == byte);
+            return if good { Ok(()) } else { compare(offset, &bytes[..buf.len()], buf) };
+        }
         let (mut index, head) = place(offset, buf.len());
         let (first, rest) = buf.split_at(head);
         compare(offset, &self.bytes_at(offset)[..head], first)?;
@@ -126,6 +136,12 @@ impl fmt::Display for Mismatch {
 }
 
 impl std::error::Error for Mismatch {}
+
+/// Whether so many bytes from `offset` on are in one word.
+#[inline]
+fn is_in_one_word(offset: u64, len: usize) -> bool {
+    wide(len) <= wide(WORD) - offset % wide(WORD)
+}
 
 /// The first whole word at or after `offset`, and how many of `len` bytes stand before it.
 fn place(offset: u64, len: usize) -> (u64, usize) {
