@@ -218,23 +218,6 @@ fn our_netfront_gets_back_what_a_netback_in_c_reflects() {
     }
 }
 
-/// The backend in C takes frames, and answers none.
-#[test]
-fn a_netback_in_c_that_has_no_stack_is_not_waited_for_without_end() {
-    if !full("our netfront against a netback in C that does not answer") {
-        return;
-    }
-    let lab = Lab::new();
-    let _netback = lab.example("netback", &["-n", FRAMES]);
-    let path = lab.path();
-    let args = ["netfront", "--dir", &path, "-t", "1", "--stall-timeout", "2s"];
-    let output = Command::new(PVLAB).args(args).output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    assert_says(&said, &["error: ", "no connection within 10 s"]);
-    lab.end();
-}
-
 #[test]
 fn a_netfront_and_a_netback_in_c_understand_each_other() {
     if !full("a netfront in C against a netback in C") {
