@@ -117,17 +117,28 @@ fn a_peer_that_never_answers() {
     scratch.assert_clean(&[pid], "blkfront alone");
 }
 
+/// A host and a netback that has joined it.
+fn driver_domain(scratch: &Scratch) -> [Process; 2] {
+    let host = scratch.host(&[]);
+    let netback = scratch.start(&["netback", "--dir", &scratch.text("lab")]);
+    wait_until_listed(scratch, "back");
+    [host, netback]
+}
+
+/// Waits for a worker of this side.
+fn wait_until_listed(scratch: &Scratch, side: &str) {
+    let there = || scratch.run(&["ls", "--dir", &scratch.text("lab")]).stdout.contains(side);
+    assert!(within(WATCHDOG, there), "no {side}");
+}
+
 /// A toolstack whose script has failed: the backend is there, and waits for it.
 #[test]
 fn a_backend_that_waits_for_the_toolstack() {
     let _turn = common::turn();
     let scratch = Scratch::new();
     let dir = scratch.text("lab");
-    let host = scratch.host(&[]);
+    let [host, netback] = driver_domain(&scratch);
     let pid = host.pid();
-    let netback = scratch.start(&["netback", "--dir", &dir]);
-    let there = || scratch.run(&["ls", "--dir", &dir]).stdout.contains("back");
-    assert!(within(WATCHDOG, there), "no netback");
     // Until the script has failed.
     netback.signal(Signal::SIGSTOP);
     // Each step may take twice that.
@@ -154,28 +165,18 @@ fn more_domains_than_the_lab_has_room_for() {
     let _turn = common::turn();
     let scratch = Scratch::new();
     let dir = scratch.text("lab");
-    let host = scratch.host(&[]);
+    let [host, netback] = driver_domain(&scratch);
     let pid = host.pid();
-    let netback = scratch.start(&["netback", "--dir", &dir]);
-    let there = || {
-        let ls = scratch.run(&["ls", "--dir", &dir]);
-        ls.stdout.contains("back")
-    };
-    assert!(within(WATCHDOG, there), "no netback");
     let second = scratch.run(&["netback", "--dir", &dir]);
     second.assert_one_line("second netback", 1, &["domain 0", "running already"]);
     let first = scratch.start(&["netfront", "--dir", &dir, "-t", "60"]);
-    let busy = || scratch.run(&["ls", "--dir", &dir]).stdout.contains("front");
-    assert!(within(WATCHDOG, busy), "no netfront");
+    wait_until_listed(&scratch, "front");
     let second = scratch.run(&["netfront", "--dir", &dir, "-n", "64K"]);
     second.assert_one_line("second netfront", 1, &["all the domains", "run already"]);
     first.signal(Signal::SIGINT);
     first.end().assert_one_line("interrupted", 1, &["domain 1", "interrupted"]);
-    for process in [netback, host] {
-        process.signal(Signal::SIGTERM);
-        let ended = process.end();
-        assert!(ended.status.success(), "{ended:?}");
-    }
+    netback.leave();
+    host.leave();
     scratch.assert_clean(&[pid], "crowded lab");
 }
 

@@ -162,14 +162,14 @@ enum Command {
     #[command(after_help = NET_EXAMPLES, args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab net [OPTIONS]")]
     Net(NetCommand),
-    /// One run of a guest's console and its daemon, or a terminal on one
-    #[command(after_help = CONSOLE_EXAMPLES, args_override_self = true, disable_help_flag = true)]
-    #[command(override_usage = "pvlab console [OPTIONS]")]
-    Console(ConsoleCommand),
     /// One run of blkfront and blkback
     #[command(after_help = BLK_EXAMPLES, args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab blk [OPTIONS]")]
     Blk(BlkCommand),
+    /// One run of a guest's console and its daemon, or a terminal on one
+    #[command(after_help = CONSOLE_EXAMPLES, args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab console [OPTIONS]")]
+    Console(ConsoleCommand),
     /// The host alone: memory, event channels, store; domains join it by hand
     #[command(after_help = HOST_EXAMPLES, args_override_self = true)]
     #[command(override_usage = "pvlab host --dir DIR [OPTIONS]")]
@@ -182,14 +182,6 @@ enum Command {
     #[command(args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab netfront --dir DIR [OPTIONS]")]
     Netfront(Box<NetArgs>),
-    /// The console daemon of a host started by hand
-    #[command(after_help = CONSOLED_EXAMPLES, args_override_self = true, disable_help_flag = true)]
-    #[command(override_usage = "pvlab consoled --dir DIR [OPTIONS]")]
-    Consoled(Box<ConsoledArgs>),
-    /// A guest with a console, of a host started by hand: a shell, or a writer of lines
-    #[command(after_help = GUEST_EXAMPLES, args_override_self = true, disable_help_flag = true)]
-    #[command(override_usage = "pvlab console-guest --dir DIR [OPTIONS]")]
-    ConsoleGuest(Box<ConsoleGuestArgs>),
     /// The backend domain with disks of a host started by hand
     #[command(args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab blkback --dir DIR [OPTIONS]")]
@@ -198,6 +190,14 @@ enum Command {
     #[command(args_override_self = true, disable_help_flag = true)]
     #[command(override_usage = "pvlab blkfront --dir DIR [OPTIONS]")]
     Blkfront(Box<BlkArgs>),
+    /// The console daemon of a host started by hand
+    #[command(after_help = CONSOLED_EXAMPLES, args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab consoled --dir DIR [OPTIONS]")]
+    Consoled(Box<ConsoledArgs>),
+    /// A guest with a console, of a host started by hand: a shell, or a writer of lines
+    #[command(after_help = GUEST_EXAMPLES, args_override_self = true, disable_help_flag = true)]
+    #[command(override_usage = "pvlab console-guest --dir DIR [OPTIONS]")]
+    ConsoleGuest(Box<ConsoleGuestArgs>),
     /// Running labs: their domains and what goes over their rings
     #[command(args_override_self = true, override_usage = "pvlab ls [OPTIONS]")]
     Ls(LsArgs),

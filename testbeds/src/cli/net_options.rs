@@ -81,7 +81,7 @@ pub(super) struct TrafficArgs {
 
 #[derive(Args)]
 pub(super) struct FileArgs {
-    /// Send this file, once unless -t or -n says otherwise (stream)
+    /// Send this file, once unless a time or an amount is asked for (stream)
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub(super) file: Option<PathBuf>,
     /// Write what arrives to this file (stream)
