@@ -232,10 +232,10 @@ impl Local {
             self.base.set(null_mut());
         }
         self.seen.set(on);
-        #[cfg(feature = "sleds")]
-        crate::sleds::patch();
         // At the time of the event, which may be a little ago.
         self.put(base, when, tag(kind::RESUME, 0), 0);
+        #[cfg(feature = "sleds")]
+        crate::sleds::resumed(on);
         base
     }
 

@@ -25,6 +25,9 @@ global_asm!(
     ".hidden tracer_sled_limit",
     ".globl tracer_sled_limit",
     "tracer_sled_limit: .zero 8",
+    ".hidden tracer_sled_seen",
+    ".globl tracer_sled_seen",
+    "tracer_sled_seen: .zero 8",
     ".popsection",
 );
 
@@ -64,6 +67,15 @@ pub(crate) fn set_limits(mask: u64, limit: u64) {
     }
 }
 
+/// Says what the switch's word was when the calling thread recorded that recording goes on.
+pub(crate) fn set_seen(on: u32) {
+    // SAFETY: stores into this thread's own word, which is defined above.
+    unsafe {
+        asm!("mov dword ptr fs:[tracer_sled_seen@tpoff], {on:e}", on = in(reg) on,
+            options(nostack, preserves_flags));
+    }
+}
+
 macro_rules! handler {
     ($(#[$doc:meta])* $name:ident, $kind:expr) => {
         $(#[$doc])*
@@ -71,11 +83,15 @@ macro_rules! handler {
         pub(super) unsafe extern "C" fn $name() {
             naked_asm!(
                 "push r11",
+                "mov r11d, dword ptr [rip + {switch}]",
+                "test r11d, r11d",
+                "jz 9f",
+                // Switched on anew: what this thread records first says so.
+                "cmp r11d, dword ptr fs:[tracer_sled_seen@tpoff]",
+                "jne 9f",
                 "mov r11, qword ptr fs:[tracer_sled_base@tpoff]",
                 "test r11, r11",
                 "jz 9f",
-                "cmp dword ptr [rip + {switch}], 0",
-                "je 9f",
                 "mov qword ptr fs:[tracer_sled_base@tpoff], 0",
                 "push rax",
                 "push rcx",
@@ -134,11 +150,14 @@ handler!(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mcount() {
     naked_asm!(
+        "mov r11d, dword ptr [rip + {switch}]",
+        "test r11d, r11d",
+        "jz 9f",
+        "cmp r11d, dword ptr fs:[tracer_sled_seen@tpoff]",
+        "jne 9f",
         "mov r11, qword ptr fs:[tracer_sled_base@tpoff]",
         "test r11, r11",
         "jz 9f",
-        "cmp dword ptr [rip + {switch}], 0",
-        "je 9f",
         "mov qword ptr fs:[tracer_sled_base@tpoff], 0",
         "mov rcx, qword ptr [r11 + {cursor}]",
         "cmp rcx, qword ptr fs:[tracer_sled_limit@tpoff]",

@@ -14,7 +14,8 @@
 //! | [`plan`] | which functions are to be instrumented, and how LLVM is told |
 //!
 //! Sleds cost nothing until they are patched, which is when the process records for the first time; switched
-//! off again they cost a call and two tests. Where a function unwinds, its exit is missing.
+//! off again they cost a call and a test. What a thread enters and leaves is recorded from its first record of
+//! another kind on, each time recording is switched on. Where a function unwinds, its exit is missing.
 
 mod handler;
 mod map;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::format::{Entry, Level, Note, journal};
 use crate::recorder::{Source, switch};
+use handler::set_seen;
 
 pub(crate) use handler::{base, set_base, set_limits};
 
@@ -56,8 +58,14 @@ fn function(id: u32, address: u64, name: &str) -> Entry {
     Entry::Function(journal::Function { id, address, name })
 }
 
+/// From now on the calling thread's functions are recorded, until the switch's word is another one than `on`.
+pub(crate) fn resumed(on: u32) {
+    patch();
+    set_seen(on);
+}
+
 /// Makes calls of the sleds, once. What keeps it from that is said in the trace.
-pub(crate) fn patch() {
+fn patch() {
     if PATCHED.swap(true, Ordering::Relaxed) {
         return;
     }

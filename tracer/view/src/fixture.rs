@@ -135,6 +135,13 @@ impl Maker {
         self.threads[thread].records.push(Record::new(BEGIN + ns, event));
     }
 
+    /// All of this happens, at these nanoseconds after the beginning.
+    pub fn happens(&mut self, thread: usize, events: impl IntoIterator<Item = (u64, Event)>) {
+        for (ns, event) in events {
+            self.record(thread, ns, event);
+        }
+    }
+
     /// The records of a thread, to spoil them.
     pub fn records(&mut self, thread: usize) -> &mut Vec<Record> {
         &mut self.threads[thread].records

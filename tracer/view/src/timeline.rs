@@ -1,6 +1,10 @@
 //! A trace played from beginning to end: whoever wants to know what happened is told, in the order of
 //! time, by methods of [`Listener`]. One pass, and memory for what is open or under way alone.
 
+mod older;
+
+use std::collections::VecDeque;
+
 use tracer::format::{Ended, Event, Sent};
 
 use crate::crossing::{Backwards, Batch, Came, Crossing, Requests, Traffic};
@@ -72,6 +76,9 @@ pub(crate) struct Defects {
     pub(crate) records: u64,
 }
 
+/// In the place of the number of the record that began it: none did.
+const OLDER: usize = usize::MAX;
+
 /// Plays a trace to a listener.
 pub(crate) fn play(view: &View<'_>, listener: &mut impl Listener) -> Defects {
     let mut player = Player::new(view, listener);
@@ -86,6 +93,10 @@ struct Playing {
     stack: Stack,
     now: i64,
     spins: bool,
+    /// The function that is just ending with a call, by which the span in it has yet to say that it ends.
+    leaving: Option<u32>,
+    /// What is begun at the next switching on, and those after it: what turns out to have begun before.
+    older: VecDeque<Vec<Opener>>,
     /// Rings it found no room in, and since when.
     full: Vec<(usize, i64)>,
 }
@@ -121,17 +132,33 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
     fn begin_older(&mut self) {
         for thread in 0..self.threads.len() {
             let of = &self.view.threads[thread];
-            if of.overwritten == 0 {
+            let process = &self.view.processes[of.process];
+            if of.overwritten == 0 && !process.instrumented {
                 continue;
             }
             let Some(first) = of.records().next() else { continue };
-            let ns = self.view.ns(&self.view.processes[of.process], first.ticks);
+            let ns = self.view.ns(process, first.ticks);
             self.threads[thread].now = ns;
-            for opener in older(of.records().map(|record| record.event())) {
-                let at = At { thread, ns };
-                self.open(at, usize::MAX, opener, 0);
-            }
+            self.threads[thread].older =
+                older::frames(of.records().map(|record| record.event())).into();
+            self.open_older(At { thread, ns });
         }
+    }
+
+    fn open_older(&mut self, at: At) {
+        for opener in self.threads[at.thread].older.pop_front().unwrap_or_default() {
+            self.open(at, OLDER, opener, 0);
+        }
+    }
+
+    /// Recording has begun, or goes on. Which functions were left while it was off, nobody has told.
+    fn resume(&mut self, at: At) {
+        let frames = self.threads[at.thread].stack.frames();
+        let sure = older::sure(frames.iter().map(|frame| frame.opener));
+        for _ in sure..frames.len() {
+            self.close_top(at, 0, How::Inferred);
+        }
+        self.open_older(at);
     }
 
     #[inline]
@@ -146,20 +173,40 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
             playing.spins = false;
             self.close_top(at, 0, How::Returned);
         }
-        match record.event() {
+        let (event, leaving) = (record.event(), self.threads[thread].leaving.take());
+        if let Event::Exit { site, arg } = event {
+            self.close(at, Opener::Site(site), arg, How::Returned);
+        }
+        if let Some(id) = leaving {
+            self.close(at, Opener::Function(id), 0, How::Tail);
+        }
+        match event {
+            Event::Exit { .. } => {}
             Event::Enter { site, arg } => self.open(at, number, Opener::Site(site), arg),
-            Event::Exit { site, arg } => {
-                self.close(at, Opener::Site(site), arg, How::Returned);
-            }
             Event::Spin { site } => {
                 self.open(at, number, Opener::Spin, site);
                 self.threads[thread].spins = true;
             }
             Event::FunctionEnter(id) => self.open(at, number, Opener::Function(id), 0),
             Event::FunctionExit(id) => self.close(at, Opener::Function(id), 0, How::Returned),
-            Event::FunctionTail(id) => self.close(at, Opener::Function(id), 0, How::Tail),
+            Event::FunctionTail(id) => self.leave(at, id),
+            Event::Resume => self.resume(at),
             Event::Called { stack, address } => self.called(at, number, stack, address),
             other => self.event(at, other),
+        }
+    }
+
+    /// A function ends with a call. If that is the one by which a span in it says that it ends, that comes first.
+    fn leave(&mut self, at: At, id: u32) {
+        match self.threads[at.thread].stack.frames() {
+            [
+                ..,
+                Frame { opener: Opener::Function(around), .. },
+                Frame { opener: Opener::Site(_), .. },
+            ] if *around == id => {
+                self.threads[at.thread].leaving = Some(id);
+            }
+            _ => self.close(at, Opener::Function(id), 0, How::Tail),
         }
     }
 
@@ -221,7 +268,6 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
                 self.sends += 1;
             }
             Event::Receive { port } => self.receive(at, process.channel(port)),
-            Event::Resume => {}
             _ => self.defects.unknown += 1,
         }
     }
@@ -268,7 +314,7 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
                 None => (process.functions.get(0), 0),
             },
         };
-        let older = number == usize::MAX;
+        let older = number == OLDER;
         let shown = older || self.listener.shows(at.thread, number);
         let stack = &mut self.threads[at.thread].stack;
         stack.open(Frame {
@@ -342,35 +388,4 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
             (self.traffic.unsent, self.traffic.backwards);
         self.defects
     }
-}
-
-/// What exits show to have been open before the first of these events, outermost first.
-fn older(events: impl Iterator<Item = Event>) -> Vec<Opener> {
-    let mut open = Vec::new();
-    let mut before = Vec::new();
-    for event in events {
-        let ends = match event {
-            Event::Enter { site, .. } => {
-                open.push(Opener::Site(site));
-                continue;
-            }
-            Event::FunctionEnter(id) => {
-                open.push(Opener::Function(id));
-                continue;
-            }
-            Event::Exit { site, .. } => Opener::Site(site),
-            Event::FunctionExit(id) | Event::FunctionTail(id) => Opener::Function(id),
-            _ => continue,
-        };
-        match open.iter().rposition(|&opener| opener == ends) {
-            Some(at) => open.truncate(at),
-            None => {
-                // Sites' exits are never missing: whatever is open belongs to what ends here.
-                open.clear();
-                before.push(ends);
-            }
-        }
-    }
-    before.reverse();
-    before
 }

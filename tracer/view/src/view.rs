@@ -60,6 +60,8 @@ pub(crate) struct Process {
     pub(crate) clock_offset: i64,
     pub(crate) sites: NameTable,
     pub(crate) functions: NameTable,
+    /// The compiler has put something into its functions.
+    pub(crate) instrumented: bool,
     addresses: BTreeMap<u32, NameId>,
     rings: Vec<Option<RingEnd>>,
     ports: HashMap<u32, usize>,
@@ -270,6 +272,7 @@ impl<'a> View<'a> {
             clock_offset: who.clock_offset,
             sites: NameTable::new(unknown),
             functions: NameTable::new(no_function),
+            instrumented: false,
             addresses: BTreeMap::new(),
             rings: Vec::new(),
             ports: HashMap::new(),
@@ -310,6 +313,7 @@ impl<'a> View<'a> {
             name => name.to_owned(),
         };
         let name = self.names.id(Name::plain(text, category::FUNCTION));
+        process.instrumented = true;
         if function.id == 0 {
             if let Ok(address) = u32::try_from(function.address) {
                 process.addresses.insert(address, name);

@@ -82,7 +82,7 @@ const MAIN: u32 = 1;
 fn sleds() -> Maker {
     let mut maker = program(true, &["main", "parse", "run", "finish", "attempt", "middle", "deep"]);
     let (parse, run, finish, attempt, middle, deep) = (2, 3, 4, 5, 6, 7);
-    for (ns, event) in [
+    let events = [
         (0, Event::FunctionEnter(MAIN)),
         (100, Event::FunctionEnter(parse)),
         (150, Event::FunctionExit(parse)),
@@ -95,9 +95,8 @@ fn sleds() -> Maker {
         (430, Event::FunctionEnter(deep)),
         (500, Event::FunctionExit(attempt)),
         (600, Event::FunctionExit(MAIN)),
-    ] {
-        maker.record(0, ns, event);
-    }
+    ];
+    maker.happens(0, events);
     maker
 }
 
@@ -141,10 +140,13 @@ fn sleds_have_their_ends_tail_calls_and_what_was_unwound() {
 fn the_end_of_a_site_ends_the_functions_in_it() {
     let mut maker = program(true, &["main", "called"]);
     let site = maker.site(0, "function", "marked", "");
-    maker.record(0, 0, Event::FunctionEnter(MAIN));
-    maker.record(0, 10, Event::Enter { site, arg: 0 });
-    maker.record(0, 20, Event::FunctionEnter(2));
-    maker.record(0, 50, Event::Exit { site, arg: 0 });
+    let events = [
+        (0, Event::FunctionEnter(MAIN)),
+        (10, Event::Enter { site, arg: 0 }),
+        (20, Event::FunctionEnter(2)),
+        (50, Event::Exit { site, arg: 0 }),
+    ];
+    maker.happens(0, events);
     maker.ended(0, Ended::Died);
     assert_calls(
         &maker,
@@ -158,10 +160,108 @@ fn the_end_of_a_site_ends_the_functions_in_it() {
     assert_eq!(shown(&maker).last().map(String::as_str), Some("}  never ended  /* main */"));
 }
 
+/// The tracer's own functions have no sleds: one that a function ends with a call of is the call by which the span
+/// in it says that it ends.
+#[test]
+fn a_function_that_ends_with_the_end_of_its_span_lasts_as_long() {
+    let mut maker = program(true, &["main", "marked"]);
+    let site = maker.site(0, "function", "span", "");
+    let events = [
+        (0, Event::FunctionEnter(MAIN)),
+        (10, Event::FunctionEnter(2)),
+        (20, Event::Enter { site, arg: 0 }),
+        (50, Event::FunctionTail(2)),
+        (53, Event::Exit { site, arg: 4 }),
+        (60, Event::FunctionEnter(2)),
+        (70, Event::Enter { site, arg: 0 }),
+        // What comes is not the span's end: there is none in the trace.
+        (80, Event::FunctionTail(2)),
+        (90, Event::FunctionExit(MAIN)),
+    ];
+    maker.happens(0, events);
+    let expected = [
+        ("main", 0, 90, 0, "returned"),
+        ("marked", 10, 43, 1, "tail call"),
+        ("span", 20, 33, 2, "returned"),
+        ("marked", 60, 30, 1, "tail call"),
+        ("span", 70, 20, 2, "unwound"),
+    ];
+    assert_calls(&maker, &expected);
+}
+
+/// What had begun before recording did has an exit and no entry; and while recording is off, functions are left and
+/// entered that nobody hears of.
+#[test]
+fn what_is_entered_or_left_while_recording_is_off_is_told_from_what_goes_on() {
+    let mut maker = program(true, &["main", "round", "leaf", "before", "between"]);
+    let (round, leaf, before, between) = (2, 3, 4, 5);
+    let site = maker.site(0, "function", "span", "");
+    let events = [
+        (0, Event::Resume),
+        (5, Event::FunctionEnter(leaf)),
+        (10, Event::FunctionExit(leaf)),
+        (20, Event::FunctionExit(before)),
+        (30, Event::Enter { site, arg: 0 }),
+        (40, Event::FunctionEnter(round)),
+        (50, Event::FunctionEnter(leaf)),
+        // Off and on: in a later round, not in that leaf, and still in the span.
+        (200, Event::Resume),
+        (210, Event::FunctionEnter(leaf)),
+        (220, Event::FunctionExit(leaf)),
+        (230, Event::FunctionExit(round)),
+        (240, Event::Exit { site, arg: 0 }),
+        // Off and on, and in nothing that was known.
+        (300, Event::Resume),
+        (310, Event::FunctionExit(between)),
+        (320, Event::FunctionExit(MAIN)),
+    ];
+    maker.happens(0, events);
+    let expected = [
+        ("before", 0, 20, 0, "returned"),
+        ("leaf", 5, 5, 1, "returned"),
+        ("span", 30, 210, 0, "returned"),
+        ("round", 40, 160, 1, "inferred"),
+        ("leaf", 50, 150, 2, "inferred"),
+        ("round", 200, 30, 1, "returned"),
+        ("leaf", 210, 10, 2, "returned"),
+        ("main", 300, 20, 0, "returned"),
+        ("between", 300, 10, 1, "returned"),
+    ];
+    assert_calls(&maker, &expected);
+}
+
+/// While a span was open recording can have been off, but nothing around it was left.
+#[test]
+fn what_ends_after_a_span_had_begun_before_it() {
+    let mut maker = program(true, &["main", "called", "marked"]);
+    let site = maker.site(0, "function", "span", "");
+    let (called, marked) = (2, 3);
+    let events = [
+        (0, Event::Resume),
+        (10, Event::Enter { site, arg: 0 }),
+        (100, Event::Resume),
+        (110, Event::FunctionExit(called)),
+        (130, Event::Exit { site, arg: 0 }),
+        (140, Event::Enter { site, arg: 0 }),
+        (150, Event::FunctionTail(marked)),
+        (153, Event::Exit { site, arg: 0 }),
+        (160, Event::FunctionExit(MAIN)),
+    ];
+    maker.happens(0, events);
+    let expected = [
+        ("main", 0, 160, 0, "returned"),
+        ("marked", 0, 153, 1, "tail call"),
+        ("span", 10, 120, 2, "returned"),
+        ("called", 100, 10, 3, "returned"),
+        ("span", 140, 13, 2, "returned"),
+    ];
+    assert_calls(&maker, &expected);
+}
+
 /// Calls at these stack pointers / 16; the thread lives for 1000 ns more.
 fn called() -> Maker {
     let mut maker = program(false, &["main", "read", "write"]);
-    for (ns, stack, address) in [
+    let calls = [
         (0, 0x100, 0x1000),
         // Somewhat behind the beginning of the function, as it is called from there.
         (100, 0xf0, 0x2004),
@@ -171,9 +271,9 @@ fn called() -> Maker {
         (400, 0xf0, 0x2004),
         (500, 0x100, 0x1000),
         (600, 0x80, 0x3004),
-    ] {
-        maker.record(0, ns, Event::Called { stack, address });
-    }
+    ];
+    let call = |(ns, stack, address)| (ns, Event::Called { stack, address });
+    maker.happens(0, calls.map(call));
     maker
 }
 
