@@ -150,6 +150,64 @@ fn one_can_look_who_holds_what() {
     scratch.assert_clean(&pids, "a lab that was looked at");
 }
 
+/// What runs while recording is off leaves nothing in the trace, and what was there before and comes after is whole.
+#[test]
+#[cfg(not(feature = "no-trace"))]
+fn recording_can_be_switched_off_and_on_again() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (dir, to) = (scratch.text("lab"), scratch.text("lab.pvtrace"));
+    let (host, netback) = lab_with(&scratch, &["--trace", &to, "--trace-buffer", "4M"]);
+    let pids = [host.pid()];
+    let switch = |to: &str, now: &str| {
+        let said = scratch.run(&["trace", to, "--dir", &dir]);
+        assert!(said.status.success(), "{to}: {said:?}");
+        assert_eq!(said.stdout, format!("{dir}: recording is {now}\n"));
+    };
+    let exchange = |times: &str| {
+        let run = ["netfront", "--dir", &dir, "--mode", "rr", "-n", times, "-A", "0,0"];
+        let ended = scratch.run(&run);
+        assert!(ended.status.success(), "{ended:?}");
+    };
+    exchange("50");
+    switch("off", "off");
+    exchange("1000");
+    switch("on", "on");
+    switch("on", "on");
+    exchange("50");
+    for process in [netback, host] {
+        process.signal(Signal::SIGINT);
+        let ended = process.end();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    let explained = scratch.run(&["trace", "explain", &to]);
+    assert!(explained.status.success(), "{explained:?}");
+    let text = explained.stdout;
+    let words = text.strip_prefix("vif tx: ").and_then(|rest| rest.split_once(" requests"));
+    let requests: u32 = words.and_then(|(count, _)| count.parse().ok()).expect(&text);
+    // Connecting and taking leave are a few more.
+    assert!((100..200).contains(&requests), "{text}");
+    for odd in ["could not be understood", "whose push is not in the trace"] {
+        assert!(!text.contains(odd), "{text}");
+    }
+    scratch.assert_clean(&pids, "switched off and on");
+}
+
+#[test]
+fn a_lab_without_a_trace_has_nothing_to_switch() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let dir = scratch.text("lab");
+    let host = scratch.host(&[]);
+    let pid = host.pid();
+    let said = scratch.run(&["trace", "on", "--dir", &dir]);
+    said.assert_one_line("no trace", 1, &[&dir, "writes no trace", "--trace FILE"]);
+    host.leave();
+    let said = scratch.run(&["trace", "off", "--dir", &dir]);
+    said.assert_one_line("no lab", 1, &[&dir, "no lab"]);
+    scratch.assert_clean(&[pid], "nothing to switch");
+}
+
 #[test]
 fn a_backend_keeps_no_ports_of_guests_that_are_gone() {
     let _turn = common::turn();

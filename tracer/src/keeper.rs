@@ -81,6 +81,21 @@ struct Kept {
     /// It was on.
     used: bool,
     frozen: Option<(u32, Slow)>,
+    /// It stays off.
+    over: bool,
+}
+
+/// Whether a lab is recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recording {
+    /// Not yet: nothing has been switched on so far.
+    NotYet,
+    /// It has been, and may be again.
+    Off,
+    /// It is.
+    On,
+    /// It has been, and will not be again.
+    Over,
 }
 
 /// One process's memory.
@@ -138,11 +153,12 @@ impl Keeper {
         self.switch.as_fd()
     }
 
-    /// Switches recording on or off, in all processes at once. After a slow request it stays off.
+    /// Switches recording on or off, in all processes at once. After its end, and after a slow request, it stays
+    /// off.
     pub fn set(&self, on: bool) {
         let mut kept = self.lock();
         // SYNC recording is on: with the Acquire load in `is_on`. Recorders look at the word alone.
-        if on && kept.frozen.is_none() {
+        if on && !kept.over {
             kept.used = true;
             kept.number = kept.number.wrapping_add(1).max(1);
             self.word(switch::ON).store(kept.number, Ordering::Release);
@@ -156,6 +172,24 @@ impl Keeper {
     pub fn is_on(&self) -> bool {
         // SYNC recording is on: with the Release stores in `set`.
         self.word(switch::ON).load(Ordering::Acquire) != 0
+    }
+
+    /// Switches recording off for good.
+    pub fn end(&self) {
+        self.lock().over = true;
+        self.set(false);
+    }
+
+    /// Whether recording is on, and whether it can be.
+    #[must_use]
+    pub fn recording(&self) -> Recording {
+        let kept = self.lock();
+        match (kept.used, kept.over) {
+            (_, true) => Recording::Over,
+            (false, _) => Recording::NotYet,
+            _ if self.is_on() => Recording::On,
+            _ => Recording::Off,
+        }
     }
 
     /// Keeps memory of process `pid`.
@@ -223,7 +257,7 @@ impl Keeper {
     pub fn slow(&self, pid: u32, slow: Slow) {
         if matches!(self.mode, Mode::Slow(_)) {
             self.lock().frozen.get_or_insert((pid, slow));
-            self.set(false);
+            self.end();
         }
     }
 

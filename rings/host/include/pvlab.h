@@ -45,6 +45,8 @@
  *                   (your console's)                                               own bell, other's
  *  12 INSPECT       1 ports, 2 grants; also before     bytes                       text
  *                   HELLO: who holds what
+ *  13 RECORD        0 off, 1 on; also before HELLO     0 never, 1 off, 2 on,
+ *                                                      3 over
  *
  * The store connection is a stream socket that speaks xenstore's wire protocol (<xen/io/xs_wire.h>)
  * and is bound to your domid; relative paths begin at /local/domain/<domid>. A life is a number that
@@ -96,6 +98,7 @@
 #define PVLAB_TRACE 10
 #define PVLAB_OPEN_PORT 11
 #define PVLAB_INSPECT 12
+#define PVLAB_RECORD 13
 
 struct pvlab_message {
 	uint32_t kind, seq, status, arg[PVLAB_MESSAGE_ARGS];

@@ -26,7 +26,7 @@ mod welcome;
 
 pub use domain::{Connect, ConnectError, HostDomain, host_is_gone, watch_host};
 pub use foreign::HostForeign;
-pub use inspect::inspect;
+pub use inspect::{inspect, record};
 pub use rundir::{RunDir, RunDirError, Swept, labs, leave_nothing, runs};
 pub use server::{ConsoleConfig, Device, DomainInfo, Host, HostConfig, HostError, News};
 pub use stall::{Stall, is_stopped};

@@ -15,7 +15,7 @@
 //!
 //! | kind | request | answer | descriptors |
 //! |---|---|---|---|
-//! | 1 `HELLO` | version (2), domid or `ANY`, pool frames or 0, 0, arg[4..12] name, NUL-padded | domid, frames, first and number of grant frames, hold frame, console frame, store frame, first pool frame | memory, store connection |
+//! | 1 `HELLO` | version (3), domid or `ANY`, pool frames or 0, 0, arg[4..12] name, NUL-padded | domid, frames, first and number of grant frames, hold frame, console frame, store frame, first pool frame | memory, store connection |
 //! | 2 `ALLOC_UNBOUND` | domid that may bind | port | event page, epoll of own doorbell, other end's doorbell |
 //! | 3 `BIND_INTERDOMAIN` | domid, its port | port | event page, epoll of own doorbell, other end's doorbell |
 //! | 4 `CLOSE` | port | | |
@@ -27,11 +27,12 @@
 //! | 10 `TRACE` | | | the tracer's switch, trace connection |
 //! | 11 `OPEN_PORT` | a port of ours that the toolstack made (the console's) | the port, domid that may bind | event page, epoll of own doorbell, other end's doorbell |
 //! | 12 `INSPECT` | [`Held`]: 1 ports, 2 grants | bytes | text: who holds what, a line each |
+//! | 13 `RECORD` | 0 off, 1 on | [`Recorded`]: 0 never, 1 off, 2 on, 3 over | |
 //!
 //! A life is a number that the host gives to a domain when it registers, and to no other: who gives back
 //! a hold line of one that is gone does not take it from another that has the same domid by then.
 //!
-//! The first message must be `HELLO`, or `INSPECT` of whoever only looks on. A connection that ends without `GOODBYE` is a death. What the
+//! The first message must be `HELLO`, or `INSPECT` or `RECORD` of whoever only looks on. A connection that ends without `GOODBYE` is a death. What the
 //! words in the event page mean is said in `rings::evtchn::EventPage`, the layout of memory in
 //! `rings::grant::Layout`.
 //!
@@ -84,6 +85,8 @@ pub enum Kind {
     OpenPort = 11,
     /// Look who holds what.
     Inspect = 12,
+    /// Switch recording on or off, in all domains at once.
+    Record = 13,
 }
 
 /// What [`Kind::Inspect`] asks for. Fields are separated by tabs; `-` stands for what there is not.
@@ -96,6 +99,30 @@ pub enum Held {
     /// `DOMID GREF TO FRAME ACCESS USE` for each grant; access: `ro`, `rw`; use: `mapped` while the
     /// other side has it mapped.
     Grants = 2,
+}
+
+/// What [`Kind::Record`] is answered: whether the lab is recorded now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Recorded {
+    /// Nor will it be: its host was not asked for a trace.
+    Never = 0,
+    /// Not now.
+    Off = 1,
+    /// It is.
+    On = 2,
+    /// It was, and will not be again: the run has ended, or there was a slow request.
+    Over = 3,
+}
+
+impl Recorded {
+    /// The answer with this number.
+    #[must_use]
+    pub fn from_number(n: u32) -> Option<Self> {
+        [Self::Never, Self::Off, Self::On, Self::Over]
+            .into_iter()
+            .find(|&answer| answer as u32 == n)
+    }
 }
 
 impl Kind {
@@ -115,6 +142,7 @@ impl Kind {
             Self::Trace,
             Self::OpenPort,
             Self::Inspect,
+            Self::Record,
         ]
         .into_iter()
         .find(|&kind| kind as u32 == n)

@@ -37,6 +37,7 @@ impl Transport for UnixTransport {
         // A socket has no zero time-out: zero means for ever there, and only a look here.
         let timeout = timeout.map(|t| t.max(Duration::from_micros(1)));
         self.0.set_read_timeout(timeout)?;
+        let _span = tracer::span!(WAIT, "wait_for_store");
         loop {
             match self.0.read(buf) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

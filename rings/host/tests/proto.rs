@@ -80,6 +80,7 @@ fn the_header_and_the_rust_half_say_the_same() {
         ("TRACE", Kind::Trace as u64),
         ("OPEN_PORT", Kind::OpenPort as u64),
         ("INSPECT", Kind::Inspect as u64),
+        ("RECORD", Kind::Record as u64),
         ("PAGE", PAGE_SIZE as u64),
         ("GRANT_ENTRY_BYTES", ENTRY_SIZE as u64),
         ("GRANTS_PER_FRAME", Layout::ENTRIES_PER_FRAME.into()),

@@ -208,7 +208,7 @@ enum Command {
     #[command(after_help = REPORT_EXAMPLES, args_override_self = true)]
     #[command(override_usage = "pvlab report FILE... [-o OUT]")]
     Report(ReportArgs),
-    /// Show a trace that was recorded: tree, top, explain, iterations, export, open
+    /// Read a trace: tree, top, explain, iterations, export, open; pause a running one: on, off
     #[command(after_help = TRACE_EXAMPLES, arg_required_else_help = false)]
     Trace(TraceCommand),
 }

@@ -1,4 +1,4 @@
-//! The command `trace`: what to show of a trace that was recorded, and of it how much.
+//! The command `trace`: what to show of a trace that was recorded, and of it how much; and whether to record.
 #![allow(rustdoc::broken_intra_doc_links, reason = "[ ] is a default, as in all help texts")]
 
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ Examples:
   pvlab trace explain out.json                    where the time of a request goes
   pvlab trace tree out.json --slowest 1           what happened during the slowest request
   pvlab trace top --diff before.json after.json   what became slower
-  pvlab trace open out.json                       look at it in Perfetto";
+  pvlab trace open out.json                       look at it in Perfetto
+  pvlab trace off --dir /tmp/lab                  of a running lab record nothing, until trace on";
 
 /// What to do with a trace.
 #[derive(Args, Debug, Clone, PartialEq)]
@@ -87,6 +88,18 @@ pub enum TraceVerb {
         /// What of it.
         #[command(flatten)]
         what: FilterArgs,
+    },
+    /// Go on with the recording of a running lab
+    On {
+        /// The lab's run directory [the only running lab]
+        #[arg(long, value_name = "DIR", value_parser = values::path)]
+        dir: Option<PathBuf>,
+    },
+    /// Record nothing of a running lab until it is switched on again
+    Off {
+        /// The lab's run directory [the only running lab]
+        #[arg(long, value_name = "DIR", value_parser = values::path)]
+        dir: Option<PathBuf>,
     },
     /// Serve a trace to Perfetto on this machine
     Open {

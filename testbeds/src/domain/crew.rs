@@ -166,6 +166,7 @@ impl<K: Copy + Ord + Send + 'static> Crew<K> {
     /// If all workers have died.
     pub(super) fn hear(&mut self, timeout: Duration) -> anyhow::Result<Option<Told<K>>> {
         let deadline = Instant::now() + timeout;
+        let _span = (!timeout.is_zero()).then(|| tracer::span!(WAIT, "wait_for_workers"));
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.told.recv_timeout(left) {

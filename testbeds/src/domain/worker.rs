@@ -110,6 +110,7 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
         self.tell(Command::Stop);
         if let Some(thread) = self.thread.take() {
             // A panic there has been printed by itself.
+            let _span = tracer::span!(WAIT, "wait_for_workers");
             let _ = thread.join();
         }
     }

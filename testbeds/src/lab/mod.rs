@@ -52,7 +52,7 @@ pub use hand::{console_guest, consoled, host, netback, netfront};
 pub use net::net;
 pub use page::report;
 pub(crate) use raw::restore as restore_terminal;
-pub use tools::{ls, store};
+pub use tools::{ls, record, store};
 pub use tour::tour;
 
 /// Writes results to stdout. A reader that has gone away wants no more of them, which is fine.

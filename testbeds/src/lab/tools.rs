@@ -1,11 +1,11 @@
-//! `pvlab ls` and `pvlab store`: looking into labs that run.
+//! `pvlab ls`, `pvlab store` and `pvlab trace on` and `off`: looking into labs that run.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use rings::store::{Nodes, Perm, StoreError, XsClient};
-use rings_host::proto::Held;
+use rings_host::proto::{Held, Recorded};
 use rings_host::{Block, BlockKind, Segment, UnixTransport, inspect, labs, runs};
 
 use super::holdings;
@@ -100,10 +100,7 @@ pub fn store(args: &StoreArgs) -> anyhow::Result<()> {
 }
 
 fn operate(args: &StoreArgs) -> anyhow::Result<()> {
-    let dir = match &args.dir {
-        Some(dir) => dir.clone(),
-        None => the_only_lab()?,
-    };
+    let dir = this_or_the_only_lab(args.dir.as_deref())?;
     let mut store = connect(&dir)?;
     let mut out = io::stdout().lock();
     match &args.verb {
@@ -145,7 +142,31 @@ fn named<T>(outcome: Result<T, StoreError>, path: &str) -> anyhow::Result<T> {
     }
 }
 
-fn the_only_lab() -> anyhow::Result<PathBuf> {
+/// Switches the recording of a running lab on or off, and says what it is then.
+///
+/// # Errors
+/// If there is no lab, or its trace can no longer be what is asked for.
+pub fn record(dir: Option<&Path>, on: bool) -> anyhow::Result<()> {
+    let dir = this_or_the_only_lab(dir)?;
+    let recorded = rings_host::record(&dir, on)?;
+    let dir = dir.display();
+    let now = match recorded {
+        Recorded::On => "on",
+        Recorded::Off => "off",
+        Recorded::Over if !on => "over",
+        Recorded::Over => {
+            bail!("{dir}: its recording is over: the run has ended, or a request was slow")
+        }
+        Recorded::Never => bail!("{dir} writes no trace; start it with --trace FILE"),
+    };
+    let mut out = io::stdout().lock();
+    unless_nobody_reads(writeln!(out, "{dir}: recording is {now}").map_err(Into::into))
+}
+
+fn this_or_the_only_lab(dir: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = dir {
+        return Ok(dir.to_owned());
+    }
     let mut all = labs();
     match (all.pop(), all.is_empty()) {
         (Some(dir), true) => Ok(dir),

@@ -72,7 +72,7 @@ impl Tracing {
 
     /// Switches it off: what comes now is not part of the run.
     pub(super) fn end(&self) {
-        self.keeper.set(false);
+        self.keeper.end();
     }
 
     /// Writes the files, once the domains have ended. Says in a few lines what is in them.

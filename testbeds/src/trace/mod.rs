@@ -15,6 +15,7 @@ use tracer_view::{
 };
 
 use crate::cli::{TraceCommand, TraceVerb};
+use crate::lab;
 use crate::units::float;
 
 /// Events an export has at most, unless something else is asked for: what Perfetto shows without effort.
@@ -63,6 +64,8 @@ pub fn run(command: &TraceCommand) -> anyhow::Result<()> {
                 print(&(text + &beside.lay()?.map_or_else(String::new, |laid| lies(file, &laid))))
             })
         }
+        TraceVerb::On { dir } => lab::record(dir.as_deref(), true),
+        TraceVerb::Off { dir } => lab::record(dir.as_deref(), false),
         TraceVerb::Open { file, port } => serve::open(file, *port),
     }
 }

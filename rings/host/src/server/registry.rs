@@ -108,6 +108,7 @@ impl Registry {
         let outcome = match (Kind::from_number(m.kind), *who) {
             (Some(Kind::Hello), None) => self.hello(who, pid, m),
             (Some(Kind::Inspect), _) => self.inspect(m),
+            (Some(Kind::Record), _) => traces::record(&self.keeper, m).map(Answer::from),
             (Some(Kind::Hello), Some(_)) | (_, None) | (None, _) => Err(Errno::EPROTO),
             (Some(kind), Some(domid)) => self.of_domain(kind, domid, m),
         };
@@ -116,7 +117,7 @@ impl Registry {
 
     fn of_domain(&mut self, kind: Kind, domid: DomId, m: &Message) -> Result<Answer, Errno> {
         match kind {
-            Kind::Hello | Kind::Inspect => Err(Errno::EPROTO),
+            Kind::Hello | Kind::Inspect | Kind::Record => Err(Errno::EPROTO),
             Kind::AllocUnbound => {
                 let (port, fds) = self.ports.alloc_unbound(domid, domid_of(m.arg[0])?)?;
                 Ok(Answer { fds: fds.to_vec(), ..m.answer(&[port.0]).into() })

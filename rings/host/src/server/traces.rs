@@ -1,13 +1,13 @@
-//! Trace connections: what processes record, handed to the keeper.
+//! Trace connections: what processes record, handed to the keeper. And the switch, for whoever looks on.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use tracer::keeper::Keeper;
+use tracer::keeper::{Keeper, Recording};
 use tracer::{Memory, Slow};
 
-use crate::proto::{Message, TraceKind};
+use crate::proto::{Message, Recorded, TraceKind};
 use crate::sys::{self, Received};
 
 /// A trace connection: our end, which does not block, and the domain's.
@@ -16,6 +16,25 @@ pub(super) fn connection() -> nix::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
     sys::set_nonblocking(&ours)?;
     Ok((ours, theirs))
+}
+
+/// Switches recording on or off, if there is somebody who writes a trace.
+pub(super) fn record(keeper: &Keeper, m: &Message) -> Result<Message, Errno> {
+    let on = match m.arg[0] {
+        0 => false,
+        1 => true,
+        _ => return Err(Errno::EINVAL),
+    };
+    if keeper.recording() != Recording::NotYet {
+        keeper.set(on);
+    }
+    let recorded = match keeper.recording() {
+        Recording::NotYet => Recorded::Never,
+        Recording::Off => Recorded::Off,
+        Recording::On => Recorded::On,
+        Recording::Over => Recorded::Over,
+    };
+    Ok(m.answer(&[recorded as u32]))
 }
 
 /// Takes one message of process `pid`; `false` if there will be no more.

@@ -94,9 +94,9 @@ impl Class {
 /// Names' classes.
 pub(super) fn classes(view: &View<'_>) -> Vec<Class> {
     let class = |name: &crate::name::Name| match (name.category.as_str(), name.text.as_str()) {
-        ("wait", "sleep") => Class::Sleep,
+        ("wait", "look" | "spin") => Class::Spin,
         ("wait", "limit") => Class::Limit,
-        ("wait", _) => Class::Spin,
+        ("wait", _) => Class::Sleep,
         ("grant", _) => Class::Grant,
         ("cost", _) => Class::Cost,
         (STARTING, _) => Class::Start,
