@@ -107,6 +107,11 @@ impl Stack {
         self.frames.last()
     }
 
+    /// The innermost frame that is a site's.
+    pub(crate) fn innermost_site(&self) -> Option<&Frame> {
+        self.frames.iter().rfind(|frame| matches!(frame.opener, Opener::Site(_)))
+    }
+
     #[inline]
     pub(crate) fn open(&mut self, frame: Frame) {
         self.frames.push(frame);

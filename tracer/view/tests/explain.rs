@@ -1,6 +1,7 @@
 //! Does `explain` find what was planted, and nothing where nothing was?
 
-use tracer::format::{Event, Trace};
+use tracer::format::journal::Function;
+use tracer::format::{Entry, Event, Record, Trace};
 use tracer_view::fixture::{Maker, Plan};
 use tracer_view::{Cause, Explained, Phase, View, Way, explain};
 
@@ -49,6 +50,42 @@ fn a_sleeping_backend_is_named() {
     assert!((30_000..31_500).contains(&wake), "{wake}");
     assert!(way.unattributed() < 2.0, "{way:?}");
     assert!(!explained(&calm().make()).blames(&Cause::Sleep));
+}
+
+/// What waits calls functions, and so does what copies: in an instrumented program they are seen, and are part of
+/// that.
+#[test]
+fn functions_that_are_called_to_sleep_or_to_copy_are_no_work() {
+    let plan = Plan { wake: Some(30_000), grant: 5_000, ..calm() };
+    let mut maker = plan.make();
+    let plain = explained(&maker);
+    for (process, thread) in [(0, 0), (1, 1)] {
+        let function = Function { id: 1, address: 0x1000, name: "inner".into() };
+        maker.entry(process, &Entry::Function(function));
+        let records = std::mem::take(maker.records(thread));
+        let mut called = 0;
+        for (at, record) in records.iter().enumerate() {
+            let next = records.get(at + 1);
+            maker.records(thread).push(*record);
+            let Some(next) = next.filter(|next| next.ticks >= record.ticks + 4_000) else {
+                continue;
+            };
+            let (Event::Enter { site, .. }, Event::Exit { site: left, .. }) =
+                (record.event(), next.event())
+            else {
+                continue;
+            };
+            assert_eq!(site, left);
+            called += 1;
+            let middle = |ns, event| Record::new(record.ticks + ns, event);
+            maker.records(thread).push(middle(100, Event::FunctionEnter(1)));
+            maker.records(thread).push(middle(3_900, Event::FunctionExit(1)));
+        }
+        assert!(called > 0 || thread == 0, "thread {thread} sleeps or copies");
+    }
+    let seen = explained(&maker);
+    assert_eq!(seen.ways, plain.ways);
+    assert_eq!(seen.threads, plain.threads);
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! What each thread has spent its time on so far, by the innermost thing that was recorded of it.
+//! What each thread has spent its time on so far, by the innermost thing that was recorded of it. What a function
+//! does that the compiler instrumented belongs to the wait, grant operation or modelled cost that it is called for.
+
+use tracer::format::category;
 
 use crate::name::NameId;
 use crate::stack::{Frame, Opener, Slice, Stack};
@@ -40,6 +43,8 @@ struct Account {
 pub(super) struct Ledger {
     accounts: Vec<Account>,
     waits: Vec<bool>,
+    /// What the functions called for it are part of.
+    covers: Vec<bool>,
     starting: NameId,
 }
 
@@ -70,15 +75,31 @@ impl Ledger {
             let until = process.unwrap_or(began);
             Account { until, began, top, local, fresh: began, ..Account::default() }
         };
+        let is = |words: &[&str]| {
+            view.names.iter().map(|name| words.contains(&name.category.as_str())).collect()
+        };
         Self {
             accounts: view.threads.iter().map(account).collect(),
-            waits: view.names.iter().map(|name| name.category == "wait").collect(),
+            waits: is(&[category::WAIT]),
+            covers: is(&[category::WAIT, category::GRANT, category::COST]),
             starting: view.starting,
         }
     }
 
+    /// What a thread with this stack does.
+    pub(super) fn doing(&self, stack: &Stack) -> Option<NameId> {
+        let top = stack.top()?;
+        let site = match top.opener {
+            Opener::Site(_) | Opener::Spin => None,
+            Opener::Function(_) | Opener::Called(_) => stack.innermost_site(),
+        };
+        let around = site.map(|site| site.name).filter(|name| self.covers[name.index()]);
+        Some(around.unwrap_or(top.name))
+    }
+
     /// A frame begins.
     pub(super) fn begin(&mut self, at: At, stack: &Stack) {
+        let doing = self.doing(stack);
         let account = &mut self.accounts[at.thread];
         let before = account.until;
         account.until(at.ns);
@@ -86,15 +107,16 @@ impl Ledger {
             if top.opener == Opener::Spin && account.top.is_none() {
                 account.looked(before, top.name);
             }
-            account.top = Some(top.name);
+            account.top = doing;
         }
     }
 
     /// A frame has ended.
     pub(super) fn end(&mut self, at: At, slice: &Slice, stack: &Stack) {
+        let doing = self.doing(stack);
         let account = &mut self.accounts[at.thread];
         account.until(at.ns);
-        account.top = stack.top().map(|top| top.name);
+        account.top = doing;
         if self.waits[slice.frame.name.index()] {
             account.fresh = at.ns;
         }
