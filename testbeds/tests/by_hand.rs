@@ -268,6 +268,10 @@ fn a_host_writes_the_trace_of_all_that_joined_it() {
     let (dir, to) = (scratch.text("lab"), scratch.text("hand.json"));
     let (host, netback) = lab_with(&scratch, &["--trace", &to, "--trace-buffer", "4M"]);
     let pids = [host.pid()];
+    // Which is none: netback warns of it.
+    let rate = "/local/domain/0/backend/vif/1/0/rate";
+    let written = scratch.run(&["store", "--dir", &dir, "write", rate, "often"]);
+    assert!(written.status.success(), "{written:?}");
     for _ in 0..2 {
         let run = ["netfront", "--dir", &dir, "--mode", "rr", "-n", "200", "-A", "0,0"];
         let ended = scratch.run(&run);
@@ -289,6 +293,11 @@ fn a_host_writes_the_trace_of_all_that_joined_it() {
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&to).expect("written")).expect("JSON");
     let events = json["traceEvents"].as_array().expect("events");
+    let warned = |event: &&serde_json::Value| {
+        event["cat"] == "warn" && event["name"] == "rate is not BYTES,USEC: traffic unlimited"
+    };
+    let warning = events.iter().find(warned).expect("netback's warning");
+    assert_eq!(warning["args"]["rate"], "often", "{warning}");
     let named = events.iter().filter(|event| event["name"] == "process_name");
     let mut names: Vec<&str> = named.filter_map(|e| e["args"]["name"].as_str()).collect();
     names.sort_unstable();
