@@ -141,7 +141,7 @@ fn sleeps(_: &str, category: &str, name: &str) -> bool {
 }
 
 fn spins(_: &str, category: &str, name: &str) -> bool {
-    category == category::WAIT && name != "sleep"
+    category == category::WAIT && matches!(name, "look" | "spin")
 }
 
 fn grants(_: &str, category: &str, _: &str) -> bool {

@@ -24,6 +24,10 @@ pub const MOST_THREADS: usize = 256;
 
 /// Under this name a file says how many threads it has not, because their processes had more than are kept.
 pub const REFUSED: &str = "threads-refused";
+/// What is said of a run under this name: when recording was off in between, as `FROM-TO FROM-TO`, in ticks.
+pub const PAUSED: &str = "paused";
+/// Pauses that are told; what is not recorded in others looks as if nothing had happened.
+const MOST_PAUSES: usize = 4096;
 
 /// What is kept when there is more than the buffers hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -83,6 +87,10 @@ struct Kept {
     frozen: Option<(u32, Slow)>,
     /// It stays off.
     over: bool,
+    /// Since when it is off, if it was on before. Ticks.
+    off: Option<u64>,
+    /// From when to when it was off in between. Ticks.
+    pauses: Vec<(u64, u64)>,
 }
 
 /// Whether a lab is recorded.
@@ -157,13 +165,19 @@ impl Keeper {
     /// off.
     pub fn set(&self, on: bool) {
         let mut kept = self.lock();
+        let on = on && !kept.over;
+        if on == self.is_on() {
+            return;
+        }
         // SYNC recording is on: with the Acquire load in `is_on`. Recorders look at the word alone.
-        if on && !kept.over {
+        if on {
             kept.used = true;
             kept.number = kept.number.wrapping_add(1).max(1);
+            kept.paused(self.clock.now());
             self.word(switch::ON).store(kept.number, Ordering::Release);
         } else {
             self.word(switch::ON).store(0, Ordering::Release);
+            kept.off = Some(self.clock.now());
         }
     }
 
@@ -176,7 +190,10 @@ impl Keeper {
 
     /// Switches recording off for good.
     pub fn end(&self) {
-        self.lock().over = true;
+        let mut kept = self.lock();
+        kept.over = true;
+        kept.paused(self.clock.now());
+        drop(kept);
         self.set(false);
     }
 
@@ -266,8 +283,9 @@ impl Keeper {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path, run: &[(String, String)]) -> io::Result<Written> {
-        let kept = self.lock();
+        // Which takes a thread, and should that record, the lock.
         let recorder::Costs { event_ps, read_ps } = recorder::costs();
+        let kept = self.lock();
         let steady = self.clock == Source::Monotonic || clock::is_steady();
         let (start, end) = (self.start, self.clock.anchor());
         let clock = Clock { start, end, steady, event_ps, read_ps };
@@ -279,6 +297,10 @@ impl Keeper {
             run.push(("frozen".into(), why.clone()));
             run.push(("frozen-ticks".into(), slow.ticks.to_string()));
             written.frozen = Some(why);
+        }
+        if !kept.pauses.is_empty() {
+            let pauses = kept.pauses.iter().map(|(off, on)| format!("{off}-{on}"));
+            run.push((PAUSED.into(), pauses.collect::<Vec<_>>().join(" ")));
         }
         written.threads = kept.processes.iter().map(|kin| kin.refused).sum();
         if written.threads > 0 {
@@ -327,6 +349,12 @@ impl Host for Keeper {
 }
 
 impl Kept {
+    /// A pause, if there was one, is over now.
+    fn paused(&mut self, now: u64) {
+        let pause = self.off.take().map(|off| (off, now));
+        self.pauses.extend(pause.filter(|_| self.pauses.len() < MOST_PAUSES));
+    }
+
     fn process(&mut self, pid: u32) -> &mut Kin {
         let at = *self.at.entry(pid).or_insert(self.processes.len());
         if at == self.processes.len() {

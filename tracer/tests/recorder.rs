@@ -10,7 +10,7 @@ use std::thread;
 
 use tracer::format::journal::{Half, Process};
 use tracer::format::{Entry, Event, Full, Level, Mapped, Note, Record, Slot, Slots, Trace};
-use tracer::keeper::{Keeper, MOST_THREADS, Mode, REFUSED, Written};
+use tracer::keeper::{Keeper, MOST_THREADS, Mode, PAUSED, REFUSED, Written};
 use tracer::{Ring, RingInfo};
 
 /// A process has one recorder: one test at a time has it.
@@ -330,12 +330,27 @@ fn it_is_switched_while_the_thread_runs_and_frames_stay_whole() {
         let unseen = tracer::span!("unseen");
         switch.set(true);
         inner();
+        // Which it is already.
+        switch.set(true);
         drop(unseen);
         drop(cut);
     });
     assert_eq!(lab.file(steps), ["cut", "inner", "-inner", "-cut"]);
     let resumed = lab.events().iter().filter(|e| matches!(e, Event::Resume)).count();
     assert_eq!(resumed, 2, "at the beginning, and where it goes on");
+    let said = lab.file(|trace| trace.run.iter().find(|(name, _)| name == PAUSED).cloned());
+    let (_, pause) = said.expect("it is told when it was off");
+    let (off, on) = pause.split_once('-').expect("from and to");
+    let (off, on): (u64, u64) = (off.parse().expect("ticks"), on.parse().expect("ticks"));
+    let ticks = lab.file(|trace| {
+        let thread = trace.threads().next().expect("kept");
+        thread.records().map(|record| record.ticks).collect::<Vec<_>>()
+    });
+    assert!(ticks[1] <= off && off <= on && on <= ticks[2], "{ticks:?} {off} {on}");
+    // Off since, which is no pause before it goes on.
+    lab.keeper.end();
+    lab.keeper.set(true);
+    assert!(!lab.keeper.is_on(), "it is over");
 }
 
 #[test]
@@ -429,10 +444,12 @@ fn a_forked_child_does_not_write_into_its_parents_buffer() {
     let lab = Lab::new(Mode::Stop, records(1024));
     lab.traced(|| {
         inner();
+        let mut port = tracer::Port::new(tracer::format::journal::Port::default());
         // SAFETY: the child records, which touches no lock, and leaves by _exit.
         match unsafe { fork() }.expect("forked") {
             ForkResult::Child => {
                 (0..100).for_each(|_| inner());
+                port.set_name("the child's");
                 // SAFETY: ends the process at once.
                 unsafe { libc::_exit(0) }
             }
@@ -444,6 +461,8 @@ fn a_forked_child_does_not_write_into_its_parents_buffer() {
     });
     assert_eq!(lab.file(steps), ["inner", "-inner", "inner", "-inner"]);
     assert_eq!(lab.file(|trace| trace.threads().count()), 1);
+    let named = |entry: &Entry| matches!(entry, Entry::Port(port) if !port.name.is_empty());
+    assert!(!lab.file(|trace| trace.processes[0].journal().any(|entry| named(&entry))));
 }
 
 #[test]
@@ -474,6 +493,10 @@ fn a_forked_child_that_starts_for_itself_has_a_trace_of_its_own() {
                 assert_eq!(waitpid(child, None).expect("ended"), WaitStatus::Exited(child, 0));
             }
         }
+        lab.keeper.set(false);
+        let ended = lab.file(|trace| trace.threads().map(|t| t.info.ended).collect::<Vec<_>>());
+        assert_eq!(ended, [0], "the child has said nothing in this one's name");
+        lab.keeper.set(true);
         inner();
     });
     assert_eq!(lab.file(steps), ["inner", "-inner", "inner", "-inner"]);

@@ -120,8 +120,11 @@ pub fn note(note: Note) {
     }
 }
 
-/// Writes an entry into the journal.
+/// Writes an entry into the journal; in a forked child it is the parent's.
 pub(super) fn define(entry: &Entry) {
+    if !is_started() {
+        return;
+    }
     if let Some(journal) = &mut state().journal {
         journal.append(entry);
     }

@@ -27,7 +27,7 @@ impl Source {
 
     /// Reads it.
     #[inline(always)]
-    pub(super) fn now(self) -> u64 {
+    pub(crate) fn now(self) -> u64 {
         match self {
             Self::Cycles => clock::cycles(),
             Self::Monotonic => monotonic(),

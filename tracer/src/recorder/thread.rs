@@ -166,7 +166,7 @@ pub fn attach() {
 
 /// Gives the calling thread memory of its own to record into, which nobody keeps.
 pub(super) fn attach_to(mapping: MmapRaw, records: u64) {
-    let owner = Owner { mapping, limit: u64::MAX, mask: records - 1 };
+    let owner = Owner { mapping, limit: u64::MAX, mask: records - 1, inherited: false };
     LOCAL.with(|local| local.adopt(Ok(owner)));
 }
 
@@ -176,6 +176,14 @@ pub(super) fn forked() {
         local.base.set(null_mut());
         local.header.set(null_mut());
         local.state.set(State::Ended);
+    });
+    // A thread whose locals are being destroyed has none.
+    let _ = OWNER.try_with(|kept| {
+        if let Ok(mut kept) = kept.try_borrow_mut()
+            && let Some(owner) = kept.as_mut()
+        {
+            owner.inherited = true;
+        }
     });
 }
 
@@ -329,6 +337,8 @@ struct Owner {
     mapping: MmapRaw,
     limit: u64,
     mask: u64,
+    /// It is that of the process which this one was forked from.
+    inherited: bool,
 }
 
 impl Owner {
@@ -346,23 +356,23 @@ impl Owner {
         write_header(mapping.as_mut_ptr(), settings.full, settings.capacity);
         process::hand_over(Memory::Thread, fd.as_fd())?;
         let limit = if settings.full == Full::Stop { settings.capacity } else { u64::MAX };
-        Ok(Self { mapping, limit, mask: settings.capacity - 1 })
+        Ok(Self { mapping, limit, mask: settings.capacity - 1, inherited: false })
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if self.inherited {
+            return;
+        }
         LOCAL.with(|local| {
-            // After a fork it is the parent's.
-            if local.state.get() != State::Ended {
-                local.base.set(null_mut());
-                let base = self.mapping.as_mut_ptr();
-                // SAFETY: the mapping is alive until the end of this function.
-                unsafe { word(base, at::ENDED) }.store(stamp::now(), Ordering::Relaxed);
-                // SYNC records are whole: and this is the last of them, with the keeper's `read`.
-                // SAFETY: as above.
-                unsafe { half(base, at::STATE) }.store(1, Ordering::Release);
-            }
+            local.base.set(null_mut());
+            let base = self.mapping.as_mut_ptr();
+            // SAFETY: the mapping is alive until the end of this function.
+            unsafe { word(base, at::ENDED) }.store(stamp::now(), Ordering::Relaxed);
+            // SYNC records are whole: and this is the last of them, with the keeper's `read`.
+            // SAFETY: as above.
+            unsafe { half(base, at::STATE) }.store(1, Ordering::Release);
             local.header.set(null_mut());
             local.state.set(State::Ended);
         });

@@ -13,6 +13,9 @@ use crate::view::{Ring, View};
 pub(crate) use early::Backwards;
 use early::Early;
 
+/// In less time no ring's index gets half way round: 2^31 slots of 10 ns each. Nanoseconds.
+const ROUND: i64 = 20_000_000_000;
+
 /// Who and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Stamp {
@@ -116,6 +119,16 @@ impl Traffic {
         }
     }
 
+    /// Recording was off for so long: what was under way has arrived unseen. Nanoseconds.
+    pub(crate) fn forget(&mut self, ns: i64) {
+        for ring in &mut self.rings {
+            // Where indices may have gone round, they go on behind all that were.
+            let goes_on = |last: u64| if ns < ROUND { last } else { (last | 0xffff_ffff) + 1 };
+            let last = ring.last.map(goes_on);
+            *ring = OnRing { last, ..OnRing::empty(ring.in_order, ring.size) };
+        }
+    }
+
     /// A slot's `id` field. Both halves may tell; the second time changes nothing.
     pub(crate) fn id(&mut self, ring: usize, slot: Slot, index: u32, id: u32) {
         let ring = &mut self.rings[ring];
@@ -169,9 +182,13 @@ struct OnRing {
 
 impl OnRing {
     fn new(ring: &Ring) -> Self {
+        Self::empty(ring.in_order, u64::from(ring.size).clamp(1, 1 << 16))
+    }
+
+    fn empty(in_order: bool, size: u64) -> Self {
         Self {
-            in_order: ring.in_order,
-            size: u64::from(ring.size).clamp(1, 1 << 16),
+            in_order,
+            size,
             last: None,
             pushed: [VecDeque::new(), VecDeque::new()],
             early: [Early::default(), Early::default()],
@@ -409,5 +426,32 @@ mod tests {
         step(&mut traffic, Slot::Response, false, 0, 3, 4);
         let first: Vec<_> = came.requests.iter().map(|r| (r.first & 0xff, r.ns())).collect();
         assert_eq!(first, [(2, 3), (0, 3), (1, 3)]);
+        // What is answered while nothing is recorded, and its id used again: nobody knows of which request that is.
+        came.requests.clear();
+        let mut step = |traffic: &mut Traffic, slot, push, first, count, at| {
+            let slots = Slots { ring: 0, slot, first, count };
+            let mut batch = traffic.batch(0, slots, push, false);
+            batch.stamp.at = at;
+            traffic.take(&batch, &mut came);
+        };
+        traffic.id(0, Slot::Request, 3, 7);
+        step(&mut traffic, Slot::Request, true, 3, 1, 5);
+        step(&mut traffic, Slot::Request, false, 3, 1, 6);
+        traffic.forget(1000);
+        traffic.id(0, Slot::Response, 9, 7);
+        step(&mut traffic, Slot::Response, true, 9, 1, 2000);
+        step(&mut traffic, Slot::Response, false, 9, 1, 2001);
+        assert_eq!(came.requests, []);
+    }
+
+    #[test]
+    fn after_a_long_pause_indices_go_on_behind_all_that_were() {
+        let mut traffic = Traffic::of(vec![ring(true)]);
+        let before = traffic.rings[0].widen(10);
+        traffic.forget(1000);
+        assert_eq!(traffic.rings[0].widen(8), before - 2, "responses of what came before");
+        traffic.forget(ROUND);
+        assert!(traffic.rings[0].widen(3) > before);
+        assert!(traffic.rings[0].widen(0x8000_0002) > before + (1 << 31));
     }
 }

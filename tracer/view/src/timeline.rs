@@ -11,7 +11,7 @@ use crate::crossing::{Backwards, Batch, Came, Crossing, Requests, Traffic};
 use crate::merge::{self, Merged};
 use crate::name::NameId;
 use crate::stack::{Frame, How, Opener, Slice, Stack};
-use crate::view::View;
+use crate::view::{Thread, View};
 
 /// Where and when.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +57,8 @@ pub(crate) trait Listener {
     fn crossing(&mut self, _crossing: &Crossing) {}
     /// Requests are complete.
     fn requests(&mut self, _requests: &Requests) {}
+    /// Recording was off between these moments, after all that was told so far.
+    fn pause(&mut self, _off: i64, _on: i64) {}
     /// One slot was taken out; [`Event::Take`].
     fn take(&mut self, _at: At, _ring: usize, _event: &Event) {}
 }
@@ -76,9 +78,6 @@ pub(crate) struct Defects {
     pub(crate) records: u64,
 }
 
-/// In the place of the number of the record that began it: none did.
-const OLDER: usize = usize::MAX;
-
 /// Plays a trace to a listener.
 pub(crate) fn play(view: &View<'_>, listener: &mut impl Listener) -> Defects {
     let mut player = Player::new(view, listener);
@@ -97,8 +96,16 @@ struct Playing {
     leaving: Option<u32>,
     /// What is begun at the next switching on, and those after it: what turns out to have begun before.
     older: VecDeque<Vec<Opener>>,
+    /// The number of the next of them: they go on behind the records.
+    next_older: usize,
     /// Rings it found no room in, and since when.
     full: Vec<(usize, i64)>,
+}
+
+impl Playing {
+    fn new(thread: &Thread<'_>) -> Self {
+        Self { next_older: thread.records().len(), ..Self::default() }
+    }
 }
 
 struct Player<'p, 'a, L> {
@@ -107,9 +114,11 @@ struct Player<'p, 'a, L> {
     threads: Vec<Playing>,
     traffic: Traffic,
     came: Came,
-    /// The last doorbell of each channel that nobody has heard yet.
-    rung: Vec<Option<(At, u64)>>,
+    /// The last doorbell from each end of each channel that nobody has heard yet.
+    rung: Vec<Vec<(At, u64)>>,
     sends: u64,
+    /// Pauses that are behind.
+    paused: usize,
     defects: Defects,
 }
 
@@ -118,11 +127,12 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
         Self {
             view,
             listener,
-            threads: view.threads.iter().map(|_| Playing::default()).collect(),
+            threads: view.threads.iter().map(Playing::new).collect(),
             traffic: Traffic::new(view),
             came: Came::default(),
-            rung: vec![None; view.channels],
+            rung: vec![Vec::new(); view.channels],
             sends: 0,
+            paused: 0,
             defects: Defects::default(),
         }
     }
@@ -147,29 +157,49 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
 
     fn open_older(&mut self, at: At) {
         for opener in self.threads[at.thread].older.pop_front().unwrap_or_default() {
-            self.open(at, OLDER, opener, 0);
+            let number = self.threads[at.thread].next_older;
+            self.threads[at.thread].next_older += 1;
+            self.open(at, number, opener, 0);
         }
     }
 
-    /// Recording has begun, or goes on. Which functions were left while it was off, nobody has told.
-    fn resume(&mut self, at: At) {
-        let frames = self.threads[at.thread].stack.frames();
+    /// Recording was off for a while. Which functions were left in it nobody has told, nor what went over rings
+    /// and channels.
+    fn pause(&mut self, (off, on): (i64, i64)) {
+        self.paused += 1;
+        for thread in 0..self.threads.len() {
+            let ns = self.threads[thread].now.max(off);
+            self.suspend(At { thread, ns });
+            self.threads[thread].full.clear();
+        }
+        self.traffic.forget(on - off);
+        self.rung.iter_mut().for_each(Vec::clear);
+        self.listener.pause(off, on);
+    }
+
+    /// Ends what need not be open any more when recording goes on.
+    fn suspend(&mut self, at: At) {
+        let playing = &mut self.threads[at.thread];
+        let spins = std::mem::take(&mut playing.spins);
+        let frames = playing.stack.frames();
         let sure = older::sure(frames.iter().map(|frame| frame.opener));
         for _ in sure..frames.len() {
-            self.close_top(at, 0, How::Inferred);
+            self.close_top(at, 0, if spins { How::Returned } else { How::Inferred });
         }
-        self.open_older(at);
     }
 
     #[inline]
     fn record(&mut self, merged: Merged) {
         let Merged { thread, number, ticks, record } = merged;
         let ns = self.view.time(ticks);
+        if let Some(pause) = self.view.pauses.get(self.paused).filter(|pause| pause.1 <= ns) {
+            self.pause(*pause);
+        }
         let at = At { thread, ns };
         self.defects.records += 1;
         let playing = &mut self.threads[thread];
-        playing.now = ns;
-        if playing.spins {
+        let before = std::mem::replace(&mut playing.now, ns);
+        if playing.spins && record.event() != Event::Resume {
             playing.spins = false;
             self.close_top(at, 0, How::Returned);
         }
@@ -190,7 +220,10 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
             Event::FunctionEnter(id) => self.open(at, number, Opener::Function(id), 0),
             Event::FunctionExit(id) => self.close(at, Opener::Function(id), 0, How::Returned),
             Event::FunctionTail(id) => self.leave(at, id),
-            Event::Resume => self.resume(at),
+            Event::Resume => {
+                self.suspend(At { ns: before, ..at });
+                self.open_older(at);
+            }
             Event::Called { stack, address } => self.called(at, number, stack, address),
             other => self.event(at, other),
         }
@@ -263,7 +296,7 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
                 let channel = process.channel(port);
                 self.listener.send(at, channel, sent, self.sends);
                 if let (Some(channel), Sent::Rung) = (channel, sent) {
-                    self.rung[channel] = Some((at, self.sends));
+                    self.rung(channel, at);
                 }
                 self.sends += 1;
             }
@@ -274,12 +307,19 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
 
     fn receive(&mut self, at: At, channel: Option<usize>) {
         self.listener.receive(at, channel);
-        let rung = channel.and_then(|channel| self.rung[channel].take());
-        let Some((rung, number)) = rung else { return };
+        let Some(bells) = channel.map(|channel| &mut self.rung[channel]) else { return };
         let process = |at: At| self.view.threads[at.thread].process;
-        if process(rung) != process(at) {
+        let other = bells.iter().position(|(rung, _)| process(*rung) != process(at));
+        if let Some((rung, number)) = other.map(|other| bells.swap_remove(other)) {
             self.listener.wake(&Wake { rung, received: at, number });
         }
+    }
+
+    fn rung(&mut self, channel: usize, at: At) {
+        let process = |at: At| self.view.threads[at.thread].process;
+        let bells = &mut self.rung[channel];
+        bells.retain(|(rung, _)| process(*rung) != process(at));
+        bells.push((at, self.sends));
     }
 
     fn batch(&mut self, at: At, mut batch: Batch) {
@@ -314,8 +354,8 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
                 None => (process.functions.get(0), 0),
             },
         };
-        let older = number == OLDER;
-        let shown = older || self.listener.shows(at.thread, number);
+        let older = number >= self.view.threads[at.thread].records().len();
+        let shown = self.listener.shows(at.thread, number);
         let stack = &mut self.threads[at.thread].stack;
         stack.open(Frame {
             opener,
@@ -361,6 +401,9 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
 
     /// What is open when the records end stays open.
     fn finish(mut self) -> Defects {
+        while let Some(pause) = self.view.pauses.get(self.paused) {
+            self.pause(*pause);
+        }
         for thread in 0..self.threads.len() {
             let of = &self.view.threads[thread];
             let process = &self.view.processes[of.process];

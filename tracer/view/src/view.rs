@@ -11,6 +11,8 @@ use tracer::format::{
     self, Clock, CutOff, Ended, Entry, Event, Note, Records, Scale, Trace, category,
 };
 
+use tracer::keeper::PAUSED;
+
 use crate::error::Error;
 use crate::name::{Name, NameId, NameTable, Names};
 use crate::pattern::Pattern;
@@ -41,6 +43,8 @@ pub struct View<'a> {
     /// In the order of time.
     pub(crate) notes: Vec<Said>,
     /// What there is of it, if the file was cut off.
+    /// When recording was off in between, in order. Nanoseconds.
+    pub(crate) pauses: Vec<(i64, i64)>,
     pub(crate) cut_off: Option<CutOff>,
 }
 
@@ -173,6 +177,7 @@ impl<'a> View<'a> {
             channels: 0,
             channel_names: Vec::new(),
             notes: Vec::new(),
+            pauses: Vec::new(),
             cut_off: trace.cut_off,
         };
         let mut found = Found::default();
@@ -186,7 +191,28 @@ impl<'a> View<'a> {
         view.ports(found.ports);
         view.notes.sort_by_key(|said| said.at);
         view.name_addresses();
+        view.pauses = view.paused();
         view
+    }
+
+    fn paused(&self) -> Vec<(i64, i64)> {
+        let ticks = |text: &str| text.parse().ok().map(|ticks| self.time(ticks));
+        let said = self.said(PAUSED).unwrap_or_default().split(' ');
+        let pauses = said.filter_map(|pause| pause.split_once('-'));
+        let pauses = pauses.filter_map(|(off, on)| Some((ticks(off)?, ticks(on)?)));
+        let mut all: Vec<(i64, i64)> = Vec::new();
+        for (off, on) in pauses {
+            if off <= on && all.last().is_none_or(|last| last.1 <= off) {
+                all.push((off, on));
+            }
+        }
+        all
+    }
+
+    /// Whether recording was off at some time between these two.
+    pub(crate) fn pauses_between(&self, from: i64, to: i64) -> bool {
+        let next = self.pauses.partition_point(|&(_, on)| on <= from);
+        self.pauses.get(next).is_some_and(|&(off, _)| off < to)
     }
 
     /// A stamp of this process as nanoseconds since the start of the trace.

@@ -1,9 +1,10 @@
 //! Does `explain` find what was planted, and nothing where nothing was?
 
 use tracer::format::journal::Function;
-use tracer::format::{Entry, Event, Record, Trace};
+use tracer::format::{Entry, Event, Record, Sent, Trace, category};
+use tracer::keeper::PAUSED;
 use tracer_view::fixture::{Maker, Plan};
-use tracer_view::{Cause, Explained, Phase, View, Way, explain};
+use tracer_view::{Cause, Explained, Filter, Format, Phase, View, Way, explain, write};
 
 fn explained(maker: &Maker) -> Explained {
     let bytes = maker.finish();
@@ -86,6 +87,47 @@ fn functions_that_are_called_to_sleep_or_to_copy_are_no_work() {
     let seen = explained(&maker);
     assert_eq!(seen.ways, plain.ways);
     assert_eq!(seen.threads, plain.threads);
+}
+
+/// While recording is off nothing is known: that is nobody's time.
+#[test]
+fn a_pause_is_in_no_account() {
+    let mut maker = calm().make();
+    let plain = explained(&maker);
+    let last = (0..2).map(|at| maker.records(at).last().expect("records").ticks).max();
+    let (off, on) = (last.expect("two") + 100, last.expect("two") + 5_000_000_000);
+    let spin = maker.site(1, category::WAIT, "spin", "");
+    maker.records(1).push(Record::new(off - 50, Event::Spin { site: spin }));
+    maker.records(1).push(Record::new(on + 10, Event::Resume));
+    maker.records(1).push(Record::new(on + 20, Event::Mark { site: spin, arg: 0 }));
+    maker.run(PAUSED, &format!("{off}-{on}"));
+    let paused = explained(&maker);
+    assert_eq!(paused.ways, plain.ways);
+    for (one, other) in plain.threads.iter().zip(&paused.threads) {
+        assert!(other.recorded_ns - one.recorded_ns < 1000, "{one:?} {other:?}");
+    }
+}
+
+/// Both ends ring at once: each hears the other's, and not its own.
+#[test]
+fn doorbells_that_cross_wake_both() {
+    let mut maker = Maker::new();
+    let ends = ["netfront", "netback"].map(|name| {
+        let process = maker.process(u32::from(name == "netfront"), name);
+        let port = maker.port(process, 7, "vif1.0-q0");
+        (maker.thread(process, "worker"), port)
+    });
+    for (thread, port) in ends {
+        maker.record(thread, 10, Event::Send { port, sent: Sent::Rung });
+        maker.record(thread, 50, Event::Receive { port });
+    }
+    let bytes = maker.finish();
+    let trace = Trace::parse(&bytes).expect("a trace");
+    let mut json = Vec::new();
+    write(&View::new(&trace), &Filter::default(), Format::Json, &mut json).expect("memory");
+    let json = String::from_utf8(json).expect("text");
+    let arrows = |phase: &str| json.matches(&format!("\"ph\":\"{phase}\"")).count();
+    assert_eq!((arrows("s"), arrows("f")), (2, 2), "{json}");
 }
 
 #[test]

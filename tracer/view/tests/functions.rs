@@ -5,7 +5,7 @@ use serde_json::Value;
 use tracer::format::journal::Function;
 use tracer::format::{Ended, Entry, Event, Trace};
 use tracer_view::fixture::Maker;
-use tracer_view::{Filter, Format, Paint, Row, Top, View, tree, write};
+use tracer_view::{Filter, Format, Paint, Pattern, Row, Top, View, tree, write};
 
 /// Name, when it began, how long it took, how deep it stood, how it ended.
 type Call<'c> = (&'c str, i64, i64, usize, &'c str);
@@ -220,8 +220,8 @@ fn what_is_entered_or_left_while_recording_is_off_is_told_from_what_goes_on() {
         ("before", 0, 20, 0, "returned"),
         ("leaf", 5, 5, 1, "returned"),
         ("span", 30, 210, 0, "returned"),
-        ("round", 40, 160, 1, "inferred"),
-        ("leaf", 50, 150, 2, "inferred"),
+        ("round", 40, 10, 1, "inferred"),
+        ("leaf", 50, 0, 2, "inferred"),
         ("round", 200, 30, 1, "returned"),
         ("leaf", 210, 10, 2, "returned"),
         ("main", 300, 20, 0, "returned"),
@@ -256,6 +256,28 @@ fn what_ends_after_a_span_had_begun_before_it() {
         ("span", 140, 13, 2, "returned"),
     ];
     assert_calls(&maker, &expected);
+}
+
+/// What had begun before the first record is no more to be shown than anything else.
+#[test]
+fn filters_hold_for_what_had_begun_before() {
+    let mut maker = program(true, &["main", "called"]);
+    let events =
+        [(0, Event::Resume), (20, Event::FunctionExit(2)), (900, Event::FunctionExit(MAIN))];
+    maker.happens(0, events);
+    let names = |filter: Filter| -> Vec<String> {
+        let rows = viewed(&maker, |view| Top::new(view, &filter, true).expect("a filter").rows);
+        let mut names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names
+    };
+    let all = Filter::default();
+    assert_eq!(names(all.clone()), ["called", "main"]);
+    assert_eq!(names(Filter { longer_ns: 100, ..all.clone() }), ["main"]);
+    assert_eq!(names(Filter { depth: Some(1), ..all.clone() }), ["main"]);
+    assert_eq!(names(Filter { only: vec![Pattern::new("called")], ..all.clone() }), ["called"]);
+    assert_eq!(names(Filter { without: vec![Pattern::new("called")], ..all.clone() }), ["main"]);
+    assert_eq!(names(Filter { window: Some((500, 600)), ..all }), ["main"]);
 }
 
 /// Calls at these stack pointers / 16; the thread lives for 1000 ns more.

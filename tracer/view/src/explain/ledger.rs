@@ -130,6 +130,17 @@ impl Ledger {
         account.top = account.top.filter(|top| *top != self.starting);
     }
 
+    /// Recording was off: what was done then is in no account.
+    pub(super) fn pause(&mut self, off: i64, on: i64) {
+        for account in self.accounts.iter_mut().filter(|account| account.until < on) {
+            account.until(off);
+            account.began += on - account.until;
+            account.until = on;
+            account.log.clear();
+            account.fresh = on;
+        }
+    }
+
     /// Since when a thread has been at what it does: since it last waited or touched a ring, or
     /// entered its outermost function. And what it did since.
     pub(super) fn since(&self, at: At, stack: &Stack) -> (i64, Spent) {

@@ -318,6 +318,13 @@ impl Listener for Phases<'_, '_> {
         self.depth = stack.frames().len();
     }
 
+    /// Whose completion had not ended by then has no end.
+    fn pause(&mut self, off: i64, on: i64) {
+        self.ledger.pause(off, on);
+        self.completing.iter_mut().for_each(Vec::clear);
+        self.pushed.fill(None);
+    }
+
     fn requests(&mut self, requests: &Requests) {
         let Some(cut) = self.cut(requests) else { return };
         let at = At { thread: requests.stamps[3].thread, ns: cut.from };

@@ -90,6 +90,7 @@ impl Found<'_, '_> {
         self.marks.sort_unstable();
         let pairs =
             self.marks.windows(2).filter(|two| two[0].0 == two[1].0 && two[0].1 == two[1].1);
+        let pairs = pairs.filter(|two| !self.view.pauses_between(two[0].2, two[1].2));
         let all: Vec<Iteration> = pairs
             .map(|two| Iteration { start_ns: two[0].2, duration_ns: two[1].2 - two[0].2 })
             .collect();

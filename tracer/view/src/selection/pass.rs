@@ -83,9 +83,12 @@ impl Listener for Pass<'_> {
         // What never ended is worth seeing, however little of it there is.
         let rank = if slice.is_open() { u8::MAX } else { rank(slice.ns()) };
         self.counted.slices.add(rank, 1);
-        if let Some(mine) = self.ranks[at.thread].get_mut(slice.frame.record) {
-            *mine = rank;
+        let (ranks, record) = (&mut self.ranks[at.thread], slice.frame.record);
+        if record >= ranks.len() {
+            // It had begun before the first record: such are numbered behind the last.
+            ranks.resize(record + 1, 0);
         }
+        ranks[record] = rank;
     }
 
     fn mark(&mut self, at: At, _: NameId, _: u32, _: bool) {

@@ -99,6 +99,10 @@ impl<L: Listener> Listener for Selected<'_, L> {
         }
     }
 
+    fn pause(&mut self, off: i64, on: i64) {
+        self.to.pause(off, on);
+    }
+
     fn take(&mut self, at: At, ring: usize, event: &Event) {
         if self.selection.shows_at(at.ns) {
             self.to.take(at, ring, event);
