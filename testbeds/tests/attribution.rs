@@ -14,8 +14,8 @@ use tracer_view::{Explained, Phase, View, Way, explain};
 /// Per cent of the time of requests that may be nobody's: of all, or of all but the few longest, since on a busy
 /// machine a thread may lose its CPU where it has just recorded something.
 const UNKNOWN: f64 = 2.0;
-/// Runs before it is too much.
-const RUNS: usize = 5;
+/// Of so many runs most must be good.
+const RUNS: usize = 3;
 
 /// The trace of `pvlab ARGS`.
 fn traced(args: &str) -> (Scratch, Mapped) {
@@ -52,19 +52,22 @@ fn of_real_runs_nearly_all_is_attributed() {
         "blk --disk ram=4M --rw randread -n 2000",
         "console --limit off --messages 3000",
     ] {
-        let mut said = Vec::new();
-        let good = (0..RUNS).any(|_| {
+        let (mut said, mut good) = (Vec::new(), 0);
+        while good <= RUNS / 2 && said.len() <= RUNS / 2 {
             let found = explained(&traced(args).1);
             assert!(!found.ways.is_empty(), "{args}: no requests");
             for way in &found.ways {
                 let (all, typical) = (way.unattributed(), way.typical_unattributed);
                 println!("{args}: {}: {all:.2} % unattributed, {typical:.2} % typically", way.kind);
             }
-            said.push(found.text(tracer_view::Paint::default()));
             let least = |way: &Way| way.unattributed().min(way.typical_unattributed);
-            found.ways.iter().all(|way| least(way) < UNKNOWN)
-        });
-        assert!(good, "{args}:\n{}", said.join("\n"));
+            if found.ways.iter().all(|way| least(way) < UNKNOWN) {
+                good += 1;
+            } else {
+                said.push(found.text(tracer_view::Paint::default()));
+            }
+        }
+        assert!(good > RUNS / 2, "{args}:\n{}", said.join("\n"));
     }
 }
 

@@ -150,6 +150,55 @@ fn one_can_look_who_holds_what() {
     scratch.assert_clean(&pids, "a lab that was looked at");
 }
 
+/// Handshakes, state changes and warnings stand on the timeline beside what they are about.
+#[test]
+#[cfg(not(feature = "no-trace"))]
+fn what_a_backend_warns_of_is_in_the_trace() {
+    let _turn = common::turn();
+    let scratch = Scratch::new();
+    let (dir, to) = (scratch.text("lab"), scratch.text("warned.json"));
+    let (host, netback) = lab_with(&scratch, &["--trace", &to]);
+    let pids = [host.pid()];
+    let workers = || scratch.run(&["ls", "--dir", &dir]).stdout;
+    assert!(within(common::WATCHDOG, || workers().contains("back")), "no netback");
+    // Until its device has a rate that is none.
+    netback.signal(Signal::SIGSTOP);
+    let waits = ["--stall-timeout", "100s", "-A", "0,0"];
+    let guest = ["netfront", "--dir", &dir, "--mode", "rr", "-n", "20"];
+    let guest = scratch.start(&[&guest[..], &waits].concat());
+    // Its device is made when it registers, and so is its console's port.
+    let ports = || scratch.run(&["ls", "--dir", &dir, "--ports"]).stdout;
+    let registered = || ports().lines().any(|line| line.trim_start().starts_with("1 "));
+    assert!(within(common::WATCHDOG, registered), "no guest");
+    let rate = "/local/domain/0/backend/vif/1/0/rate";
+    let written = scratch.run(&["store", "--dir", &dir, "write", rate, "often"]);
+    assert!(written.status.success(), "{written:?}");
+    netback.signal(Signal::SIGCONT);
+    let ended = guest.end();
+    assert!(ended.status.success(), "{ended:?}");
+    for process in [netback, host] {
+        process.signal(Signal::SIGINT);
+        let ended = process.end();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&to).expect("written")).expect("JSON");
+    let events = json["traceEvents"].as_array().expect("events");
+    let of = |kind: &str, words: &str| {
+        let found = events.iter().find(|event| event["cat"] == kind && event["name"] == words);
+        found.unwrap_or_else(|| panic!("no {kind}: {words}")).clone()
+    };
+    let warning = of("warn", "rate is not BYTES,USEC: traffic unlimited");
+    assert_eq!(warning["args"]["rate"], "often", "{warning}");
+    let process = |event: &&serde_json::Value| {
+        event["name"] == "process_name" && event["pid"] == warning["pid"]
+    };
+    let process = events.iter().find(process).expect("its process");
+    assert_eq!(process["args"]["name"], "domain 0 netback");
+    of("info", "connected");
+    scratch.assert_clean(&pids, "warned");
+}
+
 /// What runs while recording is off leaves nothing in the trace, and what was there before and comes after is whole.
 #[test]
 #[cfg(not(feature = "no-trace"))]
@@ -268,10 +317,6 @@ fn a_host_writes_the_trace_of_all_that_joined_it() {
     let (dir, to) = (scratch.text("lab"), scratch.text("hand.json"));
     let (host, netback) = lab_with(&scratch, &["--trace", &to, "--trace-buffer", "4M"]);
     let pids = [host.pid()];
-    // Which is none: netback warns of it.
-    let rate = "/local/domain/0/backend/vif/1/0/rate";
-    let written = scratch.run(&["store", "--dir", &dir, "write", rate, "often"]);
-    assert!(written.status.success(), "{written:?}");
     for _ in 0..2 {
         let run = ["netfront", "--dir", &dir, "--mode", "rr", "-n", "200", "-A", "0,0"];
         let ended = scratch.run(&run);
@@ -293,11 +338,6 @@ fn a_host_writes_the_trace_of_all_that_joined_it() {
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&to).expect("written")).expect("JSON");
     let events = json["traceEvents"].as_array().expect("events");
-    let warned = |event: &&serde_json::Value| {
-        event["cat"] == "warn" && event["name"] == "rate is not BYTES,USEC: traffic unlimited"
-    };
-    let warning = events.iter().find(warned).expect("netback's warning");
-    assert_eq!(warning["args"]["rate"], "often", "{warning}");
     let named = events.iter().filter(|event| event["name"] == "process_name");
     let mut names: Vec<&str> = named.filter_map(|e| e["args"]["name"].as_str()).collect();
     names.sort_unstable();

@@ -1,11 +1,12 @@
 //! What the host does to trace a lab: it has the switch, keeps the memory of all that record, and in
 //! the end makes a file of it.
 
+mod kin;
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,11 +14,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::clock;
-use crate::format::buffer::{self, Buffer, Full};
-use crate::format::journal::{self, Journal};
+use crate::format::buffer::{self, Full};
 use crate::format::record::RECORD;
 use crate::format::{Anchor, Clock, Ended, TraceWriter};
 use crate::recorder::{self, Host, Memory, Slow, Source, memory, switch};
+use kin::Kin;
 
 /// Threads of one process whose buffers are kept.
 pub const MOST_THREADS: usize = 256;
@@ -106,19 +107,6 @@ pub enum Recording {
     Over,
 }
 
-/// One process's memory.
-#[derive(Debug)]
-struct Kin {
-    pid: u32,
-    journal: Option<File>,
-    threads: Vec<File>,
-    /// Threads whose buffers were not taken any more.
-    refused: u64,
-    ended: Ended,
-    /// It will hand over no more.
-    closed: bool,
-}
-
 impl Keeper {
     /// A switch that is off, for buffers of at least 4 KiB and about `bytes` (rounded down to a power
     /// of two of records).
@@ -176,6 +164,7 @@ impl Keeper {
             kept.paused(self.clock.now());
             self.word(switch::ON).store(kept.number, Ordering::Release);
         } else {
+            // SYNC recording is on: the same.
             self.word(switch::ON).store(0, Ordering::Release);
             kept.off = Some(self.clock.now());
         }
@@ -364,61 +353,4 @@ impl Kept {
         }
         &mut self.processes[at]
     }
-}
-
-impl Kin {
-    fn write(&self, to: &mut TraceWriter<impl Write>, written: &mut Written) -> io::Result<()> {
-        let Some(journal) = &self.journal else { return Ok(()) };
-        // A journal that is none, or cannot be read, comes from a process that is none of ours; it must
-        // not cost the others their trace.
-        let Ok(octets) = read(journal, journal_octets) else { return Ok(()) };
-        let Some(journal) = Journal::parse(&octets) else { return Ok(()) };
-        // Which process it is the kernel knows better.
-        let journal = Journal { pid: self.pid, ..journal };
-        to.process(&journal, self.ended)?;
-        written.processes += 1;
-        written.entries = written.entries.saturating_add(journal.lost);
-        for thread in &self.threads {
-            let Ok(octets) = read(thread, buffer_octets) else { continue };
-            let Ok(mut buffer) = Buffer::parse(&octets) else { continue };
-            buffer.info.pid = journal.pid;
-            let records =
-                buffer.records.iter().map(|part| part.len() / RECORD).sum::<usize>() as u64;
-            written.records += records;
-            written.lost = written.lost.saturating_add(buffer.info.lost);
-            written.busy = written.busy.saturating_add(buffer.info.lost_busy);
-            let older = buffer.info.written.saturating_sub(records);
-            written.overwritten = written.overwritten.saturating_add(older);
-            to.thread(&buffer)?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads the part of a memfd that is in use, which its first page tells.
-fn read(file: &File, used: impl Fn(&[u8]) -> u64) -> io::Result<Vec<u8>> {
-    let size = file.metadata()?.len();
-    let mut head = vec![0; usize::try_from(size.min(4096)).unwrap_or(0)];
-    // SYNC entries are whole: with the Release store in JournalWriter::append.
-    file.read_exact_at(&mut head, 0)?;
-    let len = used(&head).min(size);
-    // SYNC records are whole: with the Release stores in `put` and `take_back` of a thread: this comes
-    // to the cursor before it comes to the records.
-    let mut all = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-    file.read_exact_at(&mut all, 0)?;
-    Ok(all)
-}
-
-fn journal_octets(head: &[u8]) -> u64 {
-    word(head, journal::at::CURSOR).saturating_add(journal::ENTRIES_AT as u64)
-}
-
-/// All slots are asked for, used or not: a buffer without them would be none.
-fn buffer_octets(head: &[u8]) -> u64 {
-    let records = word(head, buffer::at::CAPACITY);
-    records.saturating_mul(RECORD as u64).saturating_add(buffer::RECORDS_AT as u64)
-}
-
-fn word(head: &[u8], at: usize) -> u64 {
-    head.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b))
 }

@@ -46,8 +46,8 @@ pub use record::{Event, Record, Sent, Slot, Slots};
 pub mod category {
     /// A function.
     pub const FUNCTION: &str = "function";
-    /// The thread does nothing: `sleep`, in it `limit` if a limit keeps it asleep whatever there is to do, or the
-    /// site of a [`Spin`](super::Event::Spin).
+    /// The thread does nothing: `look` and `spin` are sites of a [`Spin`](super::Event::Spin); in any other it
+    /// sleeps, in `limit` because a limit keeps it asleep whatever there is to do.
     pub const WAIT: &str = "wait";
     /// Work on granted pages: `copy_from`, `copy_to`, `map`, `unmap`; the argument is the number of
     /// operations, the result of copies the number of bytes.

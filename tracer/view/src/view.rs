@@ -2,6 +2,7 @@
 //! the records mean. What they did is not looked at here.
 
 mod halves;
+mod pauses;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,8 +11,6 @@ use tracer::format::record::MOST_IDS;
 use tracer::format::{
     self, Clock, CutOff, Ended, Entry, Event, Note, Records, Scale, Trace, category,
 };
-
-use tracer::keeper::PAUSED;
 
 use crate::error::Error;
 use crate::name::{Name, NameId, NameTable, Names};
@@ -193,26 +192,6 @@ impl<'a> View<'a> {
         view.name_addresses();
         view.pauses = view.paused();
         view
-    }
-
-    fn paused(&self) -> Vec<(i64, i64)> {
-        let ticks = |text: &str| text.parse().ok().map(|ticks| self.time(ticks));
-        let said = self.said(PAUSED).unwrap_or_default().split(' ');
-        let pauses = said.filter_map(|pause| pause.split_once('-'));
-        let pauses = pauses.filter_map(|(off, on)| Some((ticks(off)?, ticks(on)?)));
-        let mut all: Vec<(i64, i64)> = Vec::new();
-        for (off, on) in pauses {
-            if off <= on && all.last().is_none_or(|last| last.1 <= off) {
-                all.push((off, on));
-            }
-        }
-        all
-    }
-
-    /// Whether recording was off at some time between these two.
-    pub(crate) fn pauses_between(&self, from: i64, to: i64) -> bool {
-        let next = self.pauses.partition_point(|&(_, on)| on <= from);
-        self.pauses.get(next).is_some_and(|&(off, _)| off < to)
     }
 
     /// A stamp of this process as nanoseconds since the start of the trace.

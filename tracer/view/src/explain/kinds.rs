@@ -163,10 +163,11 @@ impl Kind {
     pub(super) fn typical_unattributed(&self) -> f64 {
         let (mut whole, mut known) = (0, 0);
         for length in (0..self.blames.len()).filter(|&length| self.is_typical(length)) {
-            whole += self.by_length[length].0;
-            known += self.blames[length].values().sum::<i64>();
+            whole = self.by_length[length].0.saturating_add(whole);
+            known =
+                self.blames[length].values().fold(known, |sum: i64, ns| sum.saturating_add(*ns));
         }
-        share(whole - known, whole)
+        share(whole.saturating_sub(known), whole)
     }
 
     /// Who did what, in all requests.
