@@ -279,10 +279,11 @@ fn too_few_open_files_are_named() {
 /// Next to every frame is lost, so that it is as if nobody were there.
 #[test]
 fn an_end_that_answers_nothing_is_not_waited_for_without_end() {
+    let _turn = common::turn();
     let scratch = Scratch::new();
-    let args = ["net", "--mode", "rr", "--drop", "0.999999", "-t", "1", "--quiet"];
-    let ended = scratch.run(&args);
-    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let lines: Vec<&str> = ended.stderr.lines().collect();
-    assert!(lines.len() == 1 && lines[0].contains("no connection within 10 s"), "{ended:?}");
+    for mode in ["stream", "rr", "crr", "udp"] {
+        let args = ["net", "--mode", mode, "--drop", "0.999999", "-t", "1", "--quiet"];
+        let ended = scratch.run(&args);
+        ended.assert_one_line(mode, 1, &["no connection within 10 s", "--stall-timeout"]);
+    }
 }

@@ -121,6 +121,10 @@ impl App for Client {
             let socket = net.sockets.get_mut::<tcp::Socket<'_>>(flow.handle);
             match flow.phase {
                 Phase::Open => {
+                    // The time of a run begins with its first connection.
+                    if !net.meter.started() && stands(socket.state()) {
+                        net.meter.tick(net.now);
+                    }
                     any |= self.exchange.send_some(socket, &mut flow.to_send);
                     any |= self.exchange.take_some(socket, &mut flow.to_come, net.meter);
                     if flow.to_come.left == 0 {
@@ -140,7 +144,9 @@ impl App for Client {
                     any = true;
                 }
                 Phase::Idle => {
-                    net.meter.tick(net.now);
+                    if net.meter.started() {
+                        net.meter.tick(net.now);
+                    }
                     if net.meter.is_over(net.now, self.begun) {
                         flow.phase = Phase::Finished;
                     } else if !net.allowance.is_left() {
@@ -182,6 +188,11 @@ impl App for Client {
     fn done(&self) -> bool {
         self.flows.iter().all(|flow| flow.phase == Phase::Finished)
     }
+}
+
+/// Whether the other end has answered, and not by refusing.
+fn stands(state: tcp::State) -> bool {
+    !matches!(state, tcp::State::SynSent | tcp::State::Closed)
 }
 
 /// Whether the client's part is over: everything acknowledged, both FINs seen.

@@ -282,8 +282,12 @@ impl<N: Nic, A: App> Job for Stack<N, A> {
 
     fn failure(&self) -> Option<String> {
         let seconds = self.patience.unwrap_or_default().as_secs_f64();
-        let silence =
-            || format!("no connection within {seconds} s: nothing at the other end answers");
+        let silence = || {
+            format!(
+                "no connection within {seconds} s: nothing at the other end answers; \
+                 look meanwhile with pvlab ls what reaches it, or wait longer with --stall-timeout"
+            )
+        };
         self.nic.failure().or_else(|| self.unanswered.then(silence))
     }
 
