@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket};
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use rings::DomainError;
 
 use crate::domain::ConnectError;
@@ -16,14 +17,17 @@ use crate::sys::{self, Received};
 /// The host had no descriptor left for the answer.
 const EMFILE: u32 = Errno::EMFILE as u32;
 
-/// How long an answer may take, in seconds: a host does nothing that takes long.
-const PATIENCE: i64 = 10;
+/// How long an answer may take: a host does nothing that takes long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection to a host.
 #[derive(Debug)]
 pub(crate) struct HostSocket {
     pub(crate) socket: OwnedFd,
     seq: u32,
+    /// Why the host counts as gone. An answer that comes late would pass for that to the next question,
+    /// and whoever closes many ports would wait for each: so nothing more is asked.
+    gone: Option<String>,
 }
 
 impl HostSocket {
@@ -33,18 +37,35 @@ impl HostSocket {
             let flags = SockFlag::SOCK_CLOEXEC;
             let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
             connect(fd.as_raw_fd(), &UnixAddr::new(&dir.join("host.sock"))?)?;
-            setsockopt(&fd, ReceiveTimeout, &TimeVal::new(PATIENCE, 0))?;
             Ok(fd)
         };
         let why = |e: Errno| ConnectError::NoHost { dir: dir.display().to_string(), why: e.into() };
-        Ok(Self { socket: open().map_err(why)?, seq: 0 })
+        open().and_then(|fd| Self::over(fd, PATIENCE)).map_err(why)
     }
 
-    /// Asks, and waits for the answer.
+    /// The host at the other end of `socket`, which may take so long for an answer.
+    fn over(socket: OwnedFd, patience: Duration) -> nix::Result<Self> {
+        let micros = i64::try_from(patience.as_micros()).unwrap_or(i64::MAX);
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::microseconds(micros))?;
+        Ok(Self { socket, seq: 0, gone: None })
+    }
+
+    /// Asks, and waits for the answer. Once the host is gone, it is so for every later call, at once.
     pub(crate) fn call(
         &mut self,
-        mut message: Message,
+        message: Message,
     ) -> Result<(Message, Vec<OwnedFd>), DomainError> {
+        if let Some(why) = &self.gone {
+            return Err(DomainError::HostGone(why.clone()));
+        }
+        let outcome = self.ask(message);
+        if let Err(DomainError::HostGone(why)) = &outcome {
+            self.gone = Some(why.clone());
+        }
+        outcome
+    }
+
+    fn ask(&mut self, mut message: Message) -> Result<(Message, Vec<OwnedFd>), DomainError> {
         self.seq = self.seq.wrapping_add(1);
         message.seq = self.seq;
         let gone = |e: Errno| match e {
@@ -105,5 +126,38 @@ fn errno_name(errno: u32) -> &'static str {
         Ok(Errno::ENOMEM) => "ENOMEM",
         Ok(Errno::EPROTO) => "EPROTO",
         _ => "error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use nix::sys::socket::socketpair;
+
+    use super::*;
+
+    /// As a host does that was stopped and goes on.
+    #[test]
+    fn a_host_that_answered_too_late_is_not_asked_again() {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (own, host) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).expect("a pair");
+        let patience = Duration::from_millis(200);
+        let mut socket = HostSocket::over(own, patience).expect("a socket");
+        let question = Message::request(Kind::Stats, &[0, 0]);
+        let begun = Instant::now();
+        let stopped = |outcome: Result<_, DomainError>| matches!(outcome, Err(DomainError::HostGone(why)) if why.contains("is it stopped?"));
+        assert!(stopped(socket.call(question)));
+        assert!(begun.elapsed() >= patience);
+        let Ok(Received::Message(late, _)) = sys::receive(host.as_fd()) else {
+            panic!("nothing was asked");
+        };
+        sys::send(host.as_fd(), &late, &[]).expect("an answer");
+        let begun = Instant::now();
+        for _ in 0..100 {
+            assert!(stopped(socket.call(question)));
+        }
+        assert!(begun.elapsed() < patience, "each waited by itself");
     }
 }
