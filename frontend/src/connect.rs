@@ -252,11 +252,7 @@ impl<D: Domain> Netfront<D> {
         let mtu = format!("{}/{}", self.front, keys::MTU);
         let mtu = xenbus::read_u32_if_present(&mut self.store, &mtu).map_err(bad)?;
         let mac = format!("{}/{}", self.front, keys::MAC);
-        let mac = self.store.read_string(&mac).map_err(bad)?;
-        let expected = "six octets in hex, with colons between";
-        let path = format!("{}/{}", self.front, keys::MAC);
-        let mac = parse_mac(&mac)
-            .ok_or_else(|| bad(StoreError::Value { path, value: mac.clone(), expected }))?;
+        let mac = xenbus::read_mac(&mut self.store, &mac).map_err(bad)?;
         Ok(Features {
             csum_tx: wanted.csum_tx,
             csum6_tx: wanted.csum_tx && csum6,
@@ -338,29 +334,4 @@ fn ring_keys<D: Domain>(queue: &Queue<D>) -> Vec<(&'static str, u32)> {
         None => all.push((keys::EVENT_CHANNEL, tx.0)),
     }
     all
-}
-
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let mut mac = [0; 6];
-    let mut parts = text.trim().split(':');
-    for octet in &mut mac {
-        let part = parts.next().filter(|p| p.len() == 2)?;
-        *octet = u8::from_str_radix(part, 16).ok()?;
-    }
-    parts.next().is_none().then_some(mac)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_mac;
-
-    #[test]
-    fn a_mac_is_six_pairs_of_hex_digits() {
-        assert_eq!(parse_mac("00:16:3e:00:00:01"), Some([0, 0x16, 0x3e, 0, 0, 1]));
-        for bad in
-            ["", "00:16:3e:00:00", "00:16:3e:00:00:01:02", "0:16:3e:00:00:01", "zz:16:3e:00:00:01"]
-        {
-            assert_eq!(parse_mac(bad), None, "{bad}");
-        }
-    }
 }

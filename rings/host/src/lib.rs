@@ -28,7 +28,7 @@ pub use domain::{Connect, ConnectError, HostDomain, host_is_gone, watch_host};
 pub use foreign::HostForeign;
 pub use inspect::{inspect, record};
 pub use rundir::{RunDir, RunDirError, Swept, labs, leave_nothing, runs};
-pub use server::{ConsoleConfig, Device, DomainInfo, Host, HostConfig, HostError, News};
+pub use server::{ConsoleConfig, Device, DomainInfo, Host, HostConfig, HostError, News, vif_mac};
 pub use stall::{Stall, is_stopped};
 pub use stats::{Block, BlockKind, Segment, SegmentError};
 pub use sys::set_nice;

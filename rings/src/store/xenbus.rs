@@ -283,6 +283,25 @@ pub fn read_flag<N: Nodes>(store: &mut N, path: &str) -> Result<bool, StoreError
     Ok(read_u32_if_present(store, path)?.is_some_and(|number| number != 0))
 }
 
+/// Reads an Ethernet address.
+///
+/// # Errors
+/// As [`read_u32`], if it is not six octets in hex, with colons between.
+pub fn read_mac<N: Nodes>(store: &mut N, path: &str) -> Result<[u8; 6], StoreError> {
+    let text = store.read_string(path)?;
+    parse_mac(&text).ok_or_else(|| bad_value(path, &text, "six octets in hex, with colons between"))
+}
+
+fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut parts = text.trim().split(':');
+    for octet in &mut mac {
+        let part = parts.next().filter(|p| p.len() == 2)?;
+        *octet = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(mac)
+}
+
 /// Gives a device up: writes "`errno` `text`" into its error node and switches it to `Closing`
 /// (`xenbus_dev_fatal`).
 ///
@@ -364,5 +383,15 @@ mod tests {
             error.to_string(),
             "/local/domain/0/backend/vif/1/0/state is stuck in InitWait, expected Connected or Closed"
         );
+    }
+
+    #[test]
+    fn a_mac_is_six_pairs_of_hex_digits() {
+        assert_eq!(parse_mac("00:16:3e:00:00:01"), Some([0, 0x16, 0x3e, 0, 0, 1]));
+        for bad in
+            ["", "00:16:3e:00:00", "00:16:3e:00:00:01:02", "0:16:3e:00:00:01", "zz:16:3e:00:00:01"]
+        {
+            assert_eq!(parse_mac(bad), None, "{bad}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use backend::wire::{Bridge, BridgePort, Reflect};
 use backend::{Config, Netback, Queue, VifEvent, VifId};
 use rings::DomId;
-use rings::store::Nodes;
+use rings::store::{Nodes, keys, xenbus};
 use rings_host::HostDomain;
 use tracer::traced;
 
@@ -22,11 +22,6 @@ use crate::workload::{Job, Place, Role, build, made};
 
 /// The backend's Ethernet address, as Linux gives it to its vifs.
 pub(super) const MAC: [u8; 6] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
-/// The Ethernet address that the toolstack gives to the first vif of a guest.
-pub(super) fn guest_mac(domid: u16) -> [u8; 6] {
-    let [high, low] = domid.to_be_bytes();
-    [0, 0x16, 0x3e, 0, high, low]
-}
 
 /// Between two looks at signals and workers.
 const STEP: Duration = Duration::from_millis(20);
@@ -109,6 +104,12 @@ impl Driver {
             Ok(config) => config,
             Err(why) => return Ok(self.netback.rogue(id, &why)?),
         };
+        // Bare frames are for whoever the guest takes itself for.
+        let path = format!("/local/domain/{}/device/vif/{}/{}", id.front, id.handle, keys::MAC);
+        let other_mac = match xenbus::read_mac(self.netback.store(), &path) {
+            Err(why) if why.is_answer() => return Ok(self.netback.rogue(id, &why.to_string())?),
+            read => read?,
+        };
         let count = u32::try_from(queues.len())?;
         for (n, mut queue) in queues.into_iter().enumerate() {
             if let Some(config) = &config {
@@ -119,7 +120,7 @@ impl Driver {
                 own: 0,
                 other: id.front.0,
                 mac: MAC,
-                other_mac: guest_mac(id.front.0),
+                other_mac,
                 queue: (u32::try_from(n)?, count),
             };
             let bridged = config.as_ref().is_some_and(|c| c.wire == WireKind::Bridge);

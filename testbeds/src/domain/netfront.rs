@@ -10,7 +10,7 @@ use tracer::traced;
 
 use super::crew::Crew;
 use super::log_console::log_to_console;
-use super::netback::{MAC, guest_mac};
+use super::netback::MAC;
 use super::otherend::{self, Other};
 use super::process::{StopFlag, Wanted, live};
 use super::reports::{self, FrontReport, Outcome};
@@ -149,7 +149,7 @@ impl Guest {
                 other,
                 mac: self.features.mac,
                 other_mac: match self.config.path {
-                    NetPath::Bridge => guest_mac(other),
+                    NetPath::Bridge => rings_host::vif_mac(DomId(other), 0),
                     NetPath::Backend | NetPath::Loopback => MAC,
                 },
                 queue: (u32::try_from(n)?, count),

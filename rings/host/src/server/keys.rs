@@ -1,6 +1,7 @@
 //! The keys libxl and the hotplug script write for each kind of device, in their order. Where they go,
 //! and who may read them, is said by `devices`.
 
+use rings::DomId;
 use rings::store::XenbusState;
 use rings::store::keys::{
     BACKEND, BACKEND_ID, DEVICE_TYPE, DISCARD_ENABLE, FRONTEND, FRONTEND_ID, HANDLE,
@@ -127,8 +128,14 @@ pub(super) fn hotplug(each: &Device) -> Pairs {
     }
 }
 
-/// Addresses in Xen's own range, one for each guest.
 fn mac(device: &Configured) -> String {
-    let [high, low] = device.front.0.to_be_bytes();
-    format!("00:16:3e:{:02x}:{high:02x}:{low:02x}", device.handle)
+    vif_mac(device.front, device.handle).map(|octet| format!("{octet:02x}")).join(":")
+}
+
+/// The Ethernet address that the toolstack gives to a guest's vif: one of Xen's own range. Whoever may read the
+/// `mac` key goes by that, which can be changed; a guest may not read another's.
+#[must_use]
+pub fn vif_mac(guest: DomId, handle: u32) -> [u8; 6] {
+    let ([high, low], [.., handle]) = (guest.0.to_be_bytes(), handle.to_be_bytes());
+    [0, 0x16, 0x3e, handle, high, low]
 }

@@ -36,6 +36,7 @@ use std::time::Duration;
 use rings::DomId;
 use tracer::keeper::{Keeper, Mode};
 
+pub use self::keys::vif_mac;
 use crate::rundir::{RunDir, RunDirError};
 use crate::stats::{Segment, SegmentError};
 use crate::store::Record;
