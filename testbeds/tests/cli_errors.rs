@@ -134,6 +134,8 @@ const BAD_ARGUMENTS: &[(&str, &[&str])] = &[
     ("netfront --dir /nonexistent --path bridge", &["--path bridge", "use pvlab net"]),
     ("netfront --dir /nonexistent --vifs 2", &["--vifs 2", "start one for each"]),
     ("netfront --dir /nonexistent --grant map", &["--grant", "give it to pvlab netback"]),
+    ("netfront --dir /nonexistent --copies 2", &["--copies", "give it to pvlab netback"]),
+    ("netfront --dir /nonexistent --mode udp --copies 2", &["--copies", "use -R"]),
     ("netfront --dir /nonexistent -i 1", &["-i", "drop it"]),
     ("net --file /etc/passwd --warmup 0.5", &["--warmup 0.5", "use -t"]),
 ];

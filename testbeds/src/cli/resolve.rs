@@ -47,6 +47,10 @@ pub(super) fn alone(typed: &NetArgs, config: &NetConfig) -> Result<(), Refusal> 
         let why = "netback reaches the pages, not netfront; give it to pvlab netback";
         return Err(Refusal::of_option("--grant", why));
     }
+    if typed.device.copies.is_some() && only_sends(config) {
+        let why = "netback receives what netfront sends; give it to pvlab netback, or use -R";
+        return Err(Refusal::of_option("--copies", why));
+    }
     if config.run.interval.is_some() {
         let why =
             "by hand nobody watches the run; drop it, or use pvlab ls meanwhile, or pvlab net";
@@ -62,6 +66,13 @@ pub(super) fn alone(typed: &NetArgs, config: &NetConfig) -> Result<(), Refusal> 
         return Err(Refusal::of("--vifs", config.vifs, why));
     }
     Ok(())
+}
+
+/// Whether the guest gets no payload: what it sends is neither answered nor sent back.
+fn only_sends(config: &NetConfig) -> bool {
+    let one_way = matches!(config.mode, Mode::Stream | Mode::Maerts | Mode::Udp | Mode::Pktgen);
+    let comes_back = config.path == NetPath::Loopback || config.wire == WireKind::Reflect;
+    one_way && !config.reverse && !comes_back
 }
 
 pub(super) fn run(typed: &RunArgs) -> RunConfig {
