@@ -2,7 +2,7 @@
 
 use tracer::traced;
 
-use super::{DeviceId, Event, Kind};
+use super::{ConnectError, DeviceId, Event, Kind};
 use crate::store::{StoreError, XenbusState, frontends, xenbus};
 
 /// What workers are to be told.
@@ -109,6 +109,8 @@ impl<K: Kind> Device<K> {
                 events.push(Event::Connected(self.id, queues));
                 self.switch(kind, XenbusState::Connected)
             }
+            // It is not the guest's doing, and there is no store left to tell it to.
+            Err(ConnectError::Store(why)) if !why.is_answer() => Err(why),
             Err(why) => {
                 let DeviceId { front, handle } = self.id;
                 if why.is_guest_gone() {
