@@ -121,9 +121,10 @@ pub struct Meter {
     /// Extra copies of each payload byte, and where they go.
     copies: u32,
     room: Vec<u8>,
+    /// Only grows.
     copied: u64,
-    /// Payload bytes and operations of the warm-up: in no report, but whoever looks on sees them go on.
-    warmed: (u64, u64),
+    /// Payload bytes, operations and copied bytes of the warm-up: in no report, but whoever looks on sees them go on.
+    warmed: Counters,
 }
 
 impl Meter {
@@ -150,7 +151,7 @@ impl Meter {
             copies: 0,
             room: Vec::new(),
             copied: 0,
-            warmed: (0, 0),
+            warmed: Counters::default(),
         }
     }
 
@@ -188,8 +189,8 @@ impl Meter {
     /// What the workload itself has counted, payload and operations from the very beginning.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let (payload, ops) = (self.report.bytes + self.warmed.0, self.report.ops + self.warmed.1);
-        let copied_bytes = self.copied;
+        let payload = self.report.bytes + self.warmed.payload;
+        let (ops, copied_bytes) = (self.report.ops + self.warmed.ops, self.copied);
         Counters { payload, ops, copied_bytes, ..Counters::default() }
     }
 
@@ -219,8 +220,7 @@ impl Meter {
             return;
         }
         self.base = None;
-        self.copied = 0;
-        self.warmed = (self.report.bytes, self.report.ops);
+        self.warmed = self.counters();
         let errors = (self.report.errors, self.report.first_error.take());
         let mut latencies = self.report.latencies.take();
         if let Some(latencies) = &mut latencies {
@@ -243,9 +243,9 @@ impl Meter {
         self.begun.is_some() && self.base.is_none()
     }
 
-    /// Notes the counters at the end of the warm-up.
-    pub fn set_base(&mut self, counters: Counters) {
-        self.base = Some(counters);
+    /// Notes the counters at the end of the warm-up: `others`, which are not the meter's own.
+    pub fn set_base(&mut self, others: Counters) {
+        self.base = Some(others.plus(&self.warmed));
     }
 
     /// Whether whoever decides about the end should end it now: `done` is what has been done, in
@@ -340,5 +340,32 @@ mod tests {
         following.tick(later);
         assert!(!following.is_over(later, 0) && following.left(1 << 40) > 1 << 40);
         assert_eq!(Meter::new(&run(10, 0.0), 0, 1).following().left(4), 6);
+    }
+
+    #[test]
+    fn a_warm_up_is_seen_by_who_looks_on_and_is_in_no_report() {
+        let start = Instant::now();
+        let of_device = |frames_in| Counters { frames_in, ..Counters::default() };
+        let mut meter = Meter::new(&run(1000, 1.0), 0, 1).with_copies(2);
+        let take = |meter: &mut Meter, ops: u64| {
+            for _ in 0..ops {
+                meter.copy(b"four");
+                (meter.report.bytes, meter.report.ops) =
+                    (meter.report.bytes + 4, meter.report.ops + 1);
+            }
+        };
+        meter.tick(start);
+        take(&mut meter, 10);
+        let before = meter.counters();
+        meter.tick(start + Duration::from_secs(2));
+        assert_eq!(meter.counters(), before, "it goes on");
+        assert!(meter.wants_base());
+        meter.set_base(of_device(10));
+        take(&mut meter, 3);
+        let all = of_device(13).plus(&meter.counters());
+        assert_eq!((all.payload, all.ops, all.copied_bytes), (52, 13, 104));
+        let report = meter.finish(all);
+        let counted = Counters { payload: 12, ops: 3, copied_bytes: 24, ..of_device(3) };
+        assert_eq!((report.counters, report.bytes, report.ops), (counted, 12, 3));
     }
 }

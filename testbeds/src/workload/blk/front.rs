@@ -147,9 +147,32 @@ impl Exerciser {
     #[cold]
     fn measure_from_here(&mut self) {
         self.base = Some(BlkReport::of(self.queue.stats()));
-        let counters = self.counters();
-        self.jobs.meter.set_base(counters);
         self.jobs.forget();
+        self.jobs.meter.set_base(self.device_counters());
+    }
+
+    /// All but what the meter counts.
+    fn device_counters(&self) -> Counters {
+        let (stats, events) = (self.queue.stats(), self.queue.events());
+        let report = &self.jobs.meter.report;
+        let (read_back, to_read_back) = self.jobs.back.map_or((0, 0), |b| (b.blocks, b.all));
+        Counters {
+            frames_out: stats.requests,
+            bytes_out: self.jobs.write.bytes,
+            bytes_in: self.jobs.read.bytes,
+            errors: stats.errors,
+            pushes: stats.pushes,
+            pushed: stats.pushed,
+            notifies: events.sent(),
+            suppressed: stats.suppressed,
+            ring_full: stats.ring_full,
+            copied_bytes: report.verified,
+            syscalls: events.rung,
+            storm_delays: self.queue.storm_delays(),
+            read_back,
+            to_read_back,
+            ..Counters::default()
+        }
     }
 }
 
@@ -214,27 +237,7 @@ impl Task for Exerciser {
 
 impl Job for Exerciser {
     fn counters(&self) -> Counters {
-        let (stats, events) = (self.queue.stats(), self.queue.events());
-        let report = &self.jobs.meter.report;
-        let (read_back, to_read_back) = self.jobs.back.map_or((0, 0), |b| (b.blocks, b.all));
-        let both = Counters {
-            frames_out: stats.requests,
-            bytes_out: self.jobs.write.bytes,
-            bytes_in: self.jobs.read.bytes,
-            errors: stats.errors,
-            pushes: stats.pushes,
-            pushed: stats.pushed,
-            notifies: events.sent(),
-            suppressed: stats.suppressed,
-            ring_full: stats.ring_full,
-            copied_bytes: report.verified,
-            syscalls: events.rung,
-            storm_delays: self.queue.storm_delays(),
-            read_back,
-            to_read_back,
-            ..Counters::default()
-        };
-        both.plus(&self.jobs.meter.counters())
+        self.device_counters().plus(&self.jobs.meter.counters())
     }
 
     fn failure(&self) -> Option<String> {
