@@ -3,7 +3,7 @@
 //! ```text
 //!   backend                                 frontend
 //!   Initialising -> InitWait   offers    ->
-//!                                        <- keys, Connected (a disk's: Initialised)
+//!                                        <- keys, Connected (a disk's: or Initialised)
 //!   -> Connected, once hotplug-status is `connected`: maps, binds
 //!   any -> Closing or Closed             <- Closing, Closed, or gone
 //!   Closed -> InitWait                   <- Initialising again

@@ -39,7 +39,7 @@ pub enum ConnectError {
         /// What is wrong with it.
         why: ProdOverflow,
     },
-    /// What only a device of this kind can lack.
+    /// Anything that only this kind can fail at, in words.
     #[error("{0}")]
     Own(String),
     /// The platform refused.
