@@ -47,8 +47,9 @@ pub enum DomainError {
         /// `EINVAL`, `ENOSPC`, ...
         errno: &'static str,
     },
-    /// A descriptor could not be made, or not be received.
-    #[error("{0} may not have that many open files; raise the limit: ulimit -n 1024")]
+    /// A descriptor could not be made, or not be received. All the ports that one domain may have cost the host of
+    /// a lab some 7,200.
+    #[error("{0} may not have that many open files; raise the limit: ulimit -n 8192")]
     NoDescriptor(&'static str),
     /// The host does not answer any more.
     #[error("the host is gone ({0})")]

@@ -14,8 +14,9 @@ use nix::sys::socket::{
 
 use crate::sys;
 
-/// A domain may have 1,023 ports of three descriptors each: as many as the usual limit, which keeps
-/// programs with select(2) alive, allows in all. The hard limit is the one that is meant.
+/// A domain may have 1,023 ports, and each channel costs us seven descriptors: the event page, and for each end
+/// an epoll with its two bells. The usual limit, which keeps programs with select(2) alive, is 1,024 in all.
+/// The hard limit is the one that is meant.
 pub(super) fn raise_descriptor_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
