@@ -226,7 +226,9 @@ fn a_priority_that_not_everybody_may_have() {
     const NOBODY: u32 = 65_534;
     let _turn = common::turn();
     let scratch = Scratch::new();
-    for (nice, value) in [("0,-5", "--nice -5"), ("-5,0", "--nice -5")] {
+    for (nice, value) in
+        [("0,-5", "--nice -5 for the backend"), ("-5,0", "--nice -5 for the frontend")]
+    {
         let mut command =
             scratch.command(&["net", "-n", "64K", "--quiet", "-A", "0+0,0+0", "--nice", nice]);
         if nix::unistd::geteuid().is_root() {

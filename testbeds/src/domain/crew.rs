@@ -79,8 +79,8 @@ impl<K: Copy + Ord + Send + 'static> Crew<K> {
     /// A worker for each of these CPUs.
     #[traced]
     pub(super) fn start_workers(domain: &HostDomain, terms: &Terms<'_>) -> anyhow::Result<Self> {
+        let side = if terms.kind == BlockKind::Front { "frontend" } else { "backend" };
         if terms.cpus.is_empty() {
-            let side = if terms.kind == BlockKind::Front { "frontend" } else { "backend" };
             bail!("-A leaves the {side} without a CPU");
         }
         let (tell, told) = channel();
@@ -96,6 +96,7 @@ impl<K: Copy + Ord + Send + 'static> Crew<K> {
                 cost: domain.cost().clone(),
                 block: segment.block(block).context("the statistics segment is too small")?,
                 cpu,
+                side,
                 nice: terms.nice,
             };
             workers.push(Handle::start(parts, tell.clone())?);

@@ -111,13 +111,14 @@ pub(super) fn pin(cpu: usize) -> anyhow::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("cannot run on CPU {cpu}"))
 }
 
-/// Sets the priority of the calling thread.
-pub(super) fn renice(nice: i32) -> anyhow::Result<()> {
+/// Sets the priority of the calling thread, which works for this side.
+pub(super) fn renice(nice: i32, side: &str) -> anyhow::Result<()> {
     if nice == 0 {
         return Ok(());
     }
     rings_host::set_nice(nice).map_err(|why| {
-        anyhow::anyhow!("--nice {nice}: {why}; values below 0 need privileges, use 0 to 19")
+        let remedy = "values below 0 need privileges, use 0 to 19";
+        anyhow::anyhow!("--nice {nice} for the {side}: {why}; {remedy}")
     })
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Parts {
     pub(super) cost: Cost,
     pub(super) block: Block,
     pub(super) cpu: usize,
+    /// Frontend or backend, as the user calls it.
+    pub(super) side: &'static str,
     pub(super) nice: i32,
 }
 
@@ -73,7 +75,7 @@ impl<K: Copy + Eq + Send + 'static> Handle<K> {
         let seen = Arc::clone(&waiting);
         let name = format!("worker-{}", parts.cpu);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let place = pin(parts.cpu).and_then(|()| renice(parts.nice));
+            let place = pin(parts.cpu).and_then(|()| renice(parts.nice, parts.side));
             let refused = place.is_err();
             // Whoever starts it waits for this.
             let _ = settle.send(place);
