@@ -206,7 +206,7 @@ impl Rx {
         self.ops.clear();
         self.slots.clear();
         (self.used, self.frames) = (0, 0);
-        settle(notify, self.always_notify, stats)
+        notify.counted(self.always_notify, &mut stats.notifies, &mut stats.suppressed)
     }
 
     // Not inlined: see `Tx::plan`.
@@ -257,17 +257,6 @@ fn flags_of(meta: Meta) -> RxFlags {
     };
     flags.set(RxFlags::EXTRA_INFO, meta.gso > 0);
     flags
-}
-
-/// Counts a push's outcome; with `always` every push notifies.
-#[inline(always)]
-pub(crate) fn settle(notify: Notify, always: bool, stats: &mut Stats) -> Notify {
-    let notify = if always { Notify::Yes } else { notify };
-    match notify {
-        Notify::Yes => stats.notifies += 1,
-        Notify::No => stats.suppressed += 1,
-    }
-    notify
 }
 
 #[inline(always)]

@@ -18,7 +18,6 @@ use crate::credit::Credit;
 use crate::error::Rogue;
 use crate::lossy::Lossy;
 use crate::parse::{Packet, Slots, Verdict, parse};
-use crate::rx::settle;
 use crate::stats::Stats;
 
 type Ring = BackRing<Sring<TX_SLOT>, TxRequest, TxResponse>;
@@ -322,7 +321,7 @@ impl Tx {
         let notify = self.ring.push_responses();
         stats.pushes += 1;
         stats.pushed += self.slots.len() as u64;
-        settle(notify, self.always_notify, stats)
+        notify.counted(self.always_notify, &mut stats.notifies, &mut stats.suppressed)
     }
 
     #[inline(never)]

@@ -15,7 +15,7 @@ use tracer::traced;
 
 use crate::error::Misbehaviour;
 use crate::stats::Stats;
-use crate::tx::{ring_page, settle};
+use crate::tx::ring_page;
 
 /// Largest frame a backend can deliver: 18 full pages, though netif.h says 65,535 bytes.
 const FRAME_BYTES: usize = NR_SLOTS_MIN * PAGE_SIZE;
@@ -87,7 +87,7 @@ impl Rx {
         stats.pushes += 1;
         stats.pushed += u64::from(self.posted);
         self.posted = 0;
-        settle(notify, self.always_notify, stats)
+        notify.counted(self.always_notify, &mut stats.notifies, &mut stats.suppressed)
     }
 
     /// Buffers that are free and not posted yet.

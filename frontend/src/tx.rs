@@ -224,7 +224,7 @@ impl Tx {
         let notify = self.ring.push_requests();
         stats.pushes += 1;
         stats.pushed += u64::from(std::mem::take(&mut self.put));
-        settle(notify, self.always_notify, stats)
+        notify.counted(self.always_notify, &mut stats.notifies, &mut stats.suppressed)
     }
 
     /// Journey 15. Takes the backend's answers, and with them the pages back.
@@ -318,15 +318,4 @@ fn flags_of(csum: Csum) -> TxFlags {
 pub(crate) fn ring_page(memory: &Memory, backend: DomId) -> Result<Granted, DomainError> {
     let what = "a ring's page, or its grant".into();
     memory.grant_all(backend, 1, false).ok_or(DomainError::Refused { what, errno: "ENOSPC" })
-}
-
-/// Counts a push's outcome; with `always` every push notifies.
-#[inline(always)]
-pub(crate) fn settle(notify: Notify, always: bool, stats: &mut Stats) -> Notify {
-    let notify = if always { Notify::Yes } else { notify };
-    match notify {
-        Notify::Yes => stats.notifies += 1,
-        Notify::No => stats.suppressed += 1,
-    }
-    notify
 }

@@ -23,6 +23,17 @@ impl Notify {
     pub(super) fn when(must: bool) -> Self {
         if must { Self::Yes } else { Self::No }
     }
+
+    /// Counts this answer as one or the other; with `always` every push notifies.
+    #[inline(always)]
+    pub fn counted(self, always: bool, notifies: &mut u64, suppressed: &mut u64) -> Self {
+        let notify = if always { Self::Yes } else { self };
+        match notify {
+            Self::Yes => *notifies += 1,
+            Self::No => *suppressed += 1,
+        }
+        notify
+    }
 }
 
 #[cfg(test)]
