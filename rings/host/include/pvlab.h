@@ -45,7 +45,7 @@
  *                   (your console's)                                               own bell, other's
  *  12 INSPECT       1 ports, 2 grants; also before     bytes                       text
  *                   HELLO: who holds what
- *  13 RECORD        0 off, 1 on; also before HELLO     0 never, 1 off, 2 on,
+ *  13 RECORD        0 off, 1 on; only before HELLO     0 never, 1 off, 2 on,
  *                                                      3 over
  *
  * The store connection is a stream socket that speaks xenstore's wire protocol (<xen/io/xs_wire.h>)

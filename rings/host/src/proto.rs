@@ -27,7 +27,7 @@
 //! | 10 `TRACE` | | | the tracer's switch, trace connection |
 //! | 11 `OPEN_PORT` | a port of ours that the toolstack made (the console's) | the port, domid that may bind | event page, epoll of own doorbell, other end's doorbell |
 //! | 12 `INSPECT` | [`Held`]: 1 ports, 2 grants | bytes | text: who holds what, a line each |
-//! | 13 `RECORD` | 0 off, 1 on | [`Recorded`]: 0 never, 1 off, 2 on, 3 over | |
+//! | 13 `RECORD`, of no domain | 0 off, 1 on | [`Recorded`]: 0 never, 1 off, 2 on, 3 over | |
 //!
 //! A life is a number that the host gives to a domain when it registers, and to no other: who gives back
 //! a hold line of one that is gone does not take it from another that has the same domid by then.
@@ -85,7 +85,7 @@ pub enum Kind {
     OpenPort = 11,
     /// Look who holds what.
     Inspect = 12,
-    /// Switch recording on or off, in all domains at once.
+    /// Switch recording on or off, in all domains at once: for whoever only looks on.
     Record = 13,
 }
 

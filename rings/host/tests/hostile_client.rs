@@ -23,7 +23,7 @@ use nix::unistd::write;
 use rings::cost::CostNs;
 use rings::store::Nodes;
 use rings::{DomId, Domain, Port};
-use rings_host::proto::{ANY, Kind, Message, VERSION};
+use rings_host::proto::{ANY, Kind, Message, Recorded, VERSION};
 use rings_host::{Connect, Host, HostConfig, HostDomain};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -212,14 +212,19 @@ fn requests_out_of_turn_are_refused() {
     let lab = Lab::new();
     let stranger = lab.client();
     // Whoever only looks on need not be a domain.
-    for kind in kinds().filter(|&kind| kind != Kind::Hello && kind != Kind::Inspect) {
+    let own = [Kind::Hello, Kind::Inspect, Kind::Record];
+    for kind in kinds().filter(|kind| !own.contains(kind)) {
         stranger.refused(&Message::request(kind, &[1, 1]), Errno::EPROTO);
     }
     let attacker = lab.attacker();
     attacker.refused(&hello(ATTACKER), Errno::EPROTO);
     attacker.refused(&hello(ANY), Errno::EPROTO);
     assert_eq!(stranger.ask(&Message::request(Kind::Inspect, &[1])).status, 0);
-    for kind in [0, 13, 14, 255, 256, u32::MAX] {
+    stranger.refused(&Message::request(Kind::Record, &[2]), Errno::EINVAL);
+    // Nobody writes a trace here, and no guest has a say in it.
+    assert_eq!(stranger.ask(&Message::request(Kind::Record, &[1])).arg[0], Recorded::Never as u32);
+    attacker.refused(&Message::request(Kind::Record, &[1]), Errno::EPROTO);
+    for kind in [0, 14, 255, 256, u32::MAX] {
         let unknown = Message { kind, seq: 77, ..Message::default() };
         attacker.refused(&unknown, Errno::EPROTO);
     }

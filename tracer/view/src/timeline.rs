@@ -130,12 +130,13 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
 
     /// Ends what need not be open any more when recording goes on.
     fn suspend(&mut self, at: At) {
-        let playing = &mut self.threads[at.thread];
-        let spins = std::mem::take(&mut playing.spins);
-        let frames = playing.stack.frames();
+        if std::mem::take(&mut self.threads[at.thread].spins) {
+            self.close_top(at, 0, How::Returned);
+        }
+        let frames = self.threads[at.thread].stack.frames();
         let sure = older::sure(frames.iter().map(|frame| frame.opener));
         for _ in sure..frames.len() {
-            self.close_top(at, 0, if spins { How::Returned } else { How::Inferred });
+            self.close_top(at, 0, How::Inferred);
         }
     }
 
@@ -143,7 +144,7 @@ impl<'p, 'a, L: Listener> Player<'p, 'a, L> {
     fn record(&mut self, merged: Merged) {
         let Merged { thread, number, ticks, record } = merged;
         let ns = self.view.time(ticks);
-        if let Some(pause) = self.view.pauses.get(self.paused).filter(|pause| pause.1 <= ns) {
+        while let Some(pause) = self.view.pauses.get(self.paused).filter(|pause| pause.1 <= ns) {
             self.pause(*pause);
         }
         let at = At { thread, ns };

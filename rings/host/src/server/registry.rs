@@ -108,7 +108,7 @@ impl Registry {
         let outcome = match (Kind::from_number(m.kind), *who) {
             (Some(Kind::Hello), None) => self.hello(who, pid, m),
             (Some(Kind::Inspect), _) => self.inspect(m),
-            (Some(Kind::Record), _) => traces::record(&self.keeper, m).map(Answer::from),
+            (Some(Kind::Record), None) => traces::record(&self.keeper, m).map(Answer::from),
             (Some(Kind::Hello), Some(_)) | (_, None) | (None, _) => Err(Errno::EPROTO),
             (Some(kind), Some(domid)) => self.of_domain(kind, domid, m),
         };
