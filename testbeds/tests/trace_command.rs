@@ -399,6 +399,7 @@ fn what_cannot_be_asked_is_refused_in_one_line() {
         (&["tree", "good.json", "--longer", "soon"], 2, &["--longer", "soon"]),
         (&["tree", "good.json", "--slowest", "0"], 2, &["--slowest"]),
         (&["tree"], 2, &["FILE"]),
+        (&["explain", "."], 1, &["cannot read .: it is a folder", "name a .pvtrace"]),
         (&["top"], 2, &["FILE"]),
         (&["top", "--diff", "good.json"], 2, &["--diff"]),
         (&["top", "--diff", "good.json", "missing.json"], 1, &["missing.json"]),

@@ -1,5 +1,6 @@
 //! Opening a trace by any of its names: `out.pvtrace`, or an export beside which it lies.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tracer::format::{EXTENSION, Mapped, Trace};
@@ -32,6 +33,10 @@ impl File {
             Ok(bytes) => Ok(Self { path, bytes }),
             // Where neither is there, what was asked for is what is missing.
             Err(why) if !path.exists() => Err(Error::Read { file: named.into(), why }),
+            Err(_) if path.is_dir() => {
+                let why = io::Error::other("it is a folder; name a .pvtrace file");
+                Err(Error::Read { file: path, why })
+            }
             Err(why) => Err(Error::Read { file: path, why }),
         }
     }
