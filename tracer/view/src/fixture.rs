@@ -379,7 +379,8 @@ impl Side {
             ring: to.ring(process, half, ring, plan.base),
             port: to.port(process, 3, ring),
             limit: to.site(process, category::WAIT, "limit", ""),
-            thread: to.thread(process, "worker-0"),
+            // Each on the CPU that its name tells.
+            thread: to.thread(process, if front { "worker-1" } else { "worker-0" }),
         }
     }
 }

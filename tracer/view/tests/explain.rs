@@ -197,6 +197,13 @@ fn two_domains_on_one_cpu_are_named() {
     let found = explained(&shared_cpu(&calm()));
     assert!(found.blames(&Cause::NoCpu), "{:?}", found.verdict);
     assert!(!explained(&calm().make()).blames(&Cause::NoCpu));
+    // Where there is one CPU nobody has to say so.
+    let crosses = Plan { batch: 1, submit: 10, serve: 10, grant: 10, complete: 10, ..calm() };
+    let mut maker = crosses.make();
+    assert!(explained(&maker).blames(&Cause::Ring), "{:?}", explained(&maker).verdict);
+    maker.thread_mut(0).info.name = "worker-0".into();
+    maker.thread_mut(1).info.name = "worker-0".into();
+    assert!(explained(&maker).blames(&Cause::NoCpu), "{:?}", explained(&maker).verdict);
 }
 
 /// Whoever has looked for work finds it a time slice later.

@@ -162,7 +162,7 @@ impl Evidence<'_, '_> {
                     "of a request's time {who} sleeps and is to be woken: polling (--wait poll) or \
                      spinning longer (--spin) would save up to {time} a request"
                 )),
-                _ if each > SEES || !self.affinity().is_empty() => (Cause::NoCpu, format!(
+                _ if each > SEES || self.on_one_cpu() => (Cause::NoCpu, format!(
                     "of a request's time {who} is looking for work and does not see what is there, \
                      {time} a request: it has no CPU; give each side one of its own (-A 0,1){}",
                     self.affinity()
@@ -198,6 +198,15 @@ impl Evidence<'_, '_> {
     fn is_console(&self) -> bool {
         let rings = &self.view.rings;
         !rings.is_empty() && rings.iter().all(|ring| ring.name.starts_with("console"))
+    }
+
+    /// Whether all workers have the same CPU, which their names tell.
+    fn on_one_cpu(&self) -> bool {
+        let names = self.view.threads.iter().map(|thread| thread.name.as_str());
+        let mut workers = names.filter(|name| name.starts_with("worker-"));
+        let first = workers.next();
+        let second = workers.next();
+        second.is_some() && second == first && workers.all(|name| Some(name) == first)
     }
 
     /// What was typed about CPUs, if both sides got the same.
